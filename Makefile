@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Everything is made inside .venv and .build; a second run makes only what changed.
+# Variables: PYTHON=/path/to/python  ARGS='-k chain -x' (for pytest)
+
+PYTHON ?= 3.13 3.12
+ARGS ?=
+
+PYTHON_oldest := 3.11
+PYTHON_core-2_18 := 3.12
+PYTHON_core-2_19 := 3.11
+PYTHON_core-2_20 := 3.12
+ROWS := oldest core-2_18 core-2_19 core-2_20
+
+BUILD := $(CURDIR)/.build
+TREE := .build/tree
+COLLECTION := $(TREE)/ansible_collections/bastion/ssh
+export PIP_CACHE_DIR ?= $(BUILD)/pip
+
+# in VENV, DIRECTORY: the environment of a venv and of the collection installed for it; no tool
+# reads or writes the user's HOME.
+in = env HOME=$(BUILD)/home PATH="$(CURDIR)/$(1)/bin:$$PATH" PYTHONPATH=$(CURDIR)/$(2)/collections \
+	ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(2)/collections
+RUN := $(call in,.venv,.build)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install test test-matrix lint unit integration sanity format demo clean needs venv tree \
+	$(addprefix test-,$(ROWS))
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '%-12s %s\n' $(foreach row,$(ROWS),test-$(row) "Run only this row of the matrix")
+
+needs:
+	@.ci/needs ssh:openssh-client sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck
+	@mkdir -p $(BUILD)/home
+
+venv: needs
+	@.ci/venv .venv dev $(PYTHON)
+
+tree:
+	@.ci/tree $(TREE)
+
+install: venv tree ## Make .venv, and install the collection to .build/collections
+	@$(RUN) .ci/install $(TREE) .venv .build
+
+test: lint ## Run the checks and all tests, on the newest ansible-core and paramiko
+	$(RUN) pytest $(ARGS)
+
+test-matrix: $(addprefix test-,$(ROWS)) ## Run all tests on each older row of the matrix
+
+$(addprefix test-,$(ROWS)): test-%: needs tree
+	@.ci/venv .build/$*/venv $* $(PYTHON_$*)
+	@$(call in,.build/$*/venv,.build/$*) .ci/install $(TREE) .build/$*/venv .build/$*
+	$(call in,.build/$*/venv,.build/$*) pytest $(ARGS)
+
+unit: install ## Run the unit tests
+	$(RUN) pytest tests/unit $(ARGS)
+
+integration: install ## Run the tests against real SSH servers
+	$(RUN) pytest tests/integration $(ARGS)
+
+lint: install sanity ## Run all checks
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	cd $(COLLECTION) && $(RUN) mypy --cache-dir $(BUILD)/mypy
+	$(RUN) reuse lint --lines
+	$(RUN) antsibull-changelog lint
+	$(RUN) antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck --validate-collection-refs=all .
+	$(RUN) ansible-lint --offline --strict
+	.ci/importer
+
+sanity: install ## Run ansible-test sanity
+	$(RUN) .ci/sanity $(TREE)
+
+format: venv ## Format the code
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+demo: install ## Show what the collection does
+	$(RUN) demo/run
+
+clean: ## Remove all that was made
+	rm -rf .build .venv .ansible .hypothesis
