@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: one machine for the session, one lab for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+from lab import Lab, Machine
+
+LOG_LINES = 60
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """The directory and the system users of this session."""
+    with Machine() as made:
+        yield made
+
+
+@pytest.fixture
+def lab(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """An empty lab, taken down after the test."""
+    with Lab(machine) as made:
+        request.node.lab = made
+        yield made
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo[None], None]:
+    """Show the end of every server's log with a test that failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed and report.when == "call":
+        for host in getattr(getattr(item, "lab", None), "hosts", []):
+            report.sections.append((f"log of {host}", "\n".join(host.log().splitlines()[-LOG_LINES:])))

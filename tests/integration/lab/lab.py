@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab of one test: servers, keys, files and runs of Ansible, all under one directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from . import processes
+from .agent import Agent
+from .keys import Key, make_key, write_known_hosts
+from .loop import LoopThread
+from .machine import Machine
+from .sshd import Option, Sshd, sftp_server
+from .users import Become, User
+
+
+class Lab(contextlib.ExitStack):
+    """Real SSH servers on loopback. Leaving the context ends every process that was started from it."""
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        super().__init__()
+        self.machine = machine or self.enter_context(Machine())
+        self.path = Path(tempfile.mkdtemp(prefix="lab-", dir=self.machine.root))
+        self.path.chmod(0o755)
+        self.callback(self._leave)
+        self.home = self.path / "home"
+        self.home.mkdir(mode=0o700)
+        self.hosts: list[Sshd] = []
+        self._users: set[User] = set()
+        self._net = [random.randrange(1, 250), random.randrange(0, 250), 0]
+        self._loop: LoopThread | None = None
+
+    def _leave(self) -> None:
+        processes.end(self.running())
+        for user in self._users:
+            self.machine.users.clean_home(user)
+        shutil.rmtree(self.path)
+
+    def running(self) -> list[int]:
+        """The live processes that were started from this lab: servers, sessions, runs and what they left behind."""
+        return self.machine.running(str(self.path))
+
+    @property
+    def loop(self) -> LoopThread:
+        """The event loop of all servers that are not sshd."""
+        if self._loop is None:
+            self._loop = self.enter_context(LoopThread())
+        return self._loop
+
+    # Addresses
+
+    def address(self) -> str:
+        """A loopback address of its own."""
+        self._net[2] += 1
+        if self._net[2] > 250:
+            self._net = [random.randrange(1, 250), random.randrange(0, 250), 1]
+        return "127." + ".".join(str(part) for part in self._net)
+
+    @staticmethod
+    def port(address: str = "127.0.0.1") -> int:
+        """A port on which nobody listens."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.bind((address, 0))
+            return int(probe.getsockname()[1])
+
+    # Keys and users
+
+    def key(self, name: str, type: str = "ed25519", passphrase: str | None = None, pem: bool = False) -> Key:
+        """Make a key pair under a name."""
+        (self.path / "keys").mkdir(mode=0o700, exist_ok=True)
+        return make_key(self.path / "keys" / name, type, passphrase, pem)
+
+    def user(self, role: str, *, sudo: Become | None = None, lecture: bool = False, doas: Become | None = None) -> User:
+        """A system user, the same for the whole session of tests, with an empty home for this lab."""
+        user = self.machine.users.get(role, sudo=sudo, lecture=lecture, doas=doas)
+        if user not in self._users:
+            self.machine.users.clean_home(user)
+            self._users.add(user)
+        return user
+
+    def agent(self, *keys: Key) -> Agent:
+        """An ssh-agent that holds these keys."""
+        agent = self.enter_context(Agent(Path(tempfile.mkdtemp(prefix="agent-", dir=self.path)), str(self.path)))
+        agent.add(*keys)
+        return agent
+
+    # Servers
+
+    def sshd(
+        self,
+        name: str,
+        *,
+        users: Iterable[User | str] = (),
+        keys: Iterable[Key] = (),
+        password: bool = False,
+        pam: bool = False,
+        ca: Key | None = None,
+        permit_open: Sequence[str] | None = None,
+        key_types: Sequence[str] = ("ed25519",),
+        sftp: str | None = "internal",
+        banner: str | None = None,
+        address: str | None = None,
+        port: int | None = None,
+        count: int = 1,
+        **options: Option,
+    ) -> Sshd:
+        """Start an sshd.
+
+        users: who may log in (nobody told: whoever can); keys: each of them may with any of these keys;
+        password: with passwords too; pam: passwords are asked by PAM over keyboard-interactive as well ("Password: ");
+        ca: a user CA whose certificates are trusted; permit_open: the only places to which it forwards;
+        sftp: "internal", "external" or None; count: how many addresses it serves, as many hosts;
+        options: anything of sshd_config(5) under its own name, such as MaxSessions=1.
+        """
+        path = self.path / "hosts" / name
+        addresses = [address or self.address()] + [self.address() for _more in range(count - 1)]
+        users = list(users)
+        defaults: dict[str, Option] = {"PasswordAuthentication": password}
+        if pam:
+            defaults |= {"UsePAM": True, "KbdInteractiveAuthentication": True}
+        if users:
+            defaults["AllowUsers"] = " ".join(user if isinstance(user, str) else user.name for user in users)
+        if ca:
+            defaults["TrustedUserCAKeys"] = f"{ca.path}.pub"
+        if permit_open is not None:
+            defaults |= {"AllowTcpForwarding": "local", "PermitOpen": " ".join(permit_open) or "none"}
+        if sftp:
+            defaults["Subsystem"] = "sftp " + ("internal-sftp" if sftp == "internal" else sftp_server())
+        if banner is not None:
+            defaults["Banner"] = str(path / "banner")
+        host = Sshd(
+            path, addresses, port or self.port(addresses[0]), options=defaults | options, key_types=key_types,
+            mark=str(self.path),
+        )  # fmt: skip
+        if banner is not None:
+            (path / "banner").write_text(banner)
+        for user in users or ["root"]:
+            host.authorize(user, *keys)
+        self.hosts.append(host)
+        self.callback(host.stop)
+        return host.start()
+
+    # known_hosts
+
+    def known_hosts(self, hosts: Iterable[Sshd | str], name: str = "known_hosts", *, hashed: bool = False) -> Path:
+        """Write a known_hosts file of servers and ready lines."""
+        lines: list[str] = []
+        for host in hosts:
+            lines += [host] if isinstance(host, str) else host.known_hosts_lines()
+        return write_known_hosts(self.path / name, lines, hashed)
+
+    def trust(self, *hosts: Sshd | str, hashed: bool = False) -> Path:
+        """Write the known_hosts file of the home directory that Ansible runs with."""
+        return self.known_hosts(hosts, "home/.ssh/known_hosts", hashed=hashed)
+
+    def environment(self, agent: Agent | None = None) -> dict[str, str]:
+        """A clean environment for a program on the controller: own home, no agent unless given."""
+        env = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "SHELL": "/bin/sh",
+            "BSSH_LAB": str(self.path),
+        }
+        if "COVERAGE_PROCESS_START" in os.environ:
+            env["COVERAGE_PROCESS_START"] = os.environ["COVERAGE_PROCESS_START"]
+        return env | (agent.env if agent else {})

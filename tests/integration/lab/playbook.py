@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs of a real ansible-playbook, and what came out of them for each host and task."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from . import processes
+from .agent import Agent
+from .lab import Lab
+
+ROOT = Path(__file__).parents[3]
+CALLBACKS = Path(__file__).parent / "callback_plugins"
+
+Task = Mapping[str, Any]
+
+
+class TaskResult(NamedTuple):
+    """What a task came to on a host."""
+
+    host: str
+    task: str
+    status: str  # ok, failed, skipped or unreachable
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished ansible-playbook."""
+
+    rc: int
+    stdout: str
+    stderr: str
+    all_results: list[TaskResult]
+    recap: dict[str, dict[str, int]]
+    path: Path
+
+    def __repr__(self) -> str:
+        return f"<run rc={self.rc}\n{self.text}>"
+
+    @property
+    def text(self) -> str:
+        """Everything that it printed."""
+        return self.stdout + self.stderr
+
+    @property
+    def results(self) -> dict[str, list[TaskResult]]:
+        """The results of each host, in order."""
+        hosts: dict[str, list[TaskResult]] = {}
+        for result in self.all_results:
+            hosts.setdefault(result.host, []).append(result)
+        return hosts
+
+    def result(self, host: str, task: str | None = None) -> TaskResult:
+        """The only result of a host, or that of the task with this name."""
+        found = [result for result in self.results.get(host, []) if task in (None, result.task)]
+        assert len(found) == 1, f"{len(found)} results of {task or 'a task'} on {host}: {self}"
+        return found[0]
+
+    def statuses(self) -> dict[str, list[str]]:
+        """The statuses of each host's tasks, for one comparison of everything."""
+        return {host: [result.status for result in results] for host, results in self.results.items()}
+
+    def check(self) -> Run:
+        """Assert that everything went well."""
+        assert self.rc == 0, self
+        return self
+
+
+def play(*tasks: Task, hosts: str = "all", **keywords: Any) -> dict[str, Any]:
+    """A play of these tasks, without facts."""
+    return {"hosts": hosts, "gather_facts": False, **keywords, "tasks": list(tasks)}
+
+
+def _collections(lab: Lab) -> str:
+    """The collections path of the environment; else one under the lab that holds this collection."""
+    if path := os.environ.get("ANSIBLE_COLLECTIONS_PATH"):
+        return path
+    link = lab.path / "collections" / "ansible_collections" / "bastion" / "ssh"
+    if not link.exists():
+        link.parent.mkdir(parents=True)
+        link.symlink_to(ROOT, target_is_directory=True)
+    return str(lab.path / "collections")
+
+
+def environment(lab: Lab, agent: Agent | None = None) -> dict[str, str]:
+    """The environment of a run: nothing of the caller's but its collections path."""
+    remote = lab.path / "remote"
+    remote.mkdir(exist_ok=True)
+    remote.chmod(0o1777)
+    config = lab.path / "ansible.cfg"
+    config.touch()
+    env = lab.environment(agent)
+    return env | {
+        "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ANSIBLE_HOME": str(lab.home / ".ansible"),
+        "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_COLLECTIONS_PATH": _collections(lab),
+        "ANSIBLE_REMOTE_TEMP": str(remote),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
+        "ANSIBLE_RETRY_FILES_ENABLED": "0",
+        # Not ours: a target's user may not be able to reach that.
+        "ANSIBLE_PYTHON_INTERPRETER": shutil.which("python3", path=env["PATH"]) or sys.executable,
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+        "ANSIBLE_CALLBACKS_ENABLED": "lab_results",
+    }
+
+
+def playbook(
+    lab: Lab,
+    inventory: Mapping[str, Any],
+    plays: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+    *,
+    args: Sequence[str] = (),
+    env: Mapping[str, str | None] | None = None,
+    agent: Agent | None = None,
+    timeout: float = 60,
+) -> Run:
+    """Run ansible-playbook to its end.
+
+    inventory: host -> variables, or a whole YAML inventory (one that has "all");
+    plays: one play or several (see play()); env: added to the clean environment, None takes a variable out;
+    A run that does not end in time is killed and fails the test.
+    """
+    path = Path(tempfile.mkdtemp(prefix="run-", dir=lab.path))
+    whole = inventory if "all" in inventory else {"all": {"hosts": dict(inventory)}}
+    (path / "inventory.yml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    (path / "play.yml").write_text(yaml.safe_dump([plays] if isinstance(plays, Mapping) else list(plays)))
+    full = environment(lab, agent) | {"LAB_RESULTS": str(path / "results")}
+    full |= {name: value for name, value in (env or {}).items() if value is not None}
+    for name in [name for name, value in (env or {}).items() if value is None]:
+        full.pop(name, None)
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventory.yml", *args, "play.yml"]
+    rc, stdout, stderr = _run(command, path, full, timeout)
+    results, recap = _read(path / "results")
+    return Run(rc, stdout, stderr, results, recap, path)
+
+
+def _run(command: list[str], path: Path, env: dict[str, str], timeout: float) -> tuple[int, str, str]:
+    process = subprocess.Popen(
+        command,
+        cwd=path,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        ended = process.poll() is not None
+        processes.end([process.pid, *processes.marked(str(path))])
+        stdout, stderr = process.communicate()
+        why = "ended, but left a process that holds its output" if ended else "did not end"
+        raise AssertionError(f"ansible-playbook {why} within {timeout:g} s\n{stdout}{stderr}") from None
+    return process.returncode, stdout, stderr
+
+
+def _read(results: Path) -> tuple[list[TaskResult], dict[str, dict[str, int]]]:
+    found: list[TaskResult] = []
+    recap: dict[str, dict[str, int]] = {}
+    for line in results.read_text().splitlines() if results.exists() else []:
+        event = json.loads(line)
+        if "recap" in event:
+            recap = event["recap"]
+        else:
+            found.append(TaskResult(**event))
+    return found, recap

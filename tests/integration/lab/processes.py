@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What /proc knows about processes, and how to end them: by their ids, with all their descendants."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PROC = Path("/proc")
+
+
+def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
+    """Return the first true value of the condition; TimeoutError tells what did not happen in time."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout:g} s: {what}")
+        time.sleep(0.005)
+    return value
+
+
+def pids() -> Iterator[int]:
+    """Every process id of the machine."""
+    return (int(entry) for entry in os.listdir(PROC) if entry.isdigit())
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command name; empty when there is no such process."""
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def started(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; with its id this names a process for ever."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
+def zombies(parent: int | None = None) -> list[int]:
+    """The unreaped children of a process (ours, when not told)."""
+    mine = str(parent or os.getpid())
+    return [pid for pid in pids() if (fields := _stat(pid)) and fields[0] == "Z" and fields[1] == mine]
+
+
+def descendants(root: int) -> list[int]:
+    """The children of a process, their children and so on, zombies left out."""
+    children: dict[int, list[int]] = {}
+    for pid in pids():
+        fields = _stat(pid)
+        if fields and fields[0] not in "ZX":
+            children.setdefault(int(fields[1]), []).append(pid)
+    found: list[int] = []
+    level = [root]
+    while level:
+        level = [child for pid in level for child in children.get(pid, [])]
+        found += level
+    return found
+
+
+def environment(pid: int) -> bytes:
+    """The environment with which a process was started; empty when it is gone."""
+    try:
+        return (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def command_line(pid: int) -> bytes:
+    """The arguments of a process, NUL between them; empty when it is gone."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def marked(mark: str, since: int = 0) -> list[int]:
+    """The live processes, started after a moment, in whose environment or command line a text occurs.
+
+    Both are needed: a process that sets its title, such as sshd or a multiplexing ssh, overwrites its environment.
+    """
+    text = mark.encode()
+    return [
+        pid
+        for pid in pids()
+        if pid != os.getpid()
+        and (started(pid) or -1) >= since
+        and (text in environment(pid) or text in command_line(pid))
+        and is_alive(pid)
+    ]
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal; a process that is gone already is no error."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def end(processes: Iterable[int], timeout: float = 10) -> None:
+    """Kill these processes with all their descendants and wait until none of them lives."""
+    frozen: list[int] = []
+    level = list(processes)
+    # Stopped first, so that nobody forks away between the look and the kill.
+    while level:
+        for pid in level:
+            send(pid, signal.SIGSTOP)
+        frozen += level
+        level = [pid for root in frozen for pid in descendants(root)]
+        level = [pid for pid in dict.fromkeys(level) if pid not in frozen]
+    for pid in frozen:
+        send(pid, signal.SIGKILL)
+    wait_until(lambda: not any(is_alive(pid) for pid in frozen), timeout, f"end of processes {frozen}")
+
+
+def end_child(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> int:
+    """Kill a child of ours with all its descendants, reap it and return its status."""
+    if process.poll() is None:
+        end([process.pid])
+    return process.wait(10)
