@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The chain: hops in the order in which they are visited, the target last. Frozen, secrets out of its repr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Union
+
+
+class HostKeyChecking(Enum):
+    """What to do with a host key that is not known (OpenSSH's StrictHostKeyChecking)."""
+
+    STRICT = "yes"
+    ACCEPT_NEW = "accept-new"
+    OFF = "no"
+
+
+@dataclass(frozen=True)
+class HostKeyPolicy:
+    """How a hop's host key is checked.
+
+    :param known_hosts: files, read in this order; ``accept-new`` appends to the first.
+    :param alias: the name to look up instead of the host's (HostKeyAlias).
+    """
+
+    checking: HostKeyChecking = HostKeyChecking.STRICT
+    known_hosts: tuple[str, ...] = ()
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A private key in a file on the controller, with its certificate if there is one."""
+
+    path: str
+    passphrase: str | None = field(default=None, repr=False)
+    certificate_file: str | None = None
+
+
+@dataclass(frozen=True)
+class KeyText:
+    """A private key given as text."""
+
+    text: str = field(repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    certificate_file: str | None = None
+
+
+@dataclass(frozen=True)
+class AgentKeys:
+    """Whatever keys the controller's agent holds."""
+
+
+@dataclass(frozen=True)
+class DefaultKeyFiles:
+    """The key files that ssh(1) tries when none is named: ``~/.ssh/id_ed25519`` and its siblings."""
+
+
+Identity = Union[KeyFile, KeyText, AgentKeys, DefaultKeyFiles]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who to be at a hop, and how to prove it.
+
+    :param identities: keys in the order in which they are offered.
+    :param prompts: (regular expression, answer) for keyboard-interactive questions (RFC 4256).
+    """
+
+    user: str
+    password: str | None = field(default=None, repr=False)
+    identities: tuple[Identity, ...] = ()
+    prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One SSH server on the way.
+
+    :param timeout: seconds for connecting, key exchange and login together.
+    :param proxy_command: command template whose standard streams carry the connection; first hop only.
+    :param setting: where this hop was set, for messages: ``ansible_ssh_jump[0]`` or ``the target``.
+    """
+
+    host: str
+    port: int
+    credentials: Credentials
+    host_keys: HostKeyPolicy = HostKeyPolicy()
+    timeout: float = 10.0
+    proxy_command: str | None = None
+    setting: str = "the target"
+
+    @property
+    def label(self) -> str:
+        """``user@host:port``, an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.credentials.user}@{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The whole way to a target.
+
+    :param hops: at least one; the last is the target.
+    :param timeout: seconds for all hops together; None for the sum of theirs.
+    :param alive_interval: seconds between keepalives on every hop (ServerAliveInterval); 0 sends none.
+    :param alive_count: unanswered keepalives after which a link is given up (ServerAliveCountMax).
+    """
+
+    hops: tuple[Hop, ...]
+    timeout: float | None = None
+    alive_interval: float = 15.0
+    alive_count: int = 3
+
+    @property
+    def target(self) -> Hop:
+        """The host that Ansible manages."""
+        return self.hops[-1]
+
+    def place(self, index: int) -> str:
+        """The hop at ``index`` (from 0) as errors name it: number, count, name, and via which hop."""
+        via = f" (via {self.hops[index - 1].label})" if index else ""
+        return f"hop {index + 1} of {len(self.hops)}, {self.hops[index].label}{via}"
+
+    def prefixes(self) -> Iterator[tuple[Hop, ...]]:
+        """The ways to each hop in turn: ``(a)``, ``(a, b)``, ``(a, b, target)``."""
+        return (self.hops[: index + 1] for index in range(len(self.hops)))
+
+    def __str__(self) -> str:
+        """``controller -> a -> b -> target``, for people."""
+        return " -> ".join(["controller", *(hop.label for hop in self.hops)])

@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which host and user names may travel: the rules of OpenSSH's ``valid_hostname`` and ``valid_ruser`` (ssh.c).
+
+A name ends up in a ProxyCommand's shell line, so it is checked wherever it comes from (CVE-2023-51385,
+CVE-2025-61984, CVE-2025-61985).
+"""
+
+from __future__ import annotations
+
+from ..errors import SettingsError, said
+
+_SHELL_HOST = frozenset("'`\"$\\;&<>|(){}")
+_SHELL_USER = frozenset("'`\";&<>|(){}")
+_HIGHEST_PORT = 65535
+
+
+def _is_control(character: str) -> bool:
+    return not character.isprintable() and not character.isspace()
+
+
+def check_host(host: object, setting: str) -> str:
+    """A host name or address as it is, brackets around an IPv6 address taken off.
+
+    :raises SettingsError: it is not text, is empty, starts with ``-`` or has a character that a shell
+        or a terminal would act on.
+    """
+    if not isinstance(host, str):
+        raise SettingsError(setting, f"a host name is text, not {type(host).__name__}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host:
+        raise SettingsError(setting, "the host name is empty")
+    if host.startswith("-"):
+        raise SettingsError(setting, f"the host name {said(host)!r} starts with '-'")
+    if any(c in _SHELL_HOST or c.isspace() or _is_control(c) or c in "[],@/" for c in host):
+        raise SettingsError(setting, f"the host name {said(ascii(host))} has a character that is not allowed in one")
+    return host
+
+
+def check_user(user: object, setting: str) -> str:
+    """A user name as it is.
+
+    :raises SettingsError: it is not text, is empty, starts with ``-``, ends in a backslash, or has a
+        character that a shell or a terminal would act on.
+    """
+    if not isinstance(user, str):
+        raise SettingsError(setting, f"a user name is text, not {type(user).__name__}")
+    if not user:
+        raise SettingsError(setting, "the user name is empty")
+    dashed = any(first.isspace() and second == "-" for first, second in zip(user, user[1:]))
+    if user.startswith("-") or user.endswith("\\") or dashed:
+        raise SettingsError(setting, f"the user name {said(ascii(user))} is not allowed")
+    if any(c in _SHELL_USER or (not c.isprintable() and c != " ") for c in user):
+        raise SettingsError(setting, f"the user name {said(ascii(user))} has a character that is not allowed in one")
+    return user
+
+
+def check_port(port: object, setting: str) -> int:
+    """A port from 1 to 65535, given as a number or as its ASCII digits.
+
+    :raises SettingsError: anything else.
+    """
+    number = port
+    if isinstance(port, str) and port.isascii() and port.isdigit():
+        number = int(port[:6])
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _HIGHEST_PORT:
+        raise SettingsError(setting, f"{said(ascii(port))} is not a port (1 to {_HIGHEST_PORT})")
+    return number

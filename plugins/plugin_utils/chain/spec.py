@@ -1,0 +1,272 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The grammar of ``ansible_ssh_jump``: a string or a list in, hops with what they say of themselves out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from urllib.parse import unquote_to_bytes
+
+from ..errors import SettingsError, said
+from .model import HostKeyChecking
+from .names import check_host, check_port, check_user
+
+_URI = "ssh://"
+_CHECKING = {
+    "true": HostKeyChecking.STRICT,
+    "yes": HostKeyChecking.STRICT,
+    "on": HostKeyChecking.STRICT,
+    "strict": HostKeyChecking.STRICT,
+    "1": HostKeyChecking.STRICT,
+    "accept-new": HostKeyChecking.ACCEPT_NEW,
+    "false": HostKeyChecking.OFF,
+    "no": HostKeyChecking.OFF,
+    "off": HostKeyChecking.OFF,
+    "0": HostKeyChecking.OFF,
+}
+
+
+@dataclass(frozen=True)
+class HopSpec:
+    """One jump host as the user wrote it; what is None was not said."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    private_key_file: str | None = None
+    private_key: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    certificate_file: str | None = None
+    proxy_command: str | None = None
+    host_key_checking: HostKeyChecking | None = None
+    known_hosts: tuple[str, ...] | None = None
+    host_key_alias: str | None = None
+    timeout: float | None = None
+    prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    setting: str = ""
+
+
+_KEYS = tuple(item.name for item in fields(HopSpec) if item.name != "setting")
+
+
+def is_none(value: object) -> bool:
+    """OpenSSH's word for "no jump and no proxy, whatever a configuration file says" (any case)."""
+    return isinstance(value, str) and value.strip().lower() == "none"
+
+
+def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpec, ...]:
+    """The jump hosts of a chain, in the order in which they are visited.
+
+    :param value: OpenSSH's ``-J`` string, or a list of such strings and of mappings; empty, None and
+        ``none`` give no hop.
+    :param setting: the variable's name, for errors.
+    :raises SettingsError: with the place in the list, before anything is resolved or connected.
+    """
+    if value is None or is_none(value):
+        return ()
+    if isinstance(value, str):
+        return _parse_text(value, setting) if value.strip() else ()
+    if isinstance(value, Mapping):
+        raise SettingsError(setting, "expected a string or a list of hops; put the mapping into a list")
+    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):
+        raise SettingsError(setting, f"expected a string or a list of hops, not {type(value).__name__}")
+    hops: list[HopSpec] = []
+    for index, item in enumerate(value):
+        name = f"{setting}[{index}]"
+        if isinstance(item, Mapping):
+            hops.append(_parse_mapping(item, name))
+        elif isinstance(item, str):
+            hops.extend(_parse_text(item, name))
+        else:
+            raise SettingsError(name, f"a hop is a string or a mapping, not {type(item).__name__}")
+    for hop in hops[1:]:
+        if hop.proxy_command is not None:
+            raise SettingsError(
+                f"{hop.setting}.proxy_command",
+                "only the first hop can have one; this hop is reached through the hop before it",
+            )
+    return tuple(hops)
+
+
+def _parse_text(text: str, setting: str) -> tuple[HopSpec, ...]:
+    """``[user@]host[:port]`` or ``ssh://[user@]host[:port][/]``, comma separated (ssh(1), -J)."""
+    items = text.split(",")
+    if len(items) == 1:
+        return (_parse_hop(text, setting),)
+    return tuple(_parse_hop(item, f"{setting}[{index}]") for index, item in enumerate(items))
+
+
+def _parse_hop(text: str, setting: str) -> HopSpec:
+    text = text.strip(" \t")
+    if not text:
+        raise SettingsError(setting, "the hop is empty; look for a doubled, leading or trailing comma")
+    if is_none(text):
+        raise SettingsError(setting, "'none' stands alone; it cannot be one of several hops")
+    rest, uri = (text[len(_URI) :], True) if text.startswith(_URI) else (text, False)
+    user, at, place = rest.rpartition("@")
+    if uri:
+        place, slash, path = place.partition("/")
+        if path:
+            raise SettingsError(setting, f"{said(ascii(text))} has a path; an ssh:// hop is a host and a port only")
+        user, place = _decoded(user, setting), _decoded(place, setting)
+    host, port = _split_port(place, setting)
+    return HopSpec(
+        host=check_host(host, setting),
+        port=None if port is None else check_port(port, setting),
+        user=check_user(user, setting) if at else None,
+        setting=setting,
+    )
+
+
+def _decoded(text: str, setting: str) -> str:
+    """Percent-decoding of RFC 3986 section 2.1; a broken escape is an error, as in OpenSSH's ``urldecode``."""
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise SettingsError(setting, f"{said(ascii(text))} has a broken %-escape")
+    try:
+        return unquote_to_bytes(text).decode("utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError(setting, f"{said(ascii(text))} is not UTF-8 when decoded") from None
+
+
+def _split_port(place: str, setting: str) -> tuple[str, str | None]:
+    if place.startswith("["):
+        host, bracket, rest = place[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise SettingsError(setting, f"{said(ascii(place))} is not [address] or [address]:port")
+        return host, rest[1:] if rest else None
+    if place.count(":") > 1:
+        raise SettingsError(setting, f"{said(ascii(place))} has several colons; write an IPv6 address as [address]:port")
+    host, colon, port = place.partition(":")
+    return host, port if colon else None
+
+
+def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
+    unknown = [str(key) for key in item if key not in _KEYS]
+    if unknown:
+        raise SettingsError(
+            f"{setting}.{said(unknown[0], 40)}", f"no such key of a hop; the keys are {', '.join(_KEYS)}"
+        )
+    if item.get("host") is None:
+        raise SettingsError(f"{setting}.host", "a hop needs a host")
+    if item.get("private_key") is not None and item.get("private_key_file") is not None:
+        raise SettingsError(f"{setting}.private_key", "give either private_key or private_key_file of one hop")
+    read = _Reader(item, setting)
+    return HopSpec(
+        host=check_host(item["host"], f"{setting}.host"),
+        port=None if item.get("port") is None else check_port(item["port"], f"{setting}.port"),
+        user=None if item.get("user") is None else check_user(item["user"], f"{setting}.user"),
+        password=read.text("password"),
+        private_key_file=read.text("private_key_file"),
+        private_key=read.text("private_key"),
+        passphrase=read.text("passphrase"),
+        certificate_file=read.text("certificate_file"),
+        proxy_command=read.proxy_command(),
+        host_key_checking=read.checking(),
+        known_hosts=read.known_hosts(),
+        host_key_alias=read.alias(),
+        timeout=parse_timeout(item.get("timeout"), f"{setting}.timeout"),
+        prompts=parse_prompts(item.get("prompts"), f"{setting}.prompts"),
+        setting=setting,
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Typed values of one mapping; its errors never quote a value, which may be a secret."""
+
+    item: Mapping[object, object]
+    setting: str
+
+    def text(self, key: str) -> str | None:
+        return parse_text(self.item.get(key), f"{self.setting}.{key}")
+
+    def proxy_command(self) -> str | None:
+        command = self.text("proxy_command")
+        return None if is_none(command) else command
+
+    def checking(self) -> HostKeyChecking | None:
+        value = self.item.get("host_key_checking")
+        return None if value is None else parse_checking(value, f"{self.setting}.host_key_checking")
+
+    def known_hosts(self) -> tuple[str, ...] | None:
+        value = self.item.get("known_hosts")
+        return None if value is None else parse_files(value, f"{self.setting}.known_hosts")
+
+    def alias(self) -> str | None:
+        alias = self.text("host_key_alias")
+        return None if alias is None else check_host(alias, f"{self.setting}.host_key_alias")
+
+
+def parse_text(value: object, setting: str) -> str | None:
+    """A text without NUL; numbers become text (an unquoted PIN in YAML), empty text is as if unset.
+
+    :raises SettingsError: anything else, without quoting it.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or "\0" in value:
+        raise SettingsError(setting, f"expected text without NUL, not {type(value).__name__}")
+    return value
+
+
+def parse_checking(value: object, setting: str) -> HostKeyChecking:
+    """True, False or ``accept-new``; OpenSSH's ``yes``, ``no``, ``off`` and ``strict`` as well.
+
+    :raises SettingsError: anything else.
+    """
+    checking = _CHECKING.get(str(value).strip().lower())
+    if checking is None:
+        raise SettingsError(setting, f"{said(ascii(value))} is none of true, false, accept-new")
+    return checking
+
+
+def parse_files(value: object, setting: str) -> tuple[str, ...]:
+    """One path or a list of paths.
+
+    :raises SettingsError: anything else.
+    """
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, Sequence) or not all(isinstance(i, str) and i and "\0" not in i for i in items):
+        raise SettingsError(setting, "expected a path or a list of paths")
+    return tuple(items)
+
+
+def parse_timeout(value: object, setting: str) -> float | None:
+    """Seconds above zero; None stays None.
+
+    :raises SettingsError: anything else.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise SettingsError(setting, f"{said(ascii(value))} is not a number of seconds above 0")
+    return seconds
+
+
+def parse_prompts(value: object, setting: str) -> tuple[tuple[str, str], ...]:
+    """A mapping of regular expression to answer, as pairs in its order.
+
+    :raises SettingsError: not a mapping, an expression that does not compile, an answer that is not text.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise SettingsError(setting, "expected a mapping of regular expression to answer")
+    pairs = []
+    for pattern, answer in value.items():
+        try:
+            re.compile(str(pattern))
+        except re.error as error:
+            raise SettingsError(setting, f"{said(ascii(str(pattern)))} is no regular expression: {error}") from None
+        pairs.append((str(pattern), parse_text(answer, setting) or ""))
+    return tuple(pairs)

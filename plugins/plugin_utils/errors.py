@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One family of errors: what went wrong, at which hop, and what a person can do about it."""
+
+from __future__ import annotations
+
+import re
+
+# Enough of a server's words to act on; a hostile banner must not fill a terminal.
+_SAID_LIMIT = 300
+
+
+def said(text: str | bytes | None, limit: int = _SAID_LIMIT) -> str:
+    """Words of a server or a local command, made safe to show in one line.
+
+    Control characters (terminal escapes among them) and bidirectional overrides become spaces, template
+    delimiters are taken apart so that no later templating renders them, and the length is bounded.
+
+    :param limit: characters kept.
+    """
+    if text is None:
+        return ""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    text = "".join(character if character.isprintable() else " " for character in text)
+    text = re.sub(r"([{}])(?=[{}%#])|([%#])(?=})", r"\1\2 ", " ".join(text.split()))
+    return text if len(text) <= limit else text[:limit] + "..."
+
+
+class JumpError(Exception):
+    """The family: whatever this collection raises on purpose."""
+
+
+class SettingsError(JumpError):
+    """A variable or option that cannot be used; raised before any process or socket.
+
+    :param setting: the name of the variable as the user wrote it, such as ``ansible_ssh_jump[1].port``.
+    :param problem: what is wrong with it, never quoting a secret.
+    """
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+        self.problem = problem
+
+
+class CommandError(JumpError):
+    """The target was reached, and what was asked of it failed: privilege escalation or a transfer."""
+
+
+class HopError(JumpError):
+    """A hop that could not be reached, trusted, logged in to, or that was lost.
+
+    :param place: which hop, as ``hop 2 of 3, user@host:port (via user@host:port)``.
+    :param problem: what happened there.
+    :param advice: what a person can do about it.
+    :cvar retry: whether dialling once more can help.
+    """
+
+    retry = False
+
+    def __init__(self, place: str, problem: str, advice: str = "") -> None:
+        super().__init__(f"{place}: {problem}." + (f" {advice}" if advice else ""))
+        self.place = place
+        self.problem = problem
+        self.advice = advice
+
+
+class HopUnreachable(HopError):
+    """No connection, no SSH conversation, or no answer in time; nothing was refused."""
+
+    retry = True
+
+
+class ForwardingRefused(HopError):
+    """The hop before it may not, or will not, forward to this one."""
+
+
+class AlgorithmsRefused(HopError):
+    """Both sides share no algorithm that is safe to use."""
+
+
+class HostKeyRefused(HopError):
+    """The host key is unknown, changed or revoked, or could not be checked."""
+
+
+class LoginRefused(HopError):
+    """The hop refused every credential that it was offered."""
+
+
+class LinkLost(HopError):
+    """The connection ended while something was under way on it; it may or may not have taken effect."""

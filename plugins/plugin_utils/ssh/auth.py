@@ -1,0 +1,215 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logging in to one hop (RFC 4252): what is offered, in which order, and what is said when nothing helps.
+
+The order is ssh(1)'s: keys, keyboard-interactive, password. A password goes over the wire once at most.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+
+from ..chain.model import Hop
+from ..errors import HopUnreachable, LoginRefused, said
+from .deadline import Deadline
+from .keys import LoginKey, login_keys
+from .transport import HopTransport
+
+# sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
+_KEYS_BEFORE_PASSWORD = 4
+_PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
+
+
+class _Signer:
+    """A key that answers a failed signature with an empty one.
+
+    paramiko signs in the transport's thread, where an exception (an agent that declines, a token that was
+    pulled out) ends the whole connection; an empty signature is merely refused.
+    """
+
+    def __init__(self, key: paramiko.PKey) -> None:
+        self._key = key
+        self.problem = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._key, name)
+
+    def sign_ssh_data(self, data: bytes, algorithm: str | None = None) -> Any:
+        """As :meth:`paramiko.PKey.sign_ssh_data`, but never raises."""
+        try:
+            return self._key.sign_ssh_data(data, algorithm)
+        except Exception as error:
+            self.problem = said(str(error)) or type(error).__name__
+            return b""
+
+
+class Login:
+    """One login.
+
+    :param transport: key exchange done, host key verified.
+    :param secrets_allowed: False where the host key is not the known one; then only keys are offered.
+    """
+
+    def __init__(
+        self, transport: HopTransport, hop: Hop, place: str, deadline: Deadline, secrets_allowed: bool
+    ) -> None:
+        self._transport = transport
+        self._hop = hop
+        self._place = place
+        self._deadline = deadline
+        self._secrets_allowed = secrets_allowed
+        self._methods: tuple[str, ...] = ()
+        self._tried: list[str] = []
+        self._skipped: list[str] = []
+        self._keys = login_keys(hop.credentials, self._skipped.append)
+        self._offered: set[bytes] = set()
+        self._password_spent = hop.credentials.password is None
+        self._questions_spent = False
+
+    def run(self) -> None:
+        """Logs in.
+
+        :raises LoginRefused: every credential was refused, or there is none that the hop takes.
+        :raises HopUnreachable: the connection ended or the time was up before an answer.
+        """
+        user = self._hop.credentials.user
+        # "none" costs no try, and its answer is the list of methods (RFC 4252 section 5.2).
+        if self._attempt("", lambda: self._transport.auth_none(user)):
+            return
+        while True:
+            step = self._next()
+            if step is None:
+                raise self._refused()
+            if step():
+                return
+
+    def _next(self) -> Callable[[], bool] | None:
+        """The next thing to offer, of the methods that the server takes now."""
+        credentials = self._hop.credentials
+        if "publickey" in self._methods:
+            key = self._next_key()
+            if key is not None:
+                return lambda: self._offer_key(key)
+        if not self._secrets_allowed:
+            return None
+        if "keyboard-interactive" in self._methods and not self._questions_spent:
+            only_way = "password" not in self._methods and not self._password_spent
+            if credentials.prompts or only_way:
+                return self._answer_questions
+        if "password" in self._methods and not self._password_spent:
+            return self._offer_password
+        return None
+
+    def _next_key(self) -> LoginKey | None:
+        has_secret = self._secrets_allowed and (not self._password_spent or self._hop.credentials.prompts)
+        for offered in self._keys:
+            blob = offered.key.public_blob.key_blob if offered.key.public_blob else offered.key.asbytes()
+            if blob in self._offered:
+                continue
+            if not self._signable(offered):
+                continue
+            if has_secret and len(self._offered) >= _KEYS_BEFORE_PASSWORD:
+                self._skipped.append(f"keys after the first {_KEYS_BEFORE_PASSWORD}, to leave tries for the password")
+                self._keys.close()
+                return None
+            self._offered.add(blob)
+            return offered
+        return None
+
+    def _signable(self, offered: LoginKey) -> bool:
+        """Whether the server takes an algorithm that this key can sign with and that is not SHA-1 (RFC 8308)."""
+        accepted = self._transport.server_extensions.get("server-sig-algs", b"")
+        names = (accepted.decode("utf-8", "replace") if isinstance(accepted, bytes) else accepted).split(",")
+        if not accepted or "rsa" not in offered.key.get_name() or {"rsa-sha2-512", "rsa-sha2-256"} & set(names):
+            return True
+        self._skipped.append(f"{offered.name}: the server takes no RSA signature but SHA-1's, which is refused here")
+        return False
+
+    def _offer_key(self, offered: LoginKey) -> bool:
+        signer = _Signer(offered.key)
+        user = self._hop.credentials.user
+        done = self._attempt(f"publickey {offered.name}", lambda: self._transport.auth_publickey(user, signer))
+        if signer.problem:
+            self._tried.remove(f"publickey {offered.name}")
+            self._skipped.append(f"{offered.name}: {signer.problem}")
+        return done
+
+    def _offer_password(self) -> bool:
+        self._password_spent = True
+        user, password = self._hop.credentials.user, self._hop.credentials.password
+        return self._attempt("password", lambda: self._transport.auth_password(user, password, fallback=False))
+
+    def _answer_questions(self) -> bool:
+        self._questions_spent = True
+        user = self._hop.credentials.user
+        return self._attempt("keyboard-interactive", lambda: self._transport.auth_interactive(user, self._answers))
+
+    def _answers(self, _title: str, _instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
+        """Answers in the transport's thread; an unknown question leaves all unanswered, which the server refuses."""
+        answers = [self._answer(question) for question, _echo in questions]
+        known = [answer for answer in answers if answer is not None]
+        return known if len(known) == len(answers) else []
+
+    def _answer(self, question: str) -> str | None:
+        credentials = self._hop.credentials
+        for pattern, answer in credentials.prompts:
+            if re.search(pattern, question, re.IGNORECASE):
+                return answer
+        if not self._password_spent and _PASSWORD_PROMPT.search(question):
+            self._password_spent = True
+            return credentials.password
+        self._skipped.append(f"the question {said(question, 80)!r}, which no entry of prompts answers")
+        return None
+
+    def _attempt(self, name: str, call: Callable[[], list[str]]) -> bool:
+        """Tries one method; True when the login is complete."""
+        self._transport.auth_timeout = self._deadline.remaining()
+        try:
+            further = call()
+        except paramiko.BadAuthenticationType as error:
+            self._methods = tuple(error.allowed_types)
+            return False
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if self._deadline.expired:
+                raise HopUnreachable(
+                    self._place, f"no answer to the login within {self._deadline.seconds:g} seconds"
+                ) from error
+            if not self._transport.is_active():
+                raise self._ended(name) from error
+            self._tried.append(name)
+            return False
+        if name:
+            self._tried.append(name + (", accepted" if further else ""))
+        self._methods = tuple(further)
+        self._questions_spent = False  # after a partial success a question may be another one
+        return not further
+
+    def _ended(self, name: str) -> HopUnreachable | LoginRefused:
+        reason = self._transport.disconnect_reason
+        if "too many authentication failures" in reason.lower():
+            self._tried.append(name)
+            self._skipped.append("whatever else there is: the server ended the login at its MaxAuthTries")
+            return self._refused()
+        words = [word for word in (reason, said(self._transport.get_banner())) if word]
+        return HopUnreachable(
+            self._place,
+            "the server ended the connection during the login" + (f" and said: {'; '.join(words)}" if words else ""),
+            "Its log says why: an account that may not log in, a limit, or a restart.",
+        )
+
+    def _refused(self) -> LoginRefused:
+        tried = ", ".join(self._tried) or "nothing that this server takes"
+        if not self._secrets_allowed:
+            self._skipped.append("the password, since the host key has changed")
+        skipped = f"; not offered: {'; '.join(self._skipped)}" if self._skipped else ""
+        banner = said(self._transport.get_banner())
+        return LoginRefused(
+            self._place,
+            f"login refused. Tried: {tried}{skipped}. The server takes: {', '.join(map(said, self._methods)) or 'none'}"
+            + (f". It says: {banner}" if banner else ""),
+            f"Check the user, the keys and the password of {self._hop.setting}.",
+        )

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs one command on a session: feeds stdin, answers privilege escalation, collects both streams.
+
+Knows sessions by their interface only, so that it serves whatever carries them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..chain.become import Action, BecomeRules, Escalation, Stream
+from ..errors import CommandError
+from .deadline import Deadline
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes of one stream, as they came."""
+
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The end of a command: its status, 0 to 255, or the name of the signal that ended it, without SIG."""
+
+    status: int | None
+    signal: str | None = None
+
+
+class Process(Protocol):
+    """A command on the target that was started."""
+
+    def read(self, timeout: float | None) -> Output | Exited | None:
+        """The next output or the end; None after ``timeout`` seconds. Raises HopError if the link is lost."""
+
+    def write(self, data: bytes) -> None:
+        """Sends to stdin; blocks while the other side takes nothing. Raises OSError if it takes no more."""
+
+    def close_stdin(self) -> None:
+        """Ends stdin."""
+
+    def close(self) -> None:
+        """Lets go of the command; one that still runs is hung up on."""
+
+
+class Session(Protocol):
+    """What a target offers."""
+
+    def start(self, command: str, pty: bool = False) -> Process:
+        """Starts a command line in the login shell of the target's user."""
+
+    def put(self, source: str, target: str) -> None:
+        """Copies a file of the controller to the target, whole or with an error."""
+
+    def fetch(self, source: str, target: str) -> None:
+        """Copies a file of the target to the controller, whole or with an error."""
+
+    def close(self) -> None:
+        """Ends the session."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command to run.
+
+    :param stdin: bytes for the command; None for none.
+    :param rules: how privilege escalation is read; None where there is none.
+    :param become_password: answers its prompt.
+    :param become_timeout: seconds for the escalation to let the command start.
+    """
+
+    line: str
+    stdin: bytes | None = field(default=None, repr=False)
+    pty: bool = False
+    rules: BecomeRules | None = None
+    become_name: str = ""
+    become_password: str | None = field(default=None, repr=False)
+    become_timeout: float = 12.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command went; with a signal, ``status`` is 128 plus its number as in a shell, or 255 if that is unknown."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+# POSIX numbers of the signals that RFC 4254 section 6.10 names.
+_SIGNALS = {
+    "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "ABRT": 6, "FPE": 8, "KILL": 9, "SEGV": 11, "PIPE": 13, "ALRM": 14, "TERM": 15,
+}  # fmt: skip
+
+
+def run(session: Session, request: Request) -> Result:
+    """Runs a command to its end.
+
+    :raises CommandError: the escalation's password is wrong or missing, or it did not answer in time.
+    :raises HopError: the connection ended before the command did.
+    """
+    process = session.start(request.line, request.pty)
+    try:
+        return _Run(process, request).to_the_end()
+    finally:
+        process.close()
+
+
+class _Run:
+    def __init__(self, process: Process, request: Request) -> None:
+        self._process = process
+        self._request = request
+        self._escalation = Escalation(request.rules)
+        self._output = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
+
+    def to_the_end(self) -> Result:
+        if self._escalation.started:
+            self._feed_stdin()
+        deadline = Deadline(self._request.become_timeout)
+        while True:
+            waiting = not self._escalation.started
+            event = self._process.read(deadline.remaining() if waiting else None)
+            if isinstance(event, Exited):
+                return self._result(event)
+            if isinstance(event, Output):
+                self._take(event)
+            elif waiting and deadline.expired:
+                raise self._stuck()
+
+    def _take(self, output: Output) -> None:
+        action = self._escalation.feed(output.stream, output.data)
+        if action is Action.START:
+            self._feed_stdin()
+        elif action is Action.SEND_PASSWORD:
+            self._send_password()
+        elif action in (Action.FAIL_INCORRECT, Action.FAIL_MISSING):
+            kind = "Incorrect" if action is Action.FAIL_INCORRECT else "Missing"
+            raise CommandError(f"{kind} {self._request.become_name} password")
+        for stream, taken in self._output.items():
+            taken += self._escalation.take(stream)
+
+    def _send_password(self) -> None:
+        with contextlib.suppress(OSError):  # if it has gone, its exit status says so
+            self._process.write((self._request.become_password or "").encode() + b"\n")
+
+    def _feed_stdin(self) -> None:
+        """In a thread, so that a command that writes before it has read everything is never waited for in vain."""
+        if self._request.stdin is None:
+            if not self._request.pty:
+                self._process.close_stdin()
+            return
+        threading.Thread(target=self._feed, args=(self._request.stdin,), name="stdin", daemon=True).start()
+
+    def _feed(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # a command need not read its input
+            self._process.write(data)
+        self._process.close_stdin()
+
+    def _result(self, ending: Exited) -> Result:
+        for stream, taken in self._output.items():
+            taken += self._escalation.rest(stream)
+        stdout, stderr = (bytes(self._output[stream]) for stream in (Stream.STDOUT, Stream.STDERR))
+        if self._request.pty:
+            stdout = stdout.replace(b"\r\n", b"\n")  # undoes the terminal's ONLCR (RFC 4254 section 8)
+        if ending.status is not None:
+            return Result(ending.status, stdout, stderr)
+        name = ending.signal or "unknown"
+        number = _SIGNALS.get(name)
+        line = f"bastion.ssh.jump: the command was ended by signal {name}\n".encode()
+        return Result(255 if number is None else 128 + number, stdout, stderr + line)
+
+    def _stuck(self) -> CommandError:
+        return CommandError(
+            f"no answer from {self._request.become_name} within {self._request.become_timeout:g} seconds: neither its "
+            "password prompt nor the start of the command; look at become_method, become_flags and become_exe"
+        )

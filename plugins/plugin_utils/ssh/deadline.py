@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A point in time by which something must have happened."""
+
+from __future__ import annotations
+
+import math
+import time
+
+
+class Deadline:
+    """Counts down from ``seconds``, or from what is left of ``within`` if that is less; None never ends."""
+
+    def __init__(self, seconds: float | None, within: Deadline | None = None) -> None:
+        self.seconds = seconds
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
+        if within is not None and within._end < self._end:
+            self._end = within._end
+            self.seconds = within.seconds
+
+    @property
+    def expired(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._end
+
+    def remaining(self) -> float:
+        """Seconds left, never below a millisecond: a zero would mean "do not block" to a socket."""
+        return max(0.001, min(self._end - time.monotonic(), 86400.0))

@@ -1,0 +1,273 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the controller to the target, hop by hop: connect or direct-tcpip, key exchange, host key, login.
+
+Whoever opens something here closes it: a dial that fails leaves no socket, thread or process behind, and no
+hop is ever left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import paramiko
+
+from ..chain.model import Chain, Hop
+from ..chain.resolve import proxy_setting
+from ..chain.tokens import expand
+from ..errors import AlgorithmsRefused, ForwardingRefused, HopError, HopUnreachable, LinkLost, said
+from .auth import Login
+from .deadline import Deadline
+from .host_keys import HostKey, HostKeyCheck
+from .logins import LoginTurns
+from .proxy_command import ProxyProcess
+from .transport import HopTransport
+
+_NO_ADDRESS = "the name cannot be resolved"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a dial says what it does; each takes one line without secrets."""
+
+    note: Callable[[str], None]
+    warn: Callable[[str], None]
+
+
+class Link:
+    """One hop that is connected, trusted and logged in to, or on its way there.
+
+    :param sock: what carries it: a socket, or a channel of the hop before.
+    :param proxy: the ProxyCommand behind the socket, if that is how the first hop is reached.
+    """
+
+    def __init__(self, place: str, sock: Any, proxy: ProxyProcess | None = None) -> None:
+        self.place = place
+        self.transport = HopTransport(sock)
+        self.given_up = ""
+        self._sock = sock
+        self._proxy = proxy
+
+    def explain(self) -> str:
+        """Why this link is dead, as far as is known."""
+        if self.given_up:
+            return self.given_up
+        if self._proxy is not None:
+            return f"the connection through the ProxyCommand ended: {self._proxy.explain()}"
+        reason = self.transport.disconnect_reason
+        if reason:
+            return f"the server disconnected and said: {reason}"
+        error = self.transport.saved_exception
+        if error is None or isinstance(error, EOFError):
+            return "the server closed the connection"
+        return f"the connection broke: {said(str(error)) or type(error).__name__}"
+
+    def abort(self, why: str) -> None:
+        """Gives a silent link up: ends what carries it, without waiting for the other side."""
+        self.given_up = why
+        self._end_carrier()
+
+    def close(self) -> None:
+        """Closes the connection and what carries it. Harmless when repeated."""
+        self._end_carrier()
+        self.transport.close()
+        if self._proxy is not None:
+            self._proxy.close()
+
+    def _end_carrier(self) -> None:
+        # With the carrier gone the transport's thread ends at once instead of at its next look.
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+
+
+def first_dead(links: Sequence[Link]) -> Link | None:
+    """The nearest link that is down: the ones behind it are down because of it."""
+    return next((link for link in links if not link.transport.is_active()), None)
+
+
+def link_lost(links: Sequence[Link]) -> LinkLost:
+    """The error for a connection that ended while something was under way on its last link."""
+    # A bastion that dies is seen first by what is nested in it; its own thread notices within this time.
+    end = time.monotonic() + 0.5
+    while all(link.transport.is_active() for link in links[:-1]) and time.monotonic() < end:
+        links[0].transport.join(0.05)
+    dead = first_dead(links) or links[-1]
+    return LinkLost(dead.place, f"the connection was lost: {dead.explain()}")
+
+
+def dial(chain: Chain, turns: LoginTurns, report: Report) -> list[Link]:
+    """Opens every hop of a chain in order.
+
+    :param turns: who may log in to a hop, and what was refused before.
+    :returns: one link per hop, the target's last. The caller closes them, last first.
+    :raises HopError: which names the hop; everything that was opened is closed.
+    """
+    total = Deadline(chain.timeout)
+    links: list[Link] = []
+    try:
+        for index, prefix in enumerate(chain.prefixes()):
+            started = time.monotonic()
+            _open_hop(chain.place(index), prefix, links, total, turns, report)
+            report.note(f"{chain.place(index)}: logged in after {time.monotonic() - started:.3f} s")
+    except BaseException:
+        hang_up(links)
+        raise
+    return links
+
+
+def hang_up(links: list[Link]) -> None:
+    """Closes links, last first, and forgets them."""
+    while links:
+        links.pop().close()
+
+
+def _open_hop(
+    place: str, prefix: tuple[Hop, ...], links: list[Link], total: Deadline, turns: LoginTurns, report: Report
+) -> None:
+    hop = prefix[-1]
+    check = HostKeyCheck(hop, place, report.warn)
+    with turns.take(prefix, place, Deadline(hop.timeout, total)):
+        deadline = Deadline(hop.timeout, total)
+        link = _connect(hop, place, links, deadline)
+        links.append(link)
+        transport = link.transport
+        options = transport.get_security_options()
+        options.key_types = check.prefer(options.key_types)
+        _exchange_keys(links, hop, deadline)
+        key = transport.get_remote_server_key()
+        trusted = check.check(HostKey(key.get_name(), key.asbytes()))
+        try:
+            Login(transport, hop, place, deadline, trusted).run()
+        except HopUnreachable as error:
+            raise _blame(links, error) from error
+
+
+def _connect(hop: Hop, place: str, links: list[Link], deadline: Deadline) -> Link:
+    if links:
+        return Link(place, _forward(links, hop, place, deadline))
+    if hop.proxy_command is not None:
+        command = expand(hop.proxy_command, hop, proxy_setting(hop))
+        try:
+            proxy = ProxyProcess(command)
+        except OSError as error:
+            raise HopUnreachable(place, f"the ProxyCommand cannot be started: {error.strerror or error}") from error
+        return Link(place, proxy.sock, proxy)
+    return Link(place, _tcp(hop, place, deadline))
+
+
+def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
+    """The first address that answers, in the resolver's order; all of them share one deadline."""
+    try:
+        addresses = socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise HopUnreachable(place, f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}") from error
+    problem: OSError | None = None
+    for family, kind, protocol, _name, address in addresses:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(deadline.remaining())
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            problem = error
+        if deadline.expired:
+            break
+    if deadline.expired:
+        raise HopUnreachable(place, f"no connection within {deadline.seconds:g} seconds") from problem
+    reason = (problem.strerror or str(problem)) if problem else _NO_ADDRESS
+    raise HopUnreachable(place, f"cannot connect: {reason}") from problem
+
+
+def _forward(links: list[Link], hop: Hop, place: str, deadline: Deadline) -> paramiko.Channel:
+    """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
+    before = links[-1]
+    try:
+        return before.transport.open_channel(
+            "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 65535), timeout=deadline.remaining()
+        )
+    except paramiko.ChannelException as error:
+        raise _forwarding_error(error, before, hop, place) from error
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        dead = first_dead(links)
+        if dead is not None:
+            raise HopUnreachable(dead.place, dead.explain()) from error
+        raise HopUnreachable(place, f"the hop before it opened no connection in {deadline.seconds:g} seconds") from error
+
+
+def _forwarding_error(error: paramiko.ChannelException, before: Link, hop: Hop, place: str) -> HopError:
+    """What a refused direct-tcpip means (RFC 4254 section 5.1)."""
+    host = f"[{hop.host}]" if ":" in hop.host else hop.host
+    if error.code == 1:  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
+        return ForwardingRefused(
+            before.place,
+            f"it refuses to forward to {host}:{hop.port}",
+            f"In its sshd_config, AllowTcpForwarding must be 'yes' or 'local', DisableForwarding 'no', and PermitOpen, "
+            f"if set, must list {host}:{hop.port}; so must the permitopen of the key that was used.",
+        )
+    if error.code == 2:  # SSH_OPEN_CONNECT_FAILED
+        words = said(error.text)
+        return HopUnreachable(
+            place,
+            f"the hop before it cannot connect to {host}:{hop.port}" + (f": {words}" if words else ""),
+            "The name is resolved, and the connection made, by that hop.",
+        )
+    return HopUnreachable(place, f"the hop before it opened no connection: {said(error.text)} (code {error.code})")
+
+
+def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
+    link = links[-1]
+    done = threading.Event()
+    link.transport.start_client(event=done)
+    done.wait(deadline.remaining())
+    if done.is_set() and link.transport.is_active():
+        return
+    error = link.transport.get_exception()
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+        raise AlgorithmsRefused(link.place, *_incompatible(link.transport, str(error))) from error
+    dead = first_dead(links[:-1])
+    if dead is not None:
+        raise HopUnreachable(dead.place, dead.explain()) from error
+    if not done.is_set():
+        raise HopUnreachable(
+            link.place,
+            f"connected, but no SSH answer within {deadline.seconds:g} seconds",
+            f"Is {hop.host} port {hop.port} an SSH server, and not overloaded?",
+        )
+    raise _blame(links, HopUnreachable(link.place, *_handshake_failure(link, error))) from error
+
+
+def _handshake_failure(link: Link, error: BaseException | None) -> tuple[str, str]:
+    words = said(str(error)) if error else ""
+    if "banner" in words or isinstance(error, (EOFError, ConnectionResetError)) or not words:
+        return (
+            f"no SSH conversation: {link.explain() if not words or 'banner' in words else words}".replace(
+                "the connection broke: Error reading SSH protocol banner", "the server closed the connection"
+            ),
+            "Is it an SSH server, and do its MaxStartups, PerSourcePenalties and firewall let this controller in?",
+        )
+    return f"the key exchange failed: {words}", ""
+
+
+def _incompatible(transport: HopTransport, words: str) -> tuple[str, str]:
+    if "host key" not in words:
+        return f"no common algorithm that is safe to use: {said(words)}", "Update the SSH server."
+    offered = ", ".join(transport.offered_host_keys)
+    return (
+        f"the server offers only the host key algorithms {offered}, and none of them is safe to use (ssh-rsa signs with SHA-1)",
+        "Give it an ed25519 host key, or update it so that it signs with rsa-sha2-256.",
+    )
+
+
+def _blame(links: list[Link], error: HopUnreachable) -> HopUnreachable:
+    """The nearest dead hop's own error: a hop that fails because the one before it died is not at fault."""
+    dead = first_dead(links[:-1])
+    return error if dead is None else HopUnreachable(dead.place, dead.explain())

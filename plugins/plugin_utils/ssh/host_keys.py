@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a hop's host key is the right one, asked before anything is proved to that hop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..chain.model import Hop, HostKeyChecking
+from ..errors import HostKeyRefused, JumpError, said
+from .known_hosts import Entry, Verdict, fingerprint, format_line, judge, lookup_names, parse
+
+# A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
+_SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A key that a hop has shown.
+
+    :param blob: as on the wire (RFC 4253 section 6.6).
+    """
+
+    key_type: str
+    blob: bytes
+
+    def __str__(self) -> str:
+        return f"{self.key_type} {fingerprint(self.blob)}"
+
+
+class HostKeyCheck:
+    """The check of one hop's key, with what known_hosts says of that hop.
+
+    :param hop: whose key.
+    :param place: the hop as errors name it.
+    :param warn: takes one line about a key that is let pass although it has changed.
+    :raises HostKeyRefused: a known_hosts file cannot be read.
+    """
+
+    def __init__(self, hop: Hop, place: str, warn: Callable[[str], None]) -> None:
+        self._hop = hop
+        self._place = place
+        self._warn = warn
+        self._by_plain_name = False
+        self._names = lookup_names(hop.host, hop.port, hop.host_keys.alias)
+        try:
+            self._entries = self._read()
+        except Exception as error:
+            raise self._not_checked(error) from error
+
+    def prefer(self, algorithms: Sequence[str]) -> tuple[str, ...]:
+        """Algorithms of which a key is known first, so that a host known by its RSA key is asked for that one."""
+        known = {entry.key_type for entry in self._entries if entry.key and not entry.marker}
+        return tuple(sorted(algorithms, key=lambda name: _SIGNED_BY.get(name, name) not in known))
+
+    def check(self, key: HostKey) -> bool:
+        """Decides, and records a new key where the policy says so.
+
+        :returns: whether secrets may be sent; False for a changed key with checking off (sshconnect.c then
+            disables password and keyboard-interactive as well).
+        :raises HostKeyRefused: not trusted, or the check itself failed: any fault denies (CVE-2025-26465).
+        """
+        try:
+            return self._decide(key, self._verdict(key))
+        except JumpError:
+            raise
+        except Exception as error:
+            raise self._not_checked(error) from error
+
+    def _verdict(self, key: HostKey) -> Verdict:
+        """Of the name without its port, only the very same key counts; another key there is another server's."""
+        verdict = judge(self._entries, key.blob)
+        return Verdict.UNKNOWN if verdict is Verdict.CHANGED and self._by_plain_name else verdict
+
+    def _decide(self, key: HostKey, verdict: Verdict) -> bool:
+        checking = self._hop.host_keys.checking
+        if verdict is Verdict.TRUSTED:
+            return True
+        if verdict is Verdict.REVOKED:
+            raise HostKeyRefused(self._place, f"the host key {key} is marked as revoked in {self._wheres()}")
+        if verdict is Verdict.CHANGED and checking is HostKeyChecking.OFF:
+            self._warn(f"{self._place}: {self._changed(key)}; host key checking is off, so no password is offered")
+            return False
+        if verdict is Verdict.CHANGED:
+            raise HostKeyRefused(
+                self._place,
+                self._changed(key),
+                "Either somebody is in the middle, or the host was set up anew; if so, check the new fingerprint on "
+                f"its console and remove the old line: ssh-keygen -R '{self._names[0]}'",
+            )
+        if checking is HostKeyChecking.STRICT:
+            raise HostKeyRefused(self._place, f"the host key {key} is not known", self._how_to_accept(key))
+        if checking is HostKeyChecking.ACCEPT_NEW:
+            self._record(key)
+        return True
+
+    def _read(self) -> list[Entry]:
+        """The entries of the first name that is known."""
+        files = [Path(os.path.expanduser(name)) for name in self._hop.host_keys.known_hosts]
+        for index, name in enumerate(self._names):
+            found = [entry for path in files for entry in self._read_file(path, name)]
+            if found:
+                self._by_plain_name = index > 0
+                return found
+        return []
+
+    def _read_file(self, path: Path, name: str) -> list[Entry]:
+        try:
+            text = path.read_text("utf-8", "surrogateescape")
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return list(parse(text.split("\n"), str(path), name))
+
+    def _record(self, key: HostKey) -> None:
+        """Appends under a lock, after one more look: another worker may have recorded another key meanwhile."""
+        files = self._hop.host_keys.known_hosts
+        if not files:
+            raise HostKeyRefused(self._place, "accept-new has no known_hosts file to record the host key in")
+        path = Path(os.path.expanduser(files[0]))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            self._entries = self._read()
+            if self._entries:
+                self._decide(key, self._verdict(key))
+                return
+            size = stream.seek(0, os.SEEK_END)
+            torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
+            line = format_line(self._names[0], key.key_type, key.blob)
+            stream.write((b"\n" if torn else b"") + line.encode() + b"\n")
+            os.fsync(stream.fileno())
+        self._warn(f"{self._place}: the new host key {key} was added to {path}")
+
+    def _changed(self, key: HostKey) -> str:
+        known = ", ".join(
+            f"{entry.key_type} {fingerprint(entry.key)} ({entry.where})" if entry.key else f"unreadable ({entry.where})"
+            for entry in self._entries
+            if not entry.marker
+        )
+        return f"the host key has changed: the server shows {key}, known is {known}"
+
+    def _how_to_accept(self, key: HostKey) -> str:
+        line = format_line(self._names[0], key.key_type, key.blob)
+        files = self._hop.host_keys.known_hosts
+        return (
+            f"If that is the fingerprint on its console, add this line to {files[0] if files else 'a known_hosts file'}: "
+            f"{line} (or let host_key_checking be 'accept-new')"
+        )
+
+    def _wheres(self) -> str:
+        return ", ".join(entry.where for entry in self._entries if entry.marker)
+
+    def _not_checked(self, error: Exception) -> HostKeyRefused:
+        reason = said(str(error)) or type(error).__name__
+        return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", "Make the file readable.")

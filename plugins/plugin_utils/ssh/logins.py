@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One wrong password is one failed login, however many workers want to use it.
+
+Servers count failures, and lock accounts and addresses out. Until a login has succeeded once, one worker at a
+time tries it; once it was refused, nobody tries it again in this run. Workers are separate processes, so they
+meet in a private directory of the run: a locked file per login, named by a keyed digest of everything that
+makes that login, in which stands how it went.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import astuple
+from io import FileIO
+from pathlib import Path
+
+from ..chain.model import Hop
+from ..errors import HopUnreachable, LoginRefused
+from .deadline import Deadline
+
+_PROVEN = b"proven"
+_POLL = 0.02
+_KEY_BYTES = 32
+
+
+class LoginTurns:
+    """Who may log in to a hop now.
+
+    :param directory: exists for one run and is private to its user; None where there is none, and then
+        everyone may at any time.
+    """
+
+    def __init__(self, directory: str | None) -> None:
+        self._directory = Path(directory, "bastion-ssh-logins") if directory else None
+
+    @contextlib.contextmanager
+    def take(self, way: tuple[Hop, ...], place: str, deadline: Deadline) -> Iterator[None]:
+        """Holds the turn to log in to the last hop of a way, and records how the login inside went.
+
+        :raises LoginRefused: this login was refused before in this run.
+        :raises HopUnreachable: the turn did not come in time.
+        """
+        if self._directory is None:
+            yield
+            return
+        path = self._path(way)
+        if _read(path) == _PROVEN:
+            try:
+                yield
+            except LoginRefused as error:  # what was right has changed in the middle of the run
+                path.write_bytes(error.problem.encode())
+                raise
+            return
+        with _locked(path, place, deadline) as stream:
+            outcome = stream.readall()
+            if outcome and outcome != _PROVEN:
+                raise LoginRefused(
+                    place,
+                    f"not tried again, since this login was refused before in this run: {outcome.decode()}",
+                    f"Check the user, the keys and the password of {way[-1].setting}.",
+                )
+            try:
+                yield
+            except LoginRefused as error:
+                stream.write(error.problem.encode())
+                raise
+            if not outcome:
+                stream.write(_PROVEN)
+
+    def forget(self, way: tuple[Hop, ...]) -> None:
+        """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
+        if self._directory is not None:
+            path = self._path(way)
+            if _read(path) not in (b"", _PROVEN):
+                path.unlink(missing_ok=True)
+
+    def _path(self, way: tuple[Hop, ...]) -> Path:
+        assert self._directory is not None
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        identity = repr([astuple(hop) for hop in way]).encode()
+        return self._directory / hmac.new(self._key(), identity, hashlib.sha256).hexdigest()
+
+    def _key(self) -> bytes:
+        """The run's key for the digests; whoever comes first makes it, whole or not at all."""
+        assert self._directory is not None
+        path = self._directory / "key"
+        key = _read(path)
+        if len(key) == _KEY_BYTES:
+            return key
+        fresh = self._directory / f"key.{os.getpid()}.{secrets.token_hex(4)}"
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(secrets.token_bytes(_KEY_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+        return path.read_bytes()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+@contextlib.contextmanager
+def _locked(path: Path, place: str, deadline: Deadline) -> Iterator[FileIO]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with FileIO(descriptor, "r+") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if deadline.expired:
+                    raise HopUnreachable(
+                        place, f"another worker is logging in to it and got no answer within {deadline.seconds:g} seconds"
+                    ) from None
+                time.sleep(_POLL)
+        yield stream

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A command on the target: one session channel, both output streams, stdin, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Callable
+
+import paramiko
+
+from ..chain.become import Stream
+from ..errors import HopError
+from .command import Exited, Output
+
+_CHUNK = 256 * 1024
+
+
+class ChannelProcess:
+    """A command that runs on a channel.
+
+    :param channel: the exec request has been accepted.
+    :param lost: makes the error for a connection that ended before the command did.
+    """
+
+    def __init__(self, channel: paramiko.Channel, lost: Callable[[], HopError]) -> None:
+        self._channel = channel
+        self._lost = lost
+        self._poll = select.poll()
+        # poll(2), as select(2) cannot watch descriptors above 1023.
+        self._poll.register(channel.fileno(), select.POLLIN)
+
+    def read(self, timeout: float | None) -> Output | Exited | None:
+        """The next bytes of either stream, or the end of the command after all of its output.
+
+        :param timeout: seconds; None waits for as long as it takes.
+        :returns: None when the time is up.
+        :raises HopError: the connection ended before the command did.
+        """
+        while True:
+            channel = self._channel
+            if channel.recv_ready():
+                return Output(Stream.STDOUT, channel.recv(_CHUNK))
+            if channel.recv_stderr_ready():
+                return Output(Stream.STDERR, channel.recv_stderr(_CHUNK))
+            if channel.eof_received or channel.closed:
+                # Bytes that came in before the end of file are all there by now; look once more.
+                if channel.recv_ready() or channel.recv_stderr_ready():
+                    continue
+                return self._ending(timeout)
+            if not self._poll.poll(None if timeout is None else timeout * 1000):
+                return None
+
+    def write(self, data: bytes) -> None:
+        """Sends to stdin; blocks while the other side takes nothing.
+
+        :raises OSError: the command takes no more input.
+        """
+        self._channel.sendall(data)
+
+    def close_stdin(self) -> None:
+        """Ends stdin. Harmless when the command has ended."""
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()
+
+    def close(self) -> None:
+        """Ends the channel; the server hangs up on a command that still runs."""
+        self._channel.close()
+
+    def _ending(self, timeout: float | None) -> Exited | None:
+        channel = self._channel
+        if not channel.status_event.wait(timeout):
+            return None
+        signal = getattr(channel, "exit_signal", None)
+        if channel.exit_status >= 0 or signal:
+            return Exited(channel.exit_status if not signal else None, signal)
+        raise self._lost()

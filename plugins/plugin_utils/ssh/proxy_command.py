@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A ProxyCommand: a local process whose standard input and output carry the connection.
+
+Run as OpenSSH does (sshconnect.c): ``$SHELL -c "exec ..."``, so that published recipes work. One socket pair
+serves both directions; its end of file is the end of the connection. The process gets a session of its own, so that
+all that its shell started can be ended with it and none of it can ask on a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections import deque
+
+from ..errors import said
+
+_STDERR_KEPT = 4096
+_GRACE = 1.0
+
+
+class ProxyProcess:
+    """A running ProxyCommand.
+
+    :param command: the command line, tokens already expanded.
+    :raises OSError: the shell cannot be started.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.sock, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
+                stdin=theirs,
+                stdout=theirs,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except BaseException:
+            self.sock.close()
+            raise
+        finally:
+            theirs.close()
+        self._stderr: deque[bytes] = deque()
+        self._reader = threading.Thread(target=self._read_stderr, name="proxy-stderr", daemon=True)
+        self._reader.start()
+
+    def _read_stderr(self) -> None:
+        """Drains it to its end, so that a talkative command never blocks; keeps the last bytes."""
+        assert self._process.stderr is not None
+        kept = 0
+        with self._process.stderr as stream:
+            for data in iter(lambda: os.read(stream.fileno(), _STDERR_KEPT), b""):
+                self._stderr.append(data)
+                kept += len(data)
+                while kept - len(self._stderr[0]) >= _STDERR_KEPT:
+                    kept -= len(self._stderr.popleft())
+
+    def explain(self) -> str:
+        """How it ended and what it said, for an error: ``the ProxyCommand exited with status 1: no route``."""
+        try:
+            status: int | None = self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            status = None
+        if status is not None:
+            self._reader.join(_GRACE)
+        if status is None:
+            ending = "the ProxyCommand is still running"
+        elif status < 0:
+            ending = f"the ProxyCommand was ended by signal {_signal_name(-status)}"
+        else:
+            ending = f"the ProxyCommand exited with status {status}"
+        words = said(b"".join(self._stderr)[-_STDERR_KEPT:])
+        return f"{ending}: {words}" if words else ending
+
+    def close(self) -> None:
+        """Ends the process and what it started (SIGHUP, as ssh(1) does), and reaps it. Harmless when repeated."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self._signal(signal.SIGHUP)
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        self._reader.join(_GRACE)
+
+    def _signal(self, number: int) -> None:
+        # Once the process is reaped, its number may be somebody else's.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A session on a target, over a chain that this process dialled itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import paramiko
+
+from ..chain.model import Chain
+from ..errors import HopError, HopUnreachable, LinkLost, said
+from .deadline import Deadline
+from .dial import Link, Report, dial, first_dead, hang_up, link_lost
+from .files import NoSftp, PipedFiles, SftpFiles
+from .keepalive import Keepalive
+from .logins import LoginTurns
+from .process import ChannelProcess
+
+
+class TransferMethod(Enum):
+    """How files go to and from the target."""
+
+    SMART = "smart"
+    SFTP = "sftp"
+    PIPED = "piped"
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What a session needs to know besides the chain.
+
+    :param run_directory: private to the user and this run, for what its workers remember together; None for none.
+    """
+
+    transfer_method: TransferMethod = TransferMethod.SMART
+    run_directory: str | None = None
+
+
+def open_session(chain: Chain, options: SessionOptions, report: Report) -> DialledSession:
+    """Dials a chain.
+
+    :raises HopError: which names the hop; nothing stays open.
+    """
+    report.note(f"dialling {chain}")
+    links = dial(chain, LoginTurns(options.run_directory), report)
+    return DialledSession(chain, links, options, report)
+
+
+def forget_refusal(chain: Chain, options: SessionOptions) -> None:
+    """Lets a login that the target refused be tried again; its bastions are as they were."""
+    LoginTurns(options.run_directory).forget(chain.hops)
+
+
+class DialledSession:
+    """Implements :class:`command.Session` over links of its own."""
+
+    def __init__(self, chain: Chain, links: list[Link], options: SessionOptions, report: Report) -> None:
+        self._chain = chain
+        self._links = links
+        self._method = options.transfer_method
+        self._report = report
+        self._files: SftpFiles | PipedFiles | None = None
+        self._keepalive = (
+            Keepalive(links, chain.alive_interval, chain.alive_count) if chain.alive_interval > 0 else None
+        )
+
+    def start(self, command: str, pty: bool = False) -> ChannelProcess:
+        """See :class:`command.Session`.
+
+        :raises HopUnreachable: no channel, so the command was not started and may be tried again.
+        :raises LinkLost: the connection ended when the command may have been started.
+        """
+        channel = self._open_channel()
+        try:
+            if pty:
+                channel.get_pty(term="dumb")
+            channel.exec_command(command.encode("utf-8", "surrogateescape"))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            channel.close()
+            raise self._lost_or("the server refused to run the command", error) from error
+        return ChannelProcess(channel, lambda: self._ended_without_status())
+
+    def put(self, source: str, target: str) -> None:
+        """See :class:`command.Session`."""
+        self._transfer().put(source, target)
+
+    def fetch(self, source: str, target: str) -> None:
+        """See :class:`command.Session`."""
+        self._transfer().fetch(source, target)
+
+    def close(self) -> None:
+        """Hangs up on all hops, the target first. Harmless when repeated."""
+        if self._keepalive is not None:
+            self._keepalive.stop()
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+        hang_up(self._links)
+
+    def _open_channel(self) -> paramiko.Channel:
+        deadline = Deadline(self._chain.target.timeout)
+        try:
+            return self._target.transport.open_session(timeout=deadline.remaining())
+        except paramiko.ChannelException as error:
+            raise HopUnreachable(
+                self._place, f"no session: {said(error.text)}", "Does its MaxSessions leave room for one more?"
+            ) from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            dead = first_dead(self._links)
+            if dead is not None:
+                raise HopUnreachable(dead.place, dead.explain()) from error
+            raise HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds") from error
+
+    def _transfer(self) -> SftpFiles | PipedFiles:
+        if self._files is None:
+            self._files = PipedFiles(self.start) if self._method is TransferMethod.PIPED else self._sftp_or_piped()
+        return self._files
+
+    def _sftp_or_piped(self) -> SftpFiles | PipedFiles:
+        try:
+            return SftpFiles(self._open_channel(), self._lost)
+        except NoSftp as error:
+            if self._method is TransferMethod.SFTP:
+                raise HopUnreachable(
+                    self._place, "it offers no SFTP", "Let transfer_method be 'smart' or 'piped', or add the subsystem."
+                ) from error
+            self._report.note(f"{self._place}: no SFTP, files go through dd")
+            return PipedFiles(self.start)
+
+    @property
+    def _target(self) -> Link:
+        return self._links[-1]
+
+    @property
+    def _place(self) -> str:
+        return self._target.place
+
+    def _lost(self) -> LinkLost | None:
+        return link_lost(self._links) if first_dead(self._links) is not None else None
+
+    def _lost_or(self, problem: str, error: Exception) -> HopError:
+        return self._lost() or LinkLost(self._place, f"{problem}: {said(str(error))}")
+
+    def _ended_without_status(self) -> HopError:
+        return link_lost(self._links)
