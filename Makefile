@@ -11,25 +11,20 @@ PYTHON_oldest := 3.11
 PYTHON_core-2_18 := 3.12
 PYTHON_core-2_19 := 3.11
 PYTHON_core-2_20 := 3.12
+CHECKS := ruff mypy reuse changelog ansible-lint docs importer sanity
 ROWS := oldest core-2_18 core-2_19 core-2_20
 
-BUILD := $(CURDIR)/.build
 TREE := .build/tree
-COLLECTION := $(TREE)/ansible_collections/bastion/ssh
-export PIP_CACHE_DIR ?= $(BUILD)/pip
-
-# in VENV, DIRECTORY: the environment of a venv and of the collection installed for it; no tool
-# reads or writes the user's HOME.
-in = env HOME=$(BUILD)/home PATH="$(CURDIR)/$(1)/bin:$$PATH" PYTHONPATH=$(CURDIR)/$(2)/collections \
-	ANSIBLE_COLLECTIONS_PATH=$(CURDIR)/$(2)/collections
-RUN := $(call in,.venv,.build)
+COLLECTION := ansible_collections/bastion/ssh
+export PIP_CACHE_DIR ?= $(CURDIR)/.build/pip
+RUN := $(CURDIR)/.ci/in .venv .build
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install test test-matrix lint unit integration sanity format demo clean needs venv tree \
-	$(addprefix test-,$(ROWS))
+	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +32,6 @@ help: ## Show the targets
 
 needs:
 	@.ci/needs ssh:openssh-client sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck
-	@mkdir -p $(BUILD)/home
 
 venv: needs
 	@.ci/venv .venv dev $(PYTHON)
@@ -55,8 +49,8 @@ test-matrix: $(addprefix test-,$(ROWS)) ## Run all tests on each older row of th
 
 $(addprefix test-,$(ROWS)): test-%: needs tree
 	@.ci/venv .build/$*/venv $* $(PYTHON_$*)
-	@$(call in,.build/$*/venv,.build/$*) .ci/install $(TREE) .build/$*/venv .build/$*
-	$(call in,.build/$*/venv,.build/$*) pytest $(ARGS)
+	@.ci/in .build/$*/venv .build/$* .ci/install $(TREE) .build/$*/venv .build/$*
+	.ci/in .build/$*/venv .build/$* pytest $(ARGS)
 
 unit: install ## Run the unit tests
 	$(RUN) pytest tests/unit $(ARGS)
@@ -64,17 +58,33 @@ unit: install ## Run the unit tests
 integration: install ## Run the tests against real SSH servers
 	$(RUN) pytest tests/integration $(ARGS)
 
-lint: install sanity ## Run all checks
+lint: $(CHECKS) ## Run all checks; each is a target, too
+
+ruff: venv
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
-	cd $(COLLECTION) && $(RUN) mypy --cache-dir $(BUILD)/mypy
-	$(RUN) reuse lint --lines
-	$(RUN) antsibull-changelog lint
-	$(RUN) antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck --validate-collection-refs=all .
-	$(RUN) ansible-lint --offline --strict
-	.ci/importer
 
-sanity: install ## Run ansible-test sanity
+mypy: install
+	cd $(TREE) && $(RUN) mypy --cache-dir $(CURDIR)/.build/mypy --config-file $(COLLECTION)/pyproject.toml \
+		$(COLLECTION)/plugins $(COLLECTION)/tests
+
+reuse: venv
+	$(RUN) reuse lint --lines
+
+changelog: venv
+	$(RUN) antsibull-changelog lint
+
+ansible-lint: install
+	$(RUN) ansible-lint
+
+docs: install
+	$(RUN) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all \
+		--disallow-unknown-collection-refs .
+
+importer: install
+	$(RUN) .ci/importer .build/artifact
+
+sanity: install
 	$(RUN) .ci/sanity $(TREE)
 
 format: venv ## Format the code
