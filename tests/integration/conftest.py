@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 import pytest
-from lab import Lab, Machine
+from lab import Chain3, Lab, Machine, chain_of_three
 
 LOG_LINES = 60
 
@@ -25,6 +25,18 @@ def lab(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab(machine) as made:
         request.node.lab = made
         yield made
+
+
+@pytest.fixture
+def chain3(lab: Lab) -> Chain3:
+    """Bastions a (password) and b (key) before a target (certificate)."""
+    return chain_of_three(lab)
+
+
+@pytest.fixture
+def chain3_same_key(lab: Lab) -> Chain3:
+    """The same way with one key everywhere, as a string of hops can say it."""
+    return chain_of_three(lab, same_key=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -12,14 +12,21 @@ import socket
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import processes
 from .agent import Agent
+from .forwarder import Forwarder
 from .keys import Key, make_key, write_known_hosts
 from .loop import LoopThread
 from .machine import Machine
+from .recording import RecordingServer
+from .sinks import Behaviour, Sink
 from .sshd import Option, Sshd, sftp_server
 from .users import Become, User
+
+Server = Sshd | RecordingServer
+Place = Server | Sink | Forwarder
 
 
 class Lab(contextlib.ExitStack):
@@ -111,7 +118,7 @@ class Lab(contextlib.ExitStack):
         address: str | None = None,
         port: int | None = None,
         count: int = 1,
-        **options: Option,
+        **options: Any,
     ) -> Sshd:
         """Start an sshd.
 
@@ -149,16 +156,35 @@ class Lab(contextlib.ExitStack):
         self.callback(host.stop)
         return host.start()
 
+    def recorder(self, name: str, **options: Any) -> RecordingServer:
+        """Start a server that writes down what it is told; the options are those of RecordingServer."""
+        address = self.address()
+        path = self.path / "hosts" / name
+        return self.enter_context(RecordingServer(self.loop, path, address, self.port(address), **options))
+
+    def sink(self, behaviour: Behaviour) -> Sink:
+        """Start a TCP server that is no SSH server: stuck, blackhole, closer or saying(b"...")."""
+        address = self.address()
+        return self.enter_context(Sink(self.loop, address, self.port(address), behaviour))
+
+    def forwarder(self, target: Place | tuple[str, int], **options: Any) -> Forwarder:
+        """Put a link that can be damaged before a server; the options are those of Forwarder."""
+        address = self.address()
+        end = target if isinstance(target, tuple) else (target.address, target.port)
+        return self.enter_context(Forwarder(self.loop, end, address, self.port(address), **options))
+
     # known_hosts
 
-    def known_hosts(self, hosts: Iterable[Sshd | str], name: str = "known_hosts", *, hashed: bool = False) -> Path:
+    def known_hosts(
+        self, hosts: Iterable[Sshd | RecordingServer | str], name: str = "known_hosts", *, hashed: bool = False
+    ) -> Path:
         """Write a known_hosts file of servers and ready lines."""
         lines: list[str] = []
         for host in hosts:
             lines += [host] if isinstance(host, str) else host.known_hosts_lines()
         return write_known_hosts(self.path / name, lines, hashed)
 
-    def trust(self, *hosts: Sshd | str, hashed: bool = False) -> Path:
+    def trust(self, *hosts: Server | str, hashed: bool = False) -> Path:
         """Write the known_hosts file of the home directory that Ansible runs with."""
         return self.known_hosts(hosts, "home/.ssh/known_hosts", hashed=hashed)
 

@@ -47,15 +47,21 @@ def started(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def parent(pid: int) -> int:
+    """The parent of a process; 0 when the process is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process exists and is not a zombie."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
 
 
-def zombies(parent: int | None = None) -> list[int]:
+def zombies(of: int | None = None) -> list[int]:
     """The unreaped children of a process (ours, when not told)."""
-    mine = str(parent or os.getpid())
+    mine = str(of or os.getpid())
     return [pid for pid in pids() if (fields := _stat(pid)) and fields[0] == "Z" and fields[1] == mine]
 
 

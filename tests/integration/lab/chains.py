@@ -1,0 +1,105 @@
+"""The topology that most tests want: controller -> a -> b -> target, and no other way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .keys import Key, certify
+from .lab import Lab
+from .sshd import Sshd
+from .users import User
+
+CONNECTION = "bastion.ssh.jump"
+
+
+@dataclass(frozen=True)
+class Chain3:
+    """Two bastions and a target; each server forwards to the next one only.
+
+    With different credentials, a wants a password, b a key and the target a certificate, each of its own user.
+    With the same key everywhere, the users still differ: what a string of hops can say.
+    """
+
+    a: Sshd
+    b: Sshd
+    target: Sshd
+    users: tuple[User, User, User]
+    keys: tuple[Key, Key, Key]
+    known_hosts: Path
+    same_key: bool
+
+    @property
+    def hosts(self) -> tuple[Sshd, Sshd, Sshd]:
+        """The servers in the order in which they are visited."""
+        return self.a, self.b, self.target
+
+    @property
+    def jump_string(self) -> str:
+        """The bastions as OpenSSH's -J takes them: user@host:port,user@host:port."""
+        hops = zip(self.users[:2], (self.a, self.b), strict=True)
+        return ",".join(f"{user.name}@{host.endpoint}" for user, host in hops)
+
+    @property
+    def jump_list(self) -> list[dict[str, Any]]:
+        """The bastions as a list of hops, each with the credential that it wants."""
+        a, b = (
+            {"host": host.address, "port": host.port, "user": user.name}
+            for user, host in zip(self.users[:2], (self.a, self.b), strict=True)
+        )
+        password = {"password": self.users[0].password}
+        key_a, key_b = ({"private_key_file": str(key.path)} for key in self.keys[:2])
+        return [a | (key_a if self.same_key else password), b | key_b]
+
+    @property
+    def target_variables(self) -> dict[str, Any]:
+        """How Ansible gets into the target, whatever the way to it."""
+        return {
+            "ansible_connection": CONNECTION,
+            "ansible_host": self.target.address,
+            "ansible_port": self.target.port,
+            "ansible_user": self.users[2].name,
+            "ansible_ssh_private_key_file": str(self.keys[2].path),
+        }
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The target's inventory variables: a string of hops with the same key, a list with different credentials."""
+        return self.target_variables | {"ansible_ssh_jump": self.jump_string if self.same_key else self.jump_list}
+
+    def inventory(self, name: str = "target", **variables: Any) -> dict[str, dict[str, Any]]:
+        """An inventory of one host; further variables are added, None takes one out."""
+        merged = self.variables | variables
+        return {name: {key: value for key, value in merged.items() if value is not None}}
+
+    def settle(self) -> None:
+        """Wait until no server has a connection any more."""
+        for host in self.hosts:
+            host.settle()
+
+    def login_counts(self) -> list[int]:
+        """How often each server let somebody in, in the order of the chain."""
+        return [len(host.logins()) for host in self.hosts]
+
+
+def chain_of_three(lab: Lab, *, same_key: bool = False, **options: Any) -> Chain3:
+    """Start the three servers; the options of sshd_config(5) go to all of them.
+
+    Its known_hosts is the one of the home directory that Ansible runs with.
+    """
+    users = (lab.user("jump1"), lab.user("jump2"), lab.user("target"))
+    if same_key:
+        key = lab.key("everywhere")
+        keys = (key, key, key)
+        target = lab.sshd("t", users=users[2:], keys=[key], permit_open=[], **options)
+        b = lab.sshd("b", users=users[1:2], keys=[key], permit_open=[target.endpoint], **options)
+        a = lab.sshd("a", users=users[:1], keys=[key], permit_open=[b.endpoint], **options)
+    else:
+        keys = (lab.key("nowhere"), lab.key("bastion"), lab.key("target"))
+        ca = lab.key("ca")
+        certify(ca, keys[2], [users[2].name])
+        target = lab.sshd("t", users=users[2:], ca=ca, permit_open=[], **options)
+        b = lab.sshd("b", users=users[1:2], keys=keys[1:2], permit_open=[target.endpoint], **options)
+        a = lab.sshd("a", users=users[:1], password=True, permit_open=[b.endpoint], **options)
+    return Chain3(a, b, target, users, keys, lab.trust(a, b, target), same_key)

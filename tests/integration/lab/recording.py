@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An SSH server that writes down every secret it is told; for what sshd does not log and must never learn."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncssh
+
+from .keys import Key, known_hosts_name, make_key
+from .loop import LoopThread
+
+
+class Seen(NamedTuple):
+    """Something that a client did or told.
+
+    kinds: connection, begin, password, response, key, login, forward, agent, command.
+    """
+
+    kind: str
+    user: str
+    value: str
+
+
+class Prompt(NamedTuple):
+    """A question of keyboard-interactive and its right answer."""
+
+    text: str
+    answer: str
+    echo: bool = False
+
+
+class _Session(asyncssh.SSHServer):
+    """One connection."""
+
+    def __init__(self, server: RecordingServer) -> None:
+        self._server = server
+        self._user = ""
+        self._rounds: list[Sequence[Prompt]] = []
+        self._asked: Sequence[Prompt] = ()
+
+    def _see(self, kind: str, value: str = "") -> None:
+        self._server.seen.append(Seen(kind, self._user, value))
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Watch for requests to forward an agent, which asyncssh answers without telling the server."""
+        peer = conn.get_extra_info("peername")
+        self._see("connection", f"{peer[0]}:{peer[1]}")
+        create = conn.create_agent_listener
+
+        async def create_agent_listener() -> bool:
+            self._see("agent")
+            return await create()
+
+        conn.create_agent_listener = create_agent_listener  # type: ignore[method-assign]
+        if self._server.banner:
+            conn.send_auth_banner(self._server.banner)
+
+    def begin_auth(self, username: str) -> bool:
+        self._user = username
+        self._see("begin")
+        return True
+
+    def auth_completed(self) -> None:
+        self._see("login")
+
+    def password_auth_supported(self) -> bool:
+        return self._server.passwords is not None
+
+    def validate_password(self, username: str, password: str) -> bool:
+        self._see("password", password)
+        return (self._server.passwords or {}).get(username) == password
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        self._see("key", key.get_fingerprint())
+        return key.get_fingerprint() in self._server.fingerprints
+
+    def kbdint_auth_supported(self) -> bool:
+        return bool(self._server.rounds)
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        self._rounds = list(self._server.rounds)
+        return self._ask()
+
+    def _ask(self) -> Any:
+        self._asked = self._rounds.pop(0)
+        return "", self._server.instructions, "", [(prompt.text, prompt.echo) for prompt in self._asked]
+
+    def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:
+        for response in responses:
+            self._see("response", response)
+        if list(responses) != [prompt.answer for prompt in self._asked]:
+            return False
+        return self._ask() if self._rounds else True
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+        self._see("forward", f"{dest_host}:{dest_port}")
+        if not self._server.forward:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "forwarding is off")
+        return True
+
+
+class RecordingServer:
+    """Accepts what it is told to accept and keeps everything else as evidence, in `seen`."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        path: Path,
+        address: str,
+        port: int,
+        *,
+        passwords: Mapping[str, str] | None = None,
+        keys: Sequence[Key] = (),
+        rounds: Sequence[Sequence[Prompt]] = (),
+        instructions: str = "",
+        forward: bool = True,
+        sftp: bool = True,
+        agent: bool = True,
+        banner: str = "",
+        **options: Any,
+    ) -> None:
+        """passwords: user -> password, {} refuses all, None does not offer passwords; keys: welcome from anybody;
+        rounds: the questions of keyboard-interactive, round by round; options: of asyncssh.create_server().
+        """
+        self.address = address
+        self.port = port
+        self.seen: list[Seen] = []
+        self.passwords = passwords
+        self.fingerprints = {key.fingerprint for key in keys}
+        self.rounds = rounds
+        self.instructions = instructions
+        self.forward = forward
+        self.banner = banner
+        path.mkdir(parents=True)
+        self.host_key = make_key(path / "host_ed25519")
+        self._loop = loop
+        options = {
+            "server_host_keys": [str(self.host_key.path)],
+            "process_factory": self._run,
+            "sftp_factory": sftp,
+            "agent_forwarding": agent,
+            "encoding": None,
+            "login_timeout": 120,
+        } | options
+
+        async def listen() -> asyncssh.SSHAcceptor:
+            return await asyncssh.create_server(lambda: _Session(self), address, port, **options)
+
+        self._server = loop.run(listen())
+
+    def __enter__(self) -> RecordingServer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Address and port."""
+        return f"{self.address}:{self.port}"
+
+    def values(self, kind: str) -> list[str]:
+        """What was told of one kind, in order."""
+        return [seen.value for seen in self.seen if seen.kind == kind]
+
+    def known_hosts_line(self, name: str | None = None) -> str:
+        """The line of known_hosts for its host key."""
+        return f"{name or known_hosts_name(self.address, self.port)} {self.host_key.public}"
+
+    def known_hosts_lines(self, name: str | None = None) -> list[str]:
+        """The same as a list, as every server has it."""
+        return [self.known_hosts_line(name)]
+
+    async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        """Run the command of a client in a real shell, as root."""
+        self.seen.append(Seen("command", process.get_extra_info("username"), process.command or ""))
+        local = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            *(["-c", process.command] if process.command else []),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            await process.redirect(stdin=local.stdin, stdout=local.stdout, stderr=local.stderr)
+            status = await local.wait()
+            await process.stdout.drain()
+            await process.stderr.drain()
+            if status < 0:
+                process.exit_with_signal("KILL" if status == -9 else "TERM")
+            else:
+                process.exit(status)
+        finally:
+            if local.returncode is None:
+                local.kill()
+                await local.wait()
+
+    def close(self) -> None:
+        """Stop listening and drop every connection."""
+
+        async def close() -> None:
+            self._server.close()
+            await self._server.wait_closed()
+
+        self._loop.run(close())
