@@ -1,74 +1,24 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs one command on a session: feeds stdin, answers privilege escalation, collects both streams.
-
-Knows sessions by their interface only, so that it serves whatever carries them.
-"""
+"""Brings one started command to its end: feeds stdin, answers privilege escalation, collects both streams."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ..chain.become import Action, BecomeRules, Escalation, Stream
 from ..errors import CommandError
 from .deadline import Deadline
-
-
-@dataclass(frozen=True)
-class Output:
-    """Bytes of one stream, as they came."""
-
-    stream: Stream
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Exited:
-    """The end of a command: its status, 0 to 255, or the name of the signal that ended it, without SIG."""
-
-    status: int | None
-    signal: str | None = None
-
-
-class Process(Protocol):
-    """A command on the target that was started."""
-
-    def read(self, timeout: float | None) -> Output | Exited | None:
-        """The next output or the end; None after ``timeout`` seconds. Raises HopError if the link is lost."""
-
-    def write(self, data: bytes) -> None:
-        """Sends to stdin; blocks while the other side takes nothing. Raises OSError if it takes no more."""
-
-    def close_stdin(self) -> None:
-        """Ends stdin."""
-
-    def close(self) -> None:
-        """Lets go of the command; one that still runs is hung up on."""
-
-
-class Session(Protocol):
-    """What a target offers."""
-
-    def start(self, command: str, pty: bool = False) -> Process:
-        """Starts a command line in the login shell of the target's user."""
-
-    def put(self, source: str, target: str) -> None:
-        """Copies a file of the controller to the target, whole or with an error."""
-
-    def fetch(self, source: str, target: str) -> None:
-        """Copies a file of the target to the controller, whole or with an error."""
-
-    def close(self) -> None:
-        """Ends the session."""
+from .interface import Exited, Output, Process
 
 
 @dataclass(frozen=True)
 class Request:
-    """A command to run.
+    """A command, and how to treat it.
 
+    :param line: for the login shell of the target's user.
     :param stdin: bytes for the command; None for none.
     :param rules: how privilege escalation is read; None where there is none.
     :param become_password: answers its prompt.
@@ -99,13 +49,12 @@ _SIGNALS = {
 }  # fmt: skip
 
 
-def run(session: Session, request: Request) -> Result:
-    """Runs a command to its end.
+def run(process: Process, request: Request) -> Result:
+    """Brings a command to its end, and lets go of it.
 
     :raises CommandError: the escalation's password is wrong or missing, or it did not answer in time.
     :raises HopError: the connection ended before the command did.
     """
-    process = session.start(request.line, request.pty)
     try:
         return _Run(process, request).to_the_end()
     finally:

@@ -12,8 +12,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import paramiko
@@ -25,19 +24,12 @@ from ..errors import AlgorithmsRefused, ForwardingRefused, HopError, HopUnreacha
 from .auth import Login
 from .deadline import Deadline
 from .host_keys import HostKey, HostKeyCheck
+from .interface import Report
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
 from .transport import HopTransport
 
 _NO_ADDRESS = "the name cannot be resolved"
-
-
-@dataclass(frozen=True)
-class Report:
-    """Where a dial says what it does; each takes one line without secrets."""
-
-    note: Callable[[str], None]
-    warn: Callable[[str], None]
 
 
 class Link:

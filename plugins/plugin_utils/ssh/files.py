@@ -18,7 +18,7 @@ import paramiko
 
 from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
-from .command import Exited, Output, Process
+from .interface import Exited, Output, Process
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
 _IN_FLIGHT = 64

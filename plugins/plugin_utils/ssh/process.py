@@ -12,7 +12,7 @@ import paramiko
 
 from ..chain.become import Stream
 from ..errors import HopError
-from .command import Exited, Output
+from .interface import Exited, Output
 
 _CHUNK = 256 * 1024
 

@@ -4,38 +4,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-
 import paramiko
 
 from ..chain.model import Chain
 from ..errors import HopError, HopUnreachable, LinkLost, said
 from .deadline import Deadline
-from .dial import Link, Report, dial, first_dead, hang_up, link_lost
+from .dial import Link, dial, first_dead, hang_up, link_lost
 from .files import NoSftp, PipedFiles, SftpFiles
+from .interface import Report, SessionOptions, TransferMethod
 from .keepalive import Keepalive
 from .logins import LoginTurns
 from .process import ChannelProcess
-
-
-class TransferMethod(Enum):
-    """How files go to and from the target."""
-
-    SMART = "smart"
-    SFTP = "sftp"
-    PIPED = "piped"
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """What a session needs to know besides the chain.
-
-    :param run_directory: private to the user and this run, for what its workers remember together; None for none.
-    """
-
-    transfer_method: TransferMethod = TransferMethod.SMART
-    run_directory: str | None = None
 
 
 def open_session(chain: Chain, options: SessionOptions, report: Report) -> DialledSession:
@@ -54,7 +33,7 @@ def forget_refusal(chain: Chain, options: SessionOptions) -> None:
 
 
 class DialledSession:
-    """Implements :class:`command.Session` over links of its own."""
+    """Implements :class:`interface.Session` over links of its own."""
 
     def __init__(self, chain: Chain, links: list[Link], options: SessionOptions, report: Report) -> None:
         self._chain = chain
@@ -67,7 +46,7 @@ class DialledSession:
         )
 
     def start(self, command: str, pty: bool = False) -> ChannelProcess:
-        """See :class:`command.Session`.
+        """See :class:`interface.Session`.
 
         :raises HopUnreachable: no channel, so the command was not started and may be tried again.
         :raises LinkLost: the connection ended when the command may have been started.
@@ -83,11 +62,11 @@ class DialledSession:
         return ChannelProcess(channel, lambda: self._ended_without_status())
 
     def put(self, source: str, target: str) -> None:
-        """See :class:`command.Session`."""
+        """See :class:`interface.Session`."""
         self._transfer().put(source, target)
 
     def fetch(self, source: str, target: str) -> None:
-        """See :class:`command.Session`."""
+        """See :class:`interface.Session`."""
         self._transfer().fetch(source, target)
 
     def close(self) -> None:

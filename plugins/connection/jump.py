@@ -1,0 +1,534 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door: Ansible's options in, Ansible's contract out."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: jump
+author:
+  - bastion.ssh contributors
+short_description: Run tasks over SSH through any number of bastions
+version_added: 0.1.0
+description:
+  - Reaches a host over SSH, through any number of jump hosts (bastions) or through a local command.
+  - Every hop has its own user, port, keys, password and host key check. Connections to later hops are nested in
+    those to earlier ones, so that a bastion needs no key, no Python and no shell, only permission to forward.
+  - Host keys are verified at every hop before anything is proved to it, and every error names the hop.
+requirements:
+  - paramiko >= 3.4
+notes:
+  - Hops are visited in the order in which they are written, as with C(ssh -J).
+  - A host name is resolved by the hop before it, never on the controller, except for the first.
+  - O(ssh_jump) and O(proxy_command) exclude each other for one host.
+  - OpenSSH's client configuration files (C(ssh_config)) are not read.
+  - No one can be asked anything while a task runs. What a hop asks for has to be in variables.
+seealso:
+  - plugin: ansible.builtin.ssh
+    plugin_type: connection
+extends_documentation_fragment:
+  - ansible.builtin.connection_pipelining
+options:
+  ssh_jump:
+    description:
+      - The jump hosts on the way to this host, in the order in which they are visited.
+      - Either a string as for C(ssh -J), C([user@]host[:port]) or C(ssh://[user@]host[:port]), separated by commas;
+        or a list of such strings and of dictionaries.
+      - V(none) and empty values mean no jump host.
+      - >-
+        The keys of a dictionary are C(host), C(port), C(user), C(password), C(private_key_file), C(private_key) (its text),
+        C(passphrase), C(certificate_file) (an OpenSSH user certificate), C(proxy_command) (first hop only),
+        C(host_key_checking), C(known_hosts), C(host_key_alias), C(timeout) (seconds) and C(prompts).
+        All but C(host) may be left out.
+      - A hop that sets no user has O(ssh_jump_user), else the login name on the controller; never the target's user.
+      - A hop that sets no password has O(ssh_jump_password), never the target's password.
+      - A hop's own key, or O(ssh_jump_private_key_file), is offered first, then those of the agent, then the default key files
+        if no key is named, and last the target's key.
+    type: raw
+    vars:
+      - name: ansible_ssh_jump
+    ini:
+      - section: bastion_ssh
+        key: jump
+    env:
+      - name: ANSIBLE_SSH_JUMP
+  ssh_jump_user:
+    description: User at jump hosts that set none of their own.
+    type: string
+    vars:
+      - name: ansible_ssh_jump_user
+    ini:
+      - section: bastion_ssh
+        key: jump_user
+    env:
+      - name: ANSIBLE_SSH_JUMP_USER
+  ssh_jump_password:
+    description: Password at jump hosts that set none of their own.
+    type: string
+    vars:
+      - name: ansible_ssh_jump_password
+  ssh_jump_private_key_file:
+    description: Private key file for jump hosts that set none of their own.
+    type: string
+    vars:
+      - name: ansible_ssh_jump_private_key_file
+    ini:
+      - section: bastion_ssh
+        key: jump_private_key_file
+    env:
+      - name: ANSIBLE_SSH_JUMP_PRIVATE_KEY_FILE
+  ssh_jump_timeout:
+    description:
+      - Seconds for all hops together. Without it, each hop has O(timeout) or its own C(timeout), and nothing else limits the whole.
+    type: float
+    vars:
+      - name: ansible_ssh_jump_timeout
+    ini:
+      - section: bastion_ssh
+        key: jump_timeout
+    env:
+      - name: ANSIBLE_SSH_JUMP_TIMEOUT
+  proxy_command:
+    description:
+      - A command whose standard input and output carry the connection to this host, as OpenSSH's C(ProxyCommand).
+      - It is run on the controller by the user's shell. V(%h), V(%p) and V(%r) stand for host, port and user of this host, V(%n) for the
+        host as it was given, V(%%) for a percent sign.
+      - V(none) and the empty string mean no command.
+    type: string
+    default: ''
+    vars:
+      - name: ansible_proxy_command
+      - name: ansible_paramiko_proxy_command
+    ini:
+      - section: bastion_ssh
+        key: proxy_command
+      - section: paramiko_connection
+        key: proxy_command
+    env:
+      - name: ANSIBLE_PROXY_COMMAND
+      - name: ANSIBLE_PARAMIKO_PROXY_COMMAND
+  remote_addr:
+    description: Name or address of the host.
+    type: string
+    default: inventory_hostname
+    vars:
+      - name: inventory_hostname
+      - name: ansible_host
+      - name: ansible_ssh_host
+      - name: ansible_paramiko_host
+  port:
+    description: Port of the host.
+    type: int
+    default: 22
+    vars:
+      - name: ansible_port
+      - name: ansible_ssh_port
+      - name: ansible_paramiko_port
+    ini:
+      - section: defaults
+        key: remote_port
+      - section: paramiko_connection
+        key: remote_port
+    env:
+      - name: ANSIBLE_REMOTE_PORT
+      - name: ANSIBLE_REMOTE_PARAMIKO_PORT
+    keyword:
+      - name: port
+  remote_user:
+    description: User at the host; without it, the login name on the controller.
+    type: string
+    vars:
+      - name: ansible_user
+      - name: ansible_ssh_user
+      - name: ansible_paramiko_user
+    ini:
+      - section: defaults
+        key: remote_user
+      - section: paramiko_connection
+        key: remote_user
+    env:
+      - name: ANSIBLE_REMOTE_USER
+      - name: ANSIBLE_PARAMIKO_REMOTE_USER
+    cli:
+      - name: user
+    keyword:
+      - name: remote_user
+  password:
+    description:
+      - Password of O(remote_user). Jump hosts never get it.
+      - It is also tried as the passphrase of a private key that needs one.
+    type: string
+    vars:
+      - name: ansible_password
+      - name: ansible_ssh_pass
+      - name: ansible_ssh_password
+      - name: ansible_paramiko_pass
+      - name: ansible_paramiko_password
+  private_key_file:
+    description: Path to a private key file. A certificate beside it, C(<file>-cert.pub), is used with it.
+    type: string
+    vars:
+      - name: ansible_private_key_file
+      - name: ansible_ssh_private_key_file
+      - name: ansible_paramiko_private_key_file
+    ini:
+      - section: defaults
+        key: private_key_file
+      - section: paramiko_connection
+        key: private_key_file
+    env:
+      - name: ANSIBLE_PRIVATE_KEY_FILE
+      - name: ANSIBLE_PARAMIKO_PRIVATE_KEY_FILE
+    cli:
+      - name: private_key_file
+        option: --private-key
+  private_key:
+    description: The text of a private key, in place of O(private_key_file).
+    type: string
+    vars:
+      - name: ansible_private_key
+      - name: ansible_ssh_private_key
+    env:
+      - name: ANSIBLE_PRIVATE_KEY
+  private_key_passphrase:
+    description: Passphrase of O(private_key_file) or O(private_key).
+    type: string
+    vars:
+      - name: ansible_private_key_passphrase
+      - name: ansible_ssh_private_key_passphrase
+    env:
+      - name: ANSIBLE_PRIVATE_KEY_PASSPHRASE
+  certificate_file:
+    description: Path to an OpenSSH user certificate for O(private_key_file) or O(private_key).
+    type: string
+    vars:
+      - name: ansible_ssh_certificate_file
+  look_for_keys:
+    description: Whether the default key files in C(~/.ssh) are offered where no key is named.
+    type: boolean
+    default: true
+    vars:
+      - name: ansible_ssh_look_for_keys
+      - name: ansible_paramiko_look_for_keys
+    ini:
+      - section: paramiko_connection
+        key: look_for_keys
+    env:
+      - name: ANSIBLE_PARAMIKO_LOOK_FOR_KEYS
+  prompts:
+    description:
+      - Answers to questions that the host asks with the keyboard-interactive method, as a dictionary of regular expression to answer.
+        The expressions are searched for in the question, whatever its case.
+      - A lookup can supply a one-time code.
+    type: raw
+    vars:
+      - name: ansible_ssh_prompts
+  host_key_checking:
+    description:
+      - V(true) refuses a host key that is not known. V(accept-new) adds an unknown key to the first file of O(known_hosts) and
+        refuses a changed one. V(false) accepts any; a host with a changed key gets no password then.
+      - Applies to all hops that do not set their own.
+    type: raw
+    default: true
+    vars:
+      - name: ansible_host_key_checking
+      - name: ansible_ssh_host_key_checking
+      - name: ansible_paramiko_host_key_checking
+    ini:
+      - section: defaults
+        key: host_key_checking
+      - section: ssh_connection
+        key: host_key_checking
+      - section: paramiko_connection
+        key: host_key_checking
+    env:
+      - name: ANSIBLE_HOST_KEY_CHECKING
+      - name: ANSIBLE_SSH_HOST_KEY_CHECKING
+      - name: ANSIBLE_PARAMIKO_HOST_KEY_CHECKING
+  known_hosts:
+    description:
+      - Path, or list of paths, of the files with known host keys. A file that does not exist is as an empty one; one that cannot be
+        read refuses every host.
+      - Applies to all hops that do not set their own.
+    type: raw
+    default:
+      - ~/.ssh/known_hosts
+      - ~/.ssh/known_hosts2
+      - /etc/ssh/ssh_known_hosts
+      - /etc/ssh/ssh_known_hosts2
+    vars:
+      - name: ansible_ssh_known_hosts
+    ini:
+      - section: bastion_ssh
+        key: known_hosts
+    env:
+      - name: ANSIBLE_SSH_KNOWN_HOSTS
+  host_key_alias:
+    description: Name to look up in O(known_hosts) instead of the host's own, as OpenSSH's C(HostKeyAlias).
+    type: string
+    vars:
+      - name: ansible_ssh_host_key_alias
+  timeout:
+    description:
+      - Seconds for each hop to be connected to, verified and logged in to.
+      - It also limits how long privilege escalation may take to ask for its password or to start the command, plus two seconds.
+    type: int
+    default: 10
+    vars:
+      - name: ansible_ssh_timeout
+      - name: ansible_paramiko_timeout
+    ini:
+      - section: defaults
+        key: timeout
+      - section: ssh_connection
+        key: timeout
+      - section: paramiko_connection
+        key: timeout
+    env:
+      - name: ANSIBLE_TIMEOUT
+      - name: ANSIBLE_SSH_TIMEOUT
+      - name: ANSIBLE_PARAMIKO_TIMEOUT
+    cli:
+      - name: timeout
+  reconnection_retries:
+    description:
+      - How often connecting is tried again when a hop cannot be reached.
+      - A login that was refused is not tried again in the same run, and neither is a command that was sent.
+    type: int
+    default: 0
+    vars:
+      - name: ansible_ssh_retries
+    ini:
+      - section: connection
+        key: retries
+      - section: ssh_connection
+        key: retries
+    env:
+      - name: ANSIBLE_SSH_RETRIES
+  server_alive_interval:
+    description: Seconds between requests to every hop that it show itself alive, as OpenSSH's C(ServerAliveInterval). V(0) sends none.
+    type: float
+    default: 15
+    vars:
+      - name: ansible_ssh_server_alive_interval
+    ini:
+      - section: bastion_ssh
+        key: server_alive_interval
+    env:
+      - name: ANSIBLE_SSH_SERVER_ALIVE_INTERVAL
+  server_alive_count_max:
+    description: Intervals without an answer after which a hop is given up, as OpenSSH's C(ServerAliveCountMax).
+    type: int
+    default: 3
+    vars:
+      - name: ansible_ssh_server_alive_count_max
+    ini:
+      - section: bastion_ssh
+        key: server_alive_count_max
+    env:
+      - name: ANSIBLE_SSH_SERVER_ALIVE_COUNT_MAX
+  transfer_method:
+    description:
+      - How files are copied. V(sftp) uses the SFTP subsystem, V(piped) uses C(dd) on the host, V(smart) uses SFTP where the
+        host offers it and C(dd) where it does not.
+    type: string
+    default: smart
+    vars:
+      - name: ansible_ssh_transfer_method
+    ini:
+      - section: ssh_connection
+        key: transfer_method
+    env:
+      - name: ANSIBLE_SSH_TRANSFER_METHOD
+  pty:
+    description:
+      - Whether commands with privilege escalation run on a terminal. V(auto) gives one where the escalation program
+        works on a terminal only, such as C(doas) with a password. V(true) is for C(requiretty) in sudoers.
+      - On a terminal, the output of the two streams is one, and pipelined modules never get one.
+    type: raw
+    default: auto
+    vars:
+      - name: ansible_ssh_use_tty
+      - name: ansible_paramiko_pty
+    ini:
+      - section: ssh_connection
+        key: usetty
+      - section: paramiko_connection
+        key: pty
+    env:
+      - name: ANSIBLE_SSH_USETTY
+      - name: ANSIBLE_PARAMIKO_PTY
+  pipelining:
+    env:
+      - name: ANSIBLE_PIPELINING
+      - name: ANSIBLE_SSH_PIPELINING
+    ini:
+      - section: defaults
+        key: pipelining
+      - section: connection
+        key: pipelining
+      - section: ssh_connection
+        key: pipelining
+    vars:
+      - name: ansible_pipelining
+      - name: ansible_ssh_pipelining
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from ansible.errors import (
+    AnsibleAuthenticationFailure,
+    AnsibleConnectionFailure,
+    AnsibleError,
+    AnsibleFileNotFound,
+    AnsibleOptionsError,
+)
+from ansible.module_utils.common.text.converters import to_text
+from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, JumpError, LoginRefused, SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import (
+    PluginSettings,
+    become_rules,
+    needs_pty,
+    read_options,
+)
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
+
+_T = TypeVar("_T")
+
+display = Display()
+
+
+@contextlib.contextmanager
+def _ansible_errors() -> Iterator[None]:
+    """Trouble with the connection is unreachable, everything else is failed."""
+    try:
+        yield
+    except SettingsError as error:
+        raise AnsibleOptionsError(str(error)) from error
+    except LoginRefused as error:
+        raise AnsibleAuthenticationFailure(str(error)) from error
+    except HopError as error:
+        raise AnsibleConnectionFailure(str(error)) from error
+    except JumpError as error:
+        raise AnsibleError(str(error)) from error
+
+
+class Connection(ConnectionBase):
+    """Tasks over SSH through bastions."""
+
+    transport = "bastion.ssh.jump"
+    has_pipelining = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._chain: Chain | None = None
+        self._session: Session | None = None
+
+    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
+        """Runs a command line; returns its status, stdout and stderr."""
+        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        line = to_text(cmd, errors="surrogateescape")
+        with _ansible_errors():
+            settings = read_options(self.get_option)
+            rules = become_rules(self.become, line) if sudoable else None
+            wanted = needs_pty(self.become, rules) if settings.pty is None else settings.pty
+            request = Request(
+                line=line,
+                stdin=in_data,
+                pty=wanted and rules is not None and in_data is None,
+                rules=rules,
+                become_name=self.become.name if rules else "",
+                become_password=self.become.get_option("become_pass") if rules else None,
+                become_timeout=settings.target.timeout + 2,
+            )
+            display.vvv(f"EXEC {line}", host=self.get_option("remote_addr"))
+            process = self._retried(lambda session: session.start(line, request.pty))
+            result = run(process, request)
+        return result.status, result.stdout, result.stderr
+
+    def put_file(self, in_path: str, out_path: str) -> None:
+        """Copies a file of the controller to the target."""
+        super().put_file(in_path, out_path)
+        source, target = to_text(in_path), to_text(out_path, errors="surrogateescape")
+        if not os.path.exists(source):
+            raise AnsibleFileNotFound(f"file or module does not exist: {source}")
+        display.vvv(f"PUT {source} TO {target}", host=self.get_option("remote_addr"))
+        with _ansible_errors():
+            self._retried(lambda session: session.put(source, target))
+
+    def fetch_file(self, in_path: str, out_path: str) -> None:
+        """Copies a file of the target to the controller."""
+        super().fetch_file(in_path, out_path)
+        source, target = to_text(in_path, errors="surrogateescape"), to_text(out_path)
+        display.vvv(f"FETCH {source} TO {target}", host=self.get_option("remote_addr"))
+        with _ansible_errors():
+            self._retried(lambda session: session.fetch(source, target))
+
+    def reset(self) -> None:
+        """Ends this host's connection, so that the next task logs in anew; a login that it refused is forgotten."""
+        self.close()
+        with contextlib.suppress(SettingsError):  # the next task says what is wrong with them
+            settings = read_options(self.get_option)
+            _own_process().forget_refusal(resolve(settings.target), settings.session)
+
+    def close(self) -> None:
+        """Ends the connection. Harmless when repeated."""
+        session, self._session = self._session, None
+        self._connected = False
+        if session is not None:
+            session.close()
+
+    def _connect(self) -> Connection:
+        with _ansible_errors():
+            self._retried(lambda session: None)
+        return self
+
+    def _retried(self, use: Callable[[Session], _T]) -> _T:
+        """Opens the session if there is none, and uses it; once more where nothing can have taken effect."""
+        # Read each time: the items of a loop share a connection, and may each have a way of their own.
+        settings = read_options(self.get_option)
+        chain = resolve(settings.target)
+        if chain != self._chain:
+            self.close()
+        for attempt in range(settings.retries + 1):
+            try:
+                return use(self._open(chain, settings))
+            except HopError as error:
+                self.close()
+                if not error.retry or attempt == settings.retries:
+                    raise
+                pause = min(2**attempt - 1, 30)
+                display.vv(f"{error} Trying again in {pause} s.", host=self.get_option("remote_addr"))
+                time.sleep(pause)
+        raise AssertionError("a loop over at least one attempt returns or raises")
+
+    def _open(self, chain: Chain, settings: PluginSettings) -> Session:
+        if self._session is None:
+            host = self.get_option("remote_addr")
+            report = Report(note=lambda line: display.vvv(line, host=host), warn=display.warning)
+            self._session = _own_process().open_session(chain, settings.session, report)
+            self._chain = chain
+            self._connected = True
+        return self._session
+
+
+def _own_process() -> Any:
+    """The sessions of this process; imported when one is needed, as paramiko takes a while to load."""
+    try:
+        from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import session
+    except ImportError as error:
+        raise AnsibleError(
+            f"bastion.ssh.jump needs paramiko 3.4 or newer in the Python that runs Ansible ({sys.executable}): {error}"
+        ) from error
+    return session
