@@ -27,8 +27,8 @@ SHELL := bash
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '%-12s %s\n' $(foreach row,$(ROWS),test-$(row) "Run only this row of the matrix")
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '%-14s %s\n' $(foreach row,$(ROWS),test-$(row) "Run only this row of the matrix")
 
 needs:
 	@.ci/needs ssh:openssh-client sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck
@@ -84,7 +84,7 @@ docs: install
 importer: install
 	$(RUN) .ci/importer .build/artifact
 
-sanity: install
+sanity: install ## Run ansible-test sanity
 	$(RUN) .ci/sanity $(TREE)
 
 format: venv ## Format the code
