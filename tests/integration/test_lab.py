@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import Chain3, Forward, Lab, Login, certify, play, playbook, processes, write_known_hosts
+from lab import Chain3, Forward, Lab, Login, certify, chain_of_three, play, playbook, processes, write_known_hosts
 from lab.client import ssh, ssh_config, start_ssh
 
 
@@ -249,6 +249,22 @@ def test_one_server_serves_many_hosts(lab: Lab) -> None:
     assert f"[{many.addresses[-1]}]:{many.port}" in many.known_hosts_line()
 
 
+def test_many_targets_behind_one_chain(lab: Lab) -> None:
+    chain = chain_of_three(lab, same_key=True, targets=20)
+    assert list(chain.inventory())[0:20:19] == ["target1", "target20"]
+    last = chain.inventory()["target20"]["ansible_host"]
+    jump, key = chain.jump_string, chain.keys[2]
+    assert ssh(lab, chain.target, chain.users[2], "true", key=key, jump=jump, to=last).returncode == 0
+
+
+@pytest.mark.parametrize(("address", "port"), [("::1", None), (None, 22)])
+def test_addresses_and_ports_of_choice(lab: Lab, address: str | None, port: int | None) -> None:
+    key, user = lab.key("key"), lab.user("jump1")
+    host = lab.sshd("host", users=[user], keys=[key], address=address, port=port)
+    lab.trust(host)
+    assert ssh(lab, host, user, "true", key=key).returncode == 0
+
+
 def test_a_server_stops_under_its_sessions(lab: Lab) -> None:
     key = lab.key("key")
     host = lab.sshd("host", keys=[key])
@@ -284,6 +300,22 @@ def test_users_become_root(lab: Lab, role: str, tool: str, rule: str, secret: bo
     if tool == "sudo" and secret:
         result = ssh(lab, host, user, f"echo {user.password} | sudo -S id -u", key=key)
         assert result.stdout == "0\n", result.stderr
+
+
+def test_sudo_lectures(lab: Lab) -> None:
+    key, user = lab.key("key"), lab.user("lectured", sudo="password", lecture=True)
+    host = lab.sshd("host", users=[user], keys=[key])
+    lab.trust(host)
+    for _twice in range(2):
+        result = ssh(lab, host, user, f"echo {user.password} | sudo -S id -u", key=key)
+        assert result.stdout == "0\n"
+        assert "lecture" in result.stderr
+
+
+def test_a_disk_gets_full(lab: Lab) -> None:
+    disk = lab.disk("64k")
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "file").write_bytes(bytes(100_000))
 
 
 def test_a_server_that_cannot_start_says_why(lab: Lab) -> None:

@@ -69,9 +69,15 @@ class Chain3:
         return self.target_variables | {"ansible_ssh_jump": self.jump_string if self.same_key else self.jump_list}
 
     def inventory(self, name: str = "target", **variables: Any) -> dict[str, dict[str, Any]]:
-        """An inventory of one host; further variables are added, None takes one out."""
-        merged = self.variables | variables
-        return {name: {key: value for key, value in merged.items() if value is not None}}
+        """An inventory of the target; further variables are added, None takes one out.
+
+        A target with several addresses is as many hosts: target1, target2 and so on.
+        """
+        merged = {key: value for key, value in (self.variables | variables).items() if value is not None}
+        if len(self.target.addresses) == 1:
+            return {name: merged}
+        hosts = enumerate(self.target.addresses, start=1)
+        return {f"{name}{number}": merged | {"ansible_host": address} for number, address in hosts}
 
     def settle(self) -> None:
         """Wait until no server has a connection any more."""
@@ -83,8 +89,8 @@ class Chain3:
         return [len(host.logins()) for host in self.hosts]
 
 
-def chain_of_three(lab: Lab, *, same_key: bool = False, **options: Any) -> Chain3:
-    """Start the three servers; the options of sshd_config(5) go to all of them.
+def chain_of_three(lab: Lab, *, same_key: bool = False, targets: int = 1, **options: Any) -> Chain3:
+    """Start the three servers; targets: how many hosts the last one plays; options: of Lab.sshd(), for all three.
 
     Its known_hosts is the one of the home directory that Ansible runs with.
     """
@@ -92,14 +98,14 @@ def chain_of_three(lab: Lab, *, same_key: bool = False, **options: Any) -> Chain
     if same_key:
         key = lab.key("everywhere")
         keys = (key, key, key)
-        target = lab.sshd("t", users=users[2:], keys=[key], permit_open=[], **options)
-        b = lab.sshd("b", users=users[1:2], keys=[key], permit_open=[target.endpoint], **options)
+        target = lab.sshd("t", users=users[2:], keys=[key], permit_open=[], count=targets, **options)
+        b = lab.sshd("b", users=users[1:2], keys=[key], permit_open=target.endpoints, **options)
         a = lab.sshd("a", users=users[:1], keys=[key], permit_open=[b.endpoint], **options)
     else:
         keys = (lab.key("nowhere"), lab.key("bastion"), lab.key("target"))
         ca = lab.key("ca")
         certify(ca, keys[2], [users[2].name])
-        target = lab.sshd("t", users=users[2:], ca=ca, permit_open=[], **options)
-        b = lab.sshd("b", users=users[1:2], keys=keys[1:2], permit_open=[target.endpoint], **options)
+        target = lab.sshd("t", users=users[2:], ca=ca, permit_open=[], count=targets, **options)
+        b = lab.sshd("b", users=users[1:2], keys=keys[1:2], permit_open=target.endpoints, **options)
         a = lab.sshd("a", users=users[:1], password=True, permit_open=[b.endpoint], **options)
     return Chain3(a, b, target, users, keys, lab.trust(a, b, target), same_key)

@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from .agent import Agent
 from .forwarder import Forwarder
 from .keys import Key, make_key, write_known_hosts
 from .loop import LoopThread
-from .machine import Machine
+from .machine import Machine, mounts
 from .recording import RecordingServer
 from .sinks import Behaviour, Sink
 from .sshd import Option, Sshd, sftp_server
@@ -49,6 +50,8 @@ class Lab(contextlib.ExitStack):
         processes.end(self.running())
         for user in self._users:
             self.machine.users.clean_home(user)
+        for mount in mounts(self.path):
+            subprocess.run(["umount", "--lazy", str(mount)], check=True)
         shutil.rmtree(self.path)
 
     def running(self) -> list[int]:
@@ -173,7 +176,13 @@ class Lab(contextlib.ExitStack):
         end = target if isinstance(target, tuple) else (target.address, target.port)
         return self.enter_context(Forwarder(self.loop, end, address, self.port(address), **options))
 
-    # known_hosts
+    # Files
+
+    def disk(self, size: str) -> Path:
+        """A directory on a disk of its own that everybody may fill; the size as in mount -o size=1m."""
+        path = Path(tempfile.mkdtemp(prefix="disk-", dir=self.path))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", str(path)], check=True)
+        return path
 
     def known_hosts(
         self, hosts: Iterable[Sshd | RecordingServer | str], name: str = "known_hosts", *, hashed: bool = False

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,12 @@ def machine_lock() -> Iterator[None]:
         os.close(handle)
 
 
+def mounts(root: Path) -> list[Path]:
+    """What is mounted under a directory."""
+    points = (Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines())
+    return [point for point in points if root in point.parents]
+
+
 def _sessions() -> dict[Path, Path]:
     """Register entry -> directory, for every session that ever registered and did not leave."""
     entries = REGISTER.glob("*.session") if REGISTER.exists() else iter(())
@@ -67,6 +74,8 @@ def _leave(entry: Path, root: Path) -> None:
     """Take back what a session left on the machine."""
     processes.end(processes.marked(str(root)))
     Users.remove_all(entry.stem.split("-")[2])
+    for mount in mounts(root):
+        subprocess.run(["umount", "--lazy", str(mount)], check=True)
     shutil.rmtree(root, ignore_errors=True)
     entry.unlink(missing_ok=True)
     if not _sessions():

@@ -146,12 +146,13 @@ def playbook(
     for name in [name for name, value in (env or {}).items() if value is None]:
         full.pop(name, None)
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventory.yml", *args, "play.yml"]
-    rc, stdout, stderr = _run(command, path, full, timeout)
+    rc, stdout, stderr = run_command(command, path, full, timeout)
     results, recap = _read(path / "results")
     return Run(rc, stdout, stderr, results, recap, path)
 
 
-def _run(command: list[str], path: Path, env: dict[str, str], timeout: float) -> tuple[int, str, str]:
+def run_command(command: Sequence[str], path: Path, env: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
+    """Run a command in a directory; AssertionError when it, or whoever holds its output, does not end in time."""
     process = subprocess.Popen(
         command,
         cwd=path,
@@ -170,7 +171,7 @@ def _run(command: list[str], path: Path, env: dict[str, str], timeout: float) ->
         processes.end([process.pid, *processes.marked(str(path))])
         stdout, stderr = process.communicate()
         why = "ended, but left a process that holds its output" if ended else "did not end"
-        raise AssertionError(f"ansible-playbook {why} within {timeout:g} s\n{stdout}{stderr}") from None
+        raise AssertionError(f"{Path(command[0]).name} {why} within {timeout:g} s\n{stdout}{stderr}") from None
     return process.returncode, stdout, stderr
 
 

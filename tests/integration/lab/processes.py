@@ -53,6 +53,17 @@ def parent(pid: int) -> int:
     return int(fields[1]) if fields else 0
 
 
+def cpu_seconds(pid: int) -> float:
+    """How much processor time a process has used; 0 when it is gone."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0
+
+
+def descriptors(pid: int) -> int:
+    """How many file descriptors a process has open."""
+    return len(os.listdir(PROC / str(pid) / "fd"))
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process exists and is not a zombie."""
     fields = _stat(pid)

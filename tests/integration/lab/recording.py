@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.subprocess
+import contextlib
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +16,8 @@ import asyncssh
 
 from .keys import Key, known_hosts_name, make_key
 from .loop import LoopThread
+
+READ = 64 * 1024
 
 
 class Seen(NamedTuple):
@@ -108,6 +112,20 @@ class _Session(asyncssh.SSHServer):
         return True
 
 
+async def _feed(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, asyncssh.Error, asyncssh.SignalReceived, asyncssh.BreakReceived):
+        while data := await source.read(READ):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+async def _relay(source: asyncio.StreamReader | None, sink: asyncssh.SSHWriter[bytes]) -> None:
+    while source and (data := await source.read(READ)):
+        sink.write(data)
+        await sink.drain()
+
+
 class RecordingServer:
     """Accepts what it is told to accept and keeps everything else as evidence, in `seen`."""
 
@@ -190,19 +208,26 @@ class RecordingServer:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+        assert local.stdin
+
+        def kill(_task: object) -> None:
+            if local.returncode is None:
+                local.kill()
+
+        feeding = asyncio.create_task(_feed(process.stdin, local.stdin))
+        gone = asyncio.create_task(process.channel.wait_closed())
+        gone.add_done_callback(kill)
         try:
-            await process.redirect(stdin=local.stdin, stdout=local.stdout, stderr=local.stderr)
+            with contextlib.suppress(BrokenPipeError):
+                await asyncio.gather(_relay(local.stdout, process.stdout), _relay(local.stderr, process.stderr))
             status = await local.wait()
-            await process.stdout.drain()
-            await process.stderr.drain()
             if status < 0:
-                process.exit_with_signal("KILL" if status == -9 else "TERM")
+                process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
             else:
                 process.exit(status)
         finally:
-            if local.returncode is None:
-                local.kill()
-                await local.wait()
+            feeding.cancel()
+            await asyncio.gather(feeding, gone, return_exceptions=True)
 
     def close(self) -> None:
         """Stop listening and drop every connection."""

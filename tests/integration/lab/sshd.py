@@ -95,8 +95,12 @@ class Sshd(SshdLog):
     @property
     def endpoint(self) -> str:
         """Address and port, as in PermitOpen or ansible_ssh_jump."""
-        address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{address}:{self.port}"
+        return self.endpoints[0]
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The same for all its addresses."""
+        return [f"[{each}]:{self.port}" if ":" in each else f"{each}:{self.port}" for each in self.addresses]
 
     @property
     def pid(self) -> int:

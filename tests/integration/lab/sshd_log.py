@@ -60,13 +60,13 @@ class SshdLog:
         pattern = rf"^{verb} (\S+) for (?:invalid user )?(\S+) from "
         return [Login(user, method) for method, user in re.findall(pattern, self.log(), re.MULTILINE)]
 
-    def logins(self) -> list[Login]:
-        """The accepted logins, in order."""
-        return self._attempts("Accepted")
+    def logins(self, method: str = "") -> list[Login]:
+        """The accepted logins, in order; of one method only, if told."""
+        return [login for login in self._attempts("Accepted") if method in ("", login.method)]
 
-    def failures(self) -> list[Login]:
-        """The refused logins, in order."""
-        return self._attempts("Failed")
+    def failures(self, method: str = "") -> list[Login]:
+        """The refused logins, in order; a public key that is not welcome counts. Of one method only, if told."""
+        return [login for login in self._attempts("Failed") if method in ("", login.method)]
 
     def userauth_requests(self) -> list[Login]:
         """Every request to authenticate, the leading method "none" included."""
