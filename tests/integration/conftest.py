@@ -39,11 +39,11 @@ def chain3_same_key(lab: Lab) -> Chain3:
     return chain_of_three(lab, same_key=True)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo[None], None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the end of every server's log with a test that failed."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
+    report = yield
     if report.failed and report.when == "call":
         for host in getattr(getattr(item, "lab", None), "hosts", []):
             report.sections.append((f"log of {host}", "\n".join(host.log().splitlines()[-LOG_LINES:])))
+    return report

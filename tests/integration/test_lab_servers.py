@@ -1,16 +1,14 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's other servers, links and watchers, proved with the OpenSSH client and plain sockets."""
+"""The lab's other servers and links, proved with the OpenSSH client and plain sockets."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
-from lab import Chain3, Lab, Prompt, Watch, blackhole, closer, grep_tree, play, playbook, processes, stuck
+from lab import Lab, Prompt, blackhole, closer, stuck
 from lab.client import ssh, start_ssh
-from lab.playbook import run_command
 from lab.sinks import connect
 
 
@@ -130,44 +128,3 @@ def test_a_link_slices_and_damages(lab: Lab) -> None:
     sliced.cut_after("down", 5000)
     lab.trust(host.known_hosts_line(f"[{sliced.address}]:{sliced.port}"))
     assert ssh(lab, sliced, "root", "seq 100000", key=key).returncode == 255
-
-
-def test_a_watch_sees_arguments_and_environments(lab: Lab) -> None:
-    with Watch(lab) as watch:
-        code = "import time; time.sleep(0.2)"
-        env = lab.environment() | {"TOKEN": "in-environment"}
-        subprocess.run([sys.executable, "-c", code, "in-argument"], env=env, check=True)
-    assert watch.found(["in-argument", "in-environment", "nowhere"]) == [
-        f"secret 0 in the arguments of {sys.executable}",
-        "secret 1 in an environment",
-    ]
-
-
-def test_a_watch_follows_a_playbook_to_the_target(chain3: Chain3, lab: Lab) -> None:
-    host = {"ansible_connection": "local", "secret": "in-inventory"}
-    with Watch(lab) as watch:
-        playbook(lab, {"host": host}, play({"ansible.builtin.shell": "sleep 0.2; : in-{{ 'task' }}"})).check()
-    found = watch.found(["in-inventory", "in-task"])
-    assert found
-    assert all(place.startswith("secret 1") for place in found)
-
-
-def test_files_are_searched_for_secrets(lab: Lab) -> None:
-    run = playbook(lab, {"host": {"ansible_connection": "local", "secret": "se-cret"}}, play({"meta": "noop"})).check()
-    assert grep_tree(lab.path, ["se-cret"]) == [run.path / "inventory.yml"]
-    assert grep_tree(lab.path, ["se-cret"], skip=[run.path / "inventory.yml"]) == []
-
-
-def test_a_playbook_that_does_not_end_is_killed(lab: Lab) -> None:
-    forever = play({"ansible.builtin.command": "sleep 1000"})
-    with pytest.raises(AssertionError, match="did not end within 3 s"):
-        playbook(lab, {"host": {"ansible_connection": "local"}}, forever, timeout=3)
-    assert lab.running() == []
-    assert processes.zombies() == []
-
-
-def test_a_command_that_leaves_a_holder_of_its_output_is_found(lab: Lab) -> None:
-    command = ["sh", "-c", "setsid sleep 1000 &"]
-    with pytest.raises(AssertionError, match=r"left a process that holds its output within 1 s"):
-        run_command(command, lab.path, lab.environment(), 1)
-    assert lab.running() == []

@@ -23,7 +23,7 @@ from .loop import LoopThread
 from .machine import Machine, mounts
 from .recording import RecordingServer
 from .sinks import Behaviour, Sink
-from .sshd import Option, Sshd, sftp_server
+from .sshd import MAX_LISTEN_SOCKETS, Option, Sshd, sftp_server
 from .users import Become, User
 
 Server = Sshd | RecordingServer
@@ -49,6 +49,7 @@ class Lab(contextlib.ExitStack):
     def _leave(self) -> None:
         processes.end(self.running())
         for user in self._users:
+            self.machine.users.end_processes(user.uid)
             self.machine.users.clean_home(user)
         for mount in mounts(self.path):
             subprocess.run(["umount", "--lazy", str(mount)], check=True)
@@ -137,8 +138,11 @@ class Lab(contextlib.ExitStack):
         defaults: dict[str, Option] = {"PasswordAuthentication": password}
         if pam:
             defaults |= {"UsePAM": True, "KbdInteractiveAuthentication": True}
-        if users:
-            defaults["AllowUsers"] = " ".join(user if isinstance(user, str) else user.name for user in users)
+        many = count > MAX_LISTEN_SOCKETS
+        # Where the wildcard is needed, nobody from outside gets in.
+        names = [user if isinstance(user, str) else user.name for user in users]
+        if names or many:
+            defaults["AllowUsers"] = " ".join(f"{name}@127.0.0.0/8" if many else name for name in names or ["*"])
         if ca:
             defaults["TrustedUserCAKeys"] = f"{ca.path}.pub"
         if permit_open is not None:
@@ -147,10 +151,9 @@ class Lab(contextlib.ExitStack):
             defaults["Subsystem"] = "sftp " + ("internal-sftp" if sftp == "internal" else sftp_server())
         if banner is not None:
             defaults["Banner"] = str(path / "banner")
-        host = Sshd(
-            path, addresses, port or self.port(addresses[0]), options=defaults | options, key_types=key_types,
-            mark=str(self.path),
-        )  # fmt: skip
+        port = port or self.port("0.0.0.0" if many else addresses[0])
+        mark = str(self.path)
+        host = Sshd(path, addresses, port, options=defaults | options, key_types=key_types, mark=mark)
         if banner is not None:
             (path / "banner").write_text(banner)
         for user in users or ["root"]:

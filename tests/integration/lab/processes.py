@@ -53,6 +53,14 @@ def parent(pid: int) -> int:
     return int(fields[1]) if fields else 0
 
 
+def owner(pid: int) -> int | None:
+    """The user id of a process; None when it is gone."""
+    try:
+        return (PROC / str(pid)).stat().st_uid
+    except FileNotFoundError:
+        return None
+
+
 def cpu_seconds(pid: int) -> float:
     """How much processor time a process has used; 0 when it is gone."""
     fields = _stat(pid)

@@ -108,6 +108,11 @@ class Users:
         shutil.chown(user.home, user.uid, user.gid)
 
     @staticmethod
+    def end_processes(uid: int) -> None:
+        """End whatever a user still runs."""
+        processes.end(pid for pid in processes.pids() if processes.owner(pid) == uid)
+
+    @staticmethod
     def _allow_sudo(user: User, become: Become, lecture: bool) -> None:
         tag = "NOPASSWD: " if become == "nopasswd" else ""
         rule = SUDOERS / user.name
@@ -129,17 +134,10 @@ class Users:
         """Delete every user of a session, with its processes, become rules and what sudo remembers of it."""
         prefix = f"{PREFIX}{session}-"
         for entry in [entry for entry in pwd.getpwall() if entry.pw_name.startswith(prefix)]:
-            processes.end(pid for pid in processes.pids() if _owner(pid) == entry.pw_uid)
+            cls.end_processes(entry.pw_uid)
             _run("userdel", "--force", entry.pw_name)
             (SUDOERS / entry.pw_name).unlink(missing_ok=True)
             for state in SUDO_STATE:
                 (state / entry.pw_name).unlink(missing_ok=True)
                 (state / str(entry.pw_uid)).unlink(missing_ok=True)
         _edit_doas(prefix)
-
-
-def _owner(pid: int) -> int | None:
-    try:
-        return (processes.PROC / str(pid)).stat().st_uid
-    except FileNotFoundError:
-        return None
