@@ -61,8 +61,8 @@ integration: install ## Run the tests against real SSH servers
 lint: $(CHECKS) ## Run all checks; each is a target, too
 
 ruff: venv
-	$(RUN) ruff format --check .
 	$(RUN) ruff check .
+	$(RUN) ruff format --check .
 
 mypy: install
 	cd $(TREE) && $(RUN) mypy --cache-dir $(CURDIR)/.build/mypy --config-file $(COLLECTION)/pyproject.toml \
