@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from .chain.become import BecomeRules
 from .chain.model import HostKeyPolicy
-from .chain.names import check_host, check_user
+from .chain.names import check_alias, check_user
 from .chain.resolve import JumpDefaults, Settings
 from .chain.spec import parse_checking, parse_files, parse_prompts, parse_text, parse_timeout
 from .errors import SettingsError, said
@@ -108,9 +109,13 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, bool):
         return value
-    return to_text(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    return str.__str__(to_text(value))  # str() may return ansible's own kind of text again
 
 
 def become_rules(become: Any, line: str) -> BecomeRules | None:
@@ -145,7 +150,7 @@ def _host_keys(get: Callable[[str], Any]) -> HostKeyPolicy:
     return HostKeyPolicy(
         checking=parse_checking(get("host_key_checking"), "ansible_ssh_host_key_checking"),
         known_hosts=parse_files(get("known_hosts"), "ansible_ssh_known_hosts"),
-        alias=None if alias is None else check_host(alias, "ansible_ssh_host_key_alias"),
+        alias=None if alias is None else check_alias(alias, "ansible_ssh_host_key_alias"),
     )
 
 
@@ -159,7 +164,7 @@ def _transfer_method(value: object) -> TransferMethod:
 
 
 def _not_negative(value: object, setting: str) -> float:
-    if isinstance(value, (int, float)) and value >= 0:
+    if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
         return float(value)
     raise SettingsError(setting, f"{said(ascii(value))} is not a number from 0 up")
 

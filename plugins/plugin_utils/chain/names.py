@@ -8,9 +8,13 @@ CVE-2025-61984, CVE-2025-61985).
 
 from __future__ import annotations
 
+import re
+
 from ..errors import SettingsError, said
 
 _SHELL_HOST = frozenset("'`\"$\\;&<>|(){}")
+# Not in any name or address, and in known_hosts not themselves.
+_PATTERN = frozenset("*?!#")
 _SHELL_USER = frozenset("'`\";&<>|(){}")
 _HIGHEST_PORT = 65535
 
@@ -22,8 +26,8 @@ def _is_control(character: str) -> bool:
 def check_host(host: object, setting: str) -> str:
     """A host name or address as it is, brackets around an IPv6 address taken off.
 
-    :raises SettingsError: it is not text, is empty, starts with ``-`` or has a character that a shell
-        or a terminal would act on.
+    :raises SettingsError: it is not text, is empty, starts with ``-``, has a port in it, or has a character that
+        a shell, a terminal or known_hosts would act on.
     """
     if not isinstance(host, str):
         raise SettingsError(setting, f"a host name is text, not {type(host).__name__}")
@@ -33,9 +37,22 @@ def check_host(host: object, setting: str) -> str:
         raise SettingsError(setting, "the host name is empty")
     if host.startswith("-"):
         raise SettingsError(setting, f"the host name {said(host)!r} starts with '-'")
-    if any(c in _SHELL_HOST or c.isspace() or _is_control(c) or c in "[],@/" for c in host):
+    if any(c in _SHELL_HOST or c in _PATTERN or c.isspace() or _is_control(c) or c in "[],@/" for c in host):
         raise SettingsError(setting, f"the host name {said(ascii(host))} has a character that is not allowed in one")
+    if host.count(":") == 1:
+        raise SettingsError(setting, f"the host name {said(ascii(host))} has a port in it, which is a setting of its own")
     return host
+
+
+def check_alias(alias: object, setting: str) -> str:
+    """A name to look up in known_hosts, as it stands there: ``name``, ``address`` or ``[name]:port``.
+
+    :raises SettingsError: anything else.
+    """
+    bracketed = re.fullmatch(r"\[([^\]]*)\]:(.*)", alias, re.DOTALL) if isinstance(alias, str) else None
+    if bracketed is None:
+        return check_host(alias, setting)
+    return f"[{check_host(bracketed[1], setting)}]:{check_port(bracketed[2], setting)}"
 
 
 def check_user(user: object, setting: str) -> str:
@@ -63,7 +80,7 @@ def check_port(port: object, setting: str) -> int:
     """
     number = port
     if isinstance(port, str) and port.isascii() and port.isdigit():
-        number = int(port[:6])
+        number = int(port.lstrip("0")[:6] or "0")
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _HIGHEST_PORT:
         raise SettingsError(setting, f"{said(ascii(port))} is not a port (1 to {_HIGHEST_PORT})")
     return number

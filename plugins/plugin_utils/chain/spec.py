@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import SettingsError, said
 from .model import HostKeyChecking
-from .names import check_host, check_port, check_user
+from .names import check_alias, check_host, check_port, check_user
 
 _URI = "ssh://"
 _CHECKING = {
@@ -112,8 +112,11 @@ def _parse_hop(text: str, setting: str) -> HopSpec:
         place, slash, path = place.partition("/")
         if path:
             raise SettingsError(setting, f"{said(ascii(text))} has a path; an ssh:// hop is a host and a port only")
-        user, place = _decoded(user, setting), _decoded(place, setting)
+        user = _decoded(user, setting)
     host, port = _split_port(place, setting)
+    if uri:
+        # After the split: an encoded delimiter is a character, and not allowed in a host name.
+        host = _decoded(host, setting)
     return HopSpec(
         host=check_host(host, setting),
         port=None if port is None else check_port(port, setting),
@@ -198,7 +201,7 @@ class _Reader:
 
     def alias(self) -> str | None:
         alias = self.text("host_key_alias")
-        return None if alias is None else check_host(alias, f"{self.setting}.host_key_alias")
+        return None if alias is None else check_alias(alias, f"{self.setting}.host_key_alias")
 
 
 def parse_text(value: object, setting: str) -> str | None:

@@ -17,7 +17,7 @@ from ..chain.model import Hop
 from ..errors import HopUnreachable, LoginRefused, said
 from .deadline import Deadline
 from .keys import LoginKey, login_keys
-from .transport import HopTransport
+from .transport import BROKEN, HopTransport
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
 _KEYS_BEFORE_PASSWORD = 4
@@ -173,7 +173,7 @@ class Login:
         except paramiko.BadAuthenticationType as error:
             self._methods = tuple(error.allowed_types)
             return False
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             if self._deadline.expired:
                 raise HopUnreachable(
                     self._place, f"no answer to the login within {self._deadline.seconds:g} seconds"

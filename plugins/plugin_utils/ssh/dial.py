@@ -27,7 +27,7 @@ from .host_keys import HostKey, HostKeyCheck
 from .interface import Report
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
-from .transport import HopTransport
+from .transport import BROKEN, HopTransport
 
 _NO_ADDRESS = "the name cannot be resolved"
 
@@ -74,9 +74,10 @@ class Link:
 
     def _end_carrier(self) -> None:
         # With the carrier gone the transport's thread ends at once instead of at its next look.
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*BROKEN):
             self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+        with contextlib.suppress(*BROKEN):
+            self._sock.close()
 
 
 def first_dead(links: Sequence[Link]) -> Link | None:
@@ -188,7 +189,7 @@ def _forward(links: list[Link], hop: Hop, place: str, deadline: Deadline) -> par
         )
     except paramiko.ChannelException as error:
         raise _forwarding_error(error, before, hop, place) from error
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         dead = first_dead(links)
         if dead is not None:
             raise HopUnreachable(dead.place, dead.explain()) from error

@@ -19,6 +19,7 @@ import paramiko
 from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
 from .interface import Exited, Output, Process
+from .transport import BROKEN
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
 _IN_FLIGHT = 64
@@ -42,7 +43,7 @@ class SftpFiles:
         try:
             channel.invoke_subsystem("sftp")
             self._client = paramiko.SFTPClient(channel)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             channel.close()
             link_lost = lost()
             if link_lost is not None:
@@ -56,16 +57,16 @@ class SftpFiles:
 
     def fetch(self, source: str, target: str) -> None:
         """Reads ahead; the server's end of file ends it, since files such as those in /proc have no size."""
-        with _complete(target) as stream, self._named(f"cannot read {source} on the target"):
-            with self._client.open(_name(source), "rb") as remote:
-                size = remote.stat().st_size
-                if size:
-                    remote.prefetch(size, _IN_FLIGHT)
-                while True:
-                    data = remote.read(_BLOCK)
-                    if not data:
-                        return
-                    stream.write(data)
+        with _complete(target) as stream:
+            for data in self._blocks(source):
+                stream.write(data)
+
+    def _blocks(self, source: str) -> Iterator[bytes]:
+        with self._named(f"cannot read {source} on the target"), self._client.open(_name(source), "rb") as remote:
+            size = remote.stat().st_size
+            if size:
+                remote.prefetch(size, _IN_FLIGHT)
+            yield from iter(lambda: remote.read(_BLOCK), b"")
 
     def close(self) -> None:
         """Ends the subsystem."""
@@ -76,7 +77,7 @@ class SftpFiles:
         """Turns the library's errors into ones that name the file, or the hop if the connection ended."""
         try:
             yield
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except BROKEN as error:
             link_lost = self._lost()
             if link_lost is not None:
                 raise link_lost from error
@@ -143,8 +144,10 @@ def _complete(target: str) -> Iterator[IO[bytes]]:
             stream.flush()
             os.chmod(stream.name, 0o666 & ~_umask())
             os.replace(stream.name, target)
-        except BaseException:
+        except BaseException as error:
             os.unlink(stream.name)
+            if isinstance(error, OSError):
+                raise CommandError(f"cannot write {target} on the controller: {error.strerror or error}") from error
             raise
 
 

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from ..chain.model import Hop, HostKeyChecking
 from ..errors import HostKeyRefused, JumpError, said
-from .known_hosts import Entry, Verdict, fingerprint, format_line, judge, lookup_names, parse
+from .known_hosts import REVOKED, Entry, Verdict, fingerprint, format_line, judge, lookup_names, parse
 
 # A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
 _SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
@@ -45,16 +48,15 @@ class HostKeyCheck:
         self._hop = hop
         self._place = place
         self._warn = warn
-        self._by_plain_name = False
         self._names = lookup_names(hop.host, hop.port, hop.host_keys.alias)
         try:
-            self._entries = self._read()
+            self._known = self._read()
         except Exception as error:
             raise self._not_checked(error) from error
 
     def prefer(self, algorithms: Sequence[str]) -> tuple[str, ...]:
         """Algorithms of which a key is known first, so that a host known by its RSA key is asked for that one."""
-        known = {entry.key_type for entry in self._entries if entry.key and not entry.marker}
+        known = {entry.key_type for entries in self._known for entry in entries if entry.key and not entry.marker}
         return tuple(sorted(algorithms, key=lambda name: _SIGNED_BY.get(name, name) not in known))
 
     def check(self, key: HostKey) -> bool:
@@ -72,16 +74,18 @@ class HostKeyCheck:
             raise self._not_checked(error) from error
 
     def _verdict(self, key: HostKey) -> Verdict:
-        """Of the name without its port, only the very same key counts; another key there is another server's."""
-        verdict = judge(self._entries, key.blob)
-        return Verdict.UNKNOWN if verdict is Verdict.CHANGED and self._by_plain_name else verdict
+        """What the first name says. If it says nothing, of the name without its port only the very same key counts:
+        another key there is another server's."""
+        first, *plain = (judge(entries, key.blob) for entries in self._known)
+        return plain[0] if first is Verdict.UNKNOWN and plain and plain[0] is not Verdict.CHANGED else first
 
     def _decide(self, key: HostKey, verdict: Verdict) -> bool:
+        """As OpenSSH's ``check_host_key``, but a revoked key and an unreadable line always deny."""
         checking = self._hop.host_keys.checking
         if verdict is Verdict.TRUSTED:
             return True
         if verdict is Verdict.REVOKED:
-            raise HostKeyRefused(self._place, f"the host key {key} is marked as revoked in {self._wheres()}")
+            raise HostKeyRefused(self._place, f"the host key {key} is marked as revoked in {self._revoked()}")
         if verdict is Verdict.CHANGED and checking is HostKeyChecking.OFF:
             self._warn(f"{self._place}: {self._changed(key)}; host key checking is off, so no password is offered")
             return False
@@ -98,15 +102,10 @@ class HostKeyCheck:
             self._record(key)
         return True
 
-    def _read(self) -> list[Entry]:
-        """The entries of the first name that is known."""
+    def _read(self) -> list[list[Entry]]:
+        """The entries of each name."""
         files = [Path(os.path.expanduser(name)) for name in self._hop.host_keys.known_hosts]
-        for index, name in enumerate(self._names):
-            found = [entry for path in files for entry in self._read_file(path, name)]
-            if found:
-                self._by_plain_name = index > 0
-                return found
-        return []
+        return [[entry for path in files for entry in self._read_file(path, name)] for name in self._names]
 
     def _read_file(self, path: Path, name: str) -> list[Entry]:
         try:
@@ -123,23 +122,32 @@ class HostKeyCheck:
         path = Path(os.path.expanduser(files[0]))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "r+b", buffering=0) as stream:
+        with FileIO(descriptor, "r+") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
-            self._entries = self._read()
-            if self._entries:
-                self._decide(key, self._verdict(key))
+            self._known = self._read()
+            verdict = self._verdict(key)
+            if verdict is not Verdict.UNKNOWN:
+                self._decide(key, verdict)
                 return
-            size = stream.seek(0, os.SEEK_END)
-            torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
-            line = format_line(self._names[0], key.key_type, key.blob)
-            stream.write((b"\n" if torn else b"") + line.encode() + b"\n")
-            os.fsync(stream.fileno())
+            self._append(stream, format_line(self._names[0], key.key_type, key.blob))
         self._warn(f"{self._place}: the new host key {key} was added to {path}")
+
+    @staticmethod
+    def _append(stream: FileIO, line: str) -> None:
+        """Adds a line of its own, whole or not at all, whether or not the file ends in a newline."""
+        size = stream.seek(0, os.SEEK_END)
+        torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
+        data = (b"\n" if torn else b"") + line.encode() + b"\n"
+        if stream.write(data) != len(data):
+            stream.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with contextlib.suppress(OSError):  # /dev/null, which keeps nothing, cannot be synced
+            os.fsync(stream.fileno())
 
     def _changed(self, key: HostKey) -> str:
         known = ", ".join(
             f"{entry.key_type} {fingerprint(entry.key)} ({entry.where})" if entry.key else f"unreadable ({entry.where})"
-            for entry in self._entries
+            for entry in self._known[0]
             if not entry.marker
         )
         return f"the host key has changed: the server shows {key}, known is {known}"
@@ -152,8 +160,8 @@ class HostKeyCheck:
             f"{line} (or let host_key_checking be 'accept-new')"
         )
 
-    def _wheres(self) -> str:
-        return ", ".join(entry.where for entry in self._entries if entry.marker)
+    def _revoked(self) -> str:
+        return ", ".join(entry.where for entries in self._known for entry in entries if entry.marker == REVOKED)
 
     def _not_checked(self, error: Exception) -> HostKeyRefused:
         reason = said(str(error)) or type(error).__name__

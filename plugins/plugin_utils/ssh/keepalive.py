@@ -9,9 +9,8 @@ import threading
 import time
 from collections.abc import Sequence
 
-import paramiko
-
 from .dial import Link
+from .transport import BROKEN
 
 _REQUEST = "keepalive@openssh.com"
 
@@ -30,7 +29,7 @@ class _Probe:
         return self._thread.is_alive()
 
     def _ask(self, link: Link) -> None:
-        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        with contextlib.suppress(*BROKEN):
             link.transport.global_request(_REQUEST, wait=True)
 
 

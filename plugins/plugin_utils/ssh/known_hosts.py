@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import fnmatch
 import hashlib
 import hmac
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-_REVOKED = "@revoked"
+REVOKED = "@revoked"
 _HASHED = re.compile(r"\|1\|([^|]+)\|([^|]+)")
 
 
@@ -73,7 +72,7 @@ def judge(entries: Iterable[Entry], key: bytes) -> Verdict:
     only has changed, whatever their types (CVE-2026-9547)."""
     verdict = Verdict.UNKNOWN
     for entry in entries:
-        if entry.marker == _REVOKED:
+        if entry.marker == REVOKED:
             if entry.key is None or entry.key == key:
                 return Verdict.REVOKED
         elif entry.marker:
@@ -101,7 +100,7 @@ def _names_match(field: str, name: str) -> bool:
     if hashed:
         try:
             salt, digest = (base64.b64decode(part, validate=True) for part in hashed.groups())
-        except binascii.Error:
+        except ValueError:  # also of letters beyond ASCII
             return False
         return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)
     found = False
@@ -122,7 +121,7 @@ def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
         return "", None
     try:
         key = base64.b64decode(fields[1], validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return fields[0], None
     inside = key[4 : 4 + int.from_bytes(key[:4], "big")]
     return fields[0], key if inside == fields[0].encode() else None

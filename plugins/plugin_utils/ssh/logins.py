@@ -52,29 +52,8 @@ class LoginTurns:
             yield
             return
         path = self._path(way)
-        if _read(path) == _PROVEN:
-            try:
-                yield
-            except LoginRefused as error:  # what was right has changed in the middle of the run
-                path.write_bytes(error.problem.encode())
-                raise
+        if _read(path) != _PROVEN and self._first(path, way, place, deadline):
             return
-        with _locked(path, place, deadline) as stream:
-            outcome = stream.readall()
-            if outcome and outcome != _PROVEN:
-                raise LoginRefused(
-                    place,
-                    f"not tried again, since this login was refused before in this run: {outcome.decode()}",
-                    f"Check the user, the keys and the password of {way[-1].setting}.",
-                )
-            try:
-                yield
-            except LoginRefused as error:
-                stream.write(error.problem.encode())
-                raise
-            if not outcome:
-                stream.write(_PROVEN)
-
     def forget(self, way: tuple[Hop, ...]) -> None:
         """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
         if self._directory is not None:

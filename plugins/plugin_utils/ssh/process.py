@@ -13,6 +13,7 @@ import paramiko
 from ..chain.become import Stream
 from ..errors import HopError
 from .interface import Exited, Output
+from .transport import BROKEN
 
 _CHUNK = 256 * 1024
 
@@ -61,12 +62,13 @@ class ChannelProcess:
 
     def close_stdin(self) -> None:
         """Ends stdin. Harmless when the command has ended."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*BROKEN):
             self._channel.shutdown_write()
 
     def close(self) -> None:
         """Ends the channel; the server hangs up on a command that still runs."""
-        self._channel.close()
+        with contextlib.suppress(*BROKEN):
+            self._channel.close()
 
     def _ending(self, timeout: float | None) -> Exited | None:
         channel = self._channel

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import paramiko
 
 from ..chain.model import Chain
@@ -15,6 +17,7 @@ from .interface import Report, SessionOptions, TransferMethod
 from .keepalive import Keepalive
 from .logins import LoginTurns
 from .process import ChannelProcess
+from .transport import BROKEN
 
 
 def open_session(chain: Chain, options: SessionOptions, report: Report) -> DialledSession:
@@ -56,8 +59,9 @@ class DialledSession:
             if pty:
                 channel.get_pty(term="dumb")
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            channel.close()
+        except BROKEN as error:
+            with contextlib.suppress(*BROKEN):
+                channel.close()
             raise self._lost_or("the server refused to run the command", error) from error
         return ChannelProcess(channel, lambda: self._ended_without_status())
 
@@ -74,7 +78,8 @@ class DialledSession:
         if self._keepalive is not None:
             self._keepalive.stop()
         if self._files is not None:
-            self._files.close()
+            with contextlib.suppress(*BROKEN):
+                self._files.close()
             self._files = None
         hang_up(self._links)
 
@@ -86,7 +91,7 @@ class DialledSession:
             raise HopUnreachable(
                 self._place, f"no session: {said(error.text)}", "Does its MaxSessions leave room for one more?"
             ) from error
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             dead = first_dead(self._links)
             if dead is not None:
                 raise HopUnreachable(dead.place, dead.explain()) from error

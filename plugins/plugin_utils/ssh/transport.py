@@ -14,6 +14,9 @@ from ..errors import said
 
 _LOG = "bastion.ssh.paramiko"
 
+#: What paramiko raises, in any call, when a connection has ended or is in trouble.
+BROKEN = (paramiko.SSHException, EOFError, OSError)
+
 # SHA-1 and what OpenSSH no longer offers either; with these gone, what is left of each list is sound.
 _WEAK = {
     "kex": [

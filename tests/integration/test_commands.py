@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a command on the target gives back: status, both streams, signals, a lost link."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from lab import Chain3, Forwarder, Lab, Run, play, playbook, wait_until
+from sessions import opened
+
+MEBIBYTE = 1024 * 1024
+
+
+def raw(name: str, command: str, **more: object) -> dict[str, object]:
+    return {"name": name, "ansible.builtin.raw": command, **more}
+
+
+@pytest.fixture
+def marker(lab: Lab) -> Path:
+    """A file that any user of the machine may append to."""
+    path = lab.path / "marker"
+    path.touch()
+    path.chmod(0o666)
+    return path
+
+
+@pytest.fixture
+def link(lab: Lab, chain3: Chain3) -> Forwarder:
+    """A link before the second bastion that can be cut; the first bastion forwards to it only."""
+    forwarder = lab.forwarder(chain3.b)
+    chain3.a.options["PermitOpen"] = forwarder.endpoint
+    chain3.a.restart()
+    name = f"[{forwarder.address}]:{forwarder.port}"
+    lab.trust(chain3.a, chain3.b.known_hosts_line(name), chain3.target)
+    return forwarder
+
+
+def over(link: Forwarder, chain3: Chain3, **more: object) -> dict[str, dict[str, object]]:
+    """The inventory of a target whose second hop is reached over the link."""
+    first, second = chain3.jump_list
+    return chain3.inventory(ansible_ssh_jump=[first, second | {"host": link.address, "port": link.port}], **more)
+
+
+def cut_when(event: Callable[[], object], link: Forwarder, run: Callable[[], Run]) -> Run:
+    """Runs a playbook beside the test and cuts the link once something has happened."""
+    with ThreadPoolExecutor(1) as pool:
+        running: Future[Run] = pool.submit(run)
+        wait_until(lambda: event() or running.done(), 60, "the command has started")
+        link.cut()
+        return running.result()
+
+
+def test_exit_statuses_are_results(lab: Lab, chain3: Chain3) -> None:  # trust: T46
+    codes = [0, 1, 126, 127, 128, 254, 255]
+    run = playbook(lab, chain3.inventory(), play(*(raw(f"{code}", f"exit {code}", ignore_errors=True) for code in codes)))
+    assert [result.result["rc"] for result in run.results["target"]] == codes
+    assert run.statuses() == {"target": ["ok"] + ["failed"] * (len(codes) - 1)}
+
+
+def test_all_256_exit_statuses_come_back(lab: Lab, chain3: Chain3) -> None:  # trust: T46
+    with opened(lab, chain3.variables) as session:
+        assert [session.run(f"exit {code}").status for code in range(256)] == list(range(256))
+
+
+def test_a_signal_is_a_failure_that_says_so(lab: Lab, chain3: Chain3) -> None:  # trust: T47
+    result = playbook(lab, chain3.inventory(), play(raw("Die", "kill -9 $$"))).result("target")
+    assert (result.status, result.result["rc"]) == ("failed", 137)
+    assert "ended by signal KILL" in result.result["stderr"]
+
+
+def test_a_lost_link_is_unreachable_and_names_the_hop(
+    lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
+) -> None:  # trust: T47
+    task = raw("Wait", f"echo x >> {marker}; exec sleep 60")
+    run = cut_when(marker.read_text, link, lambda: playbook(lab, over(link, chain3), play(task)))
+    result = run.result("target")
+    assert result.status == "unreachable"
+    assert f"hop 2 of 3, {chain3.users[1].name}@{link.endpoint}" in result.result["msg"]
+    assert "the connection was lost" in result.result["msg"]
+    assert "rc" not in result.result
+
+
+def test_a_command_is_never_run_twice(
+    lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
+) -> None:  # trust: T48
+    task = raw("Append", f"echo x >> {marker}; exec sleep 60")
+    inventory = over(link, chain3, ansible_ssh_retries=3)
+    run = cut_when(marker.read_text, link, lambda: playbook(lab, inventory, play(task)))
+    assert run.result("target").status == "unreachable"
+    assert marker.read_text() == "x\n"
+
+
+def test_a_hop_that_comes_up_late_is_retried(lab: Lab, chain3: Chain3) -> None:  # trust: T48
+    chain3.b.stop()
+    inventory = chain3.inventory(ansible_ssh_retries=5)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, inventory, play(raw("Late", "echo here")))
+        chain3.a.wait_log("connect_to .* failed")
+        chain3.b.start()
+        assert running.result().result("target").result["stdout"] == "here\n"
+
+
+def test_two_big_streams_are_drained_at_once(lab: Lab, chain3: Chain3) -> None:  # trust: T43
+    block = "head -c 65536 /dev/zero | tr '\\0'"
+    line = f"i=0; while [ $i -lt 160 ]; do {block} o; {block} e >&2; i=$((i+1)); done"
+    with opened(lab, chain3.variables) as session:
+        result = session.run(line)
+    expected = [hashlib.sha256(byte * 10 * MEBIBYTE).digest() for byte in (b"o", b"e")]
+    assert [hashlib.sha256(stream).digest() for stream in (result.stdout, result.stderr)] == expected
+
+
+def test_a_mebibyte_of_stdin_arrives_whole(lab: Lab, chain3: Chain3) -> None:  # trust: T51
+    data = bytes(range(256)) * (MEBIBYTE // 256)
+    with opened(lab, chain3.variables) as session:
+        assert session.run("sha256sum; echo end >&2", data).stdout[:64].decode() == hashlib.sha256(data).hexdigest()
+        assert session.run("true", data).status == 0  # a command need not read it
+        assert session.run("cat").stdout == b""  # without any, a command that reads does not wait

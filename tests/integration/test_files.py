@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Transfers: whole, or an error and nothing that looks whole."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import Chain3, Lab, chain_of_three, play, playbook
+from sessions import opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, LinkLost
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import TransferMethod
+
+MEBIBYTE = 1024 * 1024
+METHODS = [TransferMethod.SFTP, TransferMethod.PIPED]
+NAMES = ["plain", "with two  spaces", "ünïcødé-漢字-🔑", "quote'\"$(id)`id`;\\", "-dash", "new\nline"]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def remote(lab: Lab, chain3: Chain3) -> Path:
+    """A directory of the target's user."""
+    return chain3.users[2].home
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_files_of_any_name_arrive_and_come_back(
+    lab: Lab, chain3: Chain3, remote: Path, method: TransferMethod
+) -> None:  # trust: T45
+    (lab.path / "empty").touch()
+    (lab.path / "some").write_bytes(bytes(range(256)) * 1024)
+    with opened(lab, chain3.variables, method) as session:
+        for name in NAMES:
+            for source in ("empty", "some"):
+                session.session.put(str(lab.path / source), f"{remote}/{name}")
+                assert digest(remote / name) == digest(lab.path / source)
+                session.session.fetch(f"{remote}/{name}", f"{lab.path}/{name}")
+                assert digest(lab.path / name) == digest(lab.path / source)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_large_file_is_the_same_on_both_sides(
+    lab: Lab, chain3: Chain3, remote: Path, method: TransferMethod
+) -> None:  # trust: T45
+    size = "1G" if method is TransferMethod.SFTP else "64M"
+    subprocess.run(["sh", "-c", f"head -c {size} /dev/urandom > {lab.path}/large"], check=True)
+    with opened(lab, chain3.variables, method) as session:
+        session.session.put(f"{lab.path}/large", f"{remote}/large")
+        session.session.fetch(f"{remote}/large", f"{lab.path}/back")
+    subprocess.run(["cmp", f"{lab.path}/large", f"{remote}/large"], check=True)
+    subprocess.run(["cmp", f"{lab.path}/large", f"{lab.path}/back"], check=True)
+
+
+@pytest.fixture
+def small_disk(lab: Lab) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    path = lab.path / "small"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", str(path)], check=True)
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_full_disk_on_the_target_is_an_error(
+    lab: Lab, chain3: Chain3, small_disk: Path, method: TransferMethod
+) -> None:  # trust: T45
+    (lab.path / "source").write_bytes(bytes(3 * MEBIBYTE))
+    with opened(lab, chain3.variables, method) as session, pytest.raises(CommandError, match="cannot write"):
+        session.session.put(f"{lab.path}/source", f"{small_disk}/file")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_full_disk_on_the_controller_leaves_no_file(
+    lab: Lab, chain3: Chain3, remote: Path, small_disk: Path, method: TransferMethod
+) -> None:  # trust: T45
+    (remote / "source").write_bytes(bytes(3 * MEBIBYTE))
+    with opened(lab, chain3.variables, method) as session, pytest.raises(CommandError, match="No space left"):
+        session.session.fetch(f"{remote}/source", f"{small_disk}/file")
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("what", ["put", "fetch"])
+def test_a_link_cut_in_the_middle_is_an_error(
+    lab: Lab, chain3: Chain3, remote: Path, method: TransferMethod, what: str
+) -> None:  # trust: T45
+    link = lab.forwarder(chain3.a)
+    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
+    first, second = chain3.jump_list
+    jump = [first | {"host": link.address, "port": link.port}, second]
+    for path in (lab.path / "source", remote / "source"):
+        path.write_bytes(bytes(30 * MEBIBYTE))
+    with opened(lab, chain3.variables | {"ansible_ssh_jump": jump}, method) as session:
+        session.run("true")
+        link.cut_after("up" if what == "put" else "down", 5 * MEBIBYTE)
+        with pytest.raises(LinkLost, match="hop 1 of 3"):
+            if what == "put":
+                session.session.put(f"{lab.path}/source", f"{remote}/there")
+            else:
+                session.session.fetch(f"{remote}/source", f"{lab.path}/here")
+    assert not (lab.path / "here").exists()
+    assert not list(lab.path.glob(".here*"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_missing_file_is_named(lab: Lab, chain3: Chain3, method: TransferMethod) -> None:
+    with opened(lab, chain3.variables, method) as session:
+        with pytest.raises(CommandError, match=r"cannot read /nowhere/file on the target: .*No such file"):
+            session.session.fetch("/nowhere/file", f"{lab.path}/here")
+        with pytest.raises(CommandError, match=r"cannot write /nowhere/file on the target: .*No such file"):
+            session.session.put(__file__, "/nowhere/file")
+        assert session.run("echo alive").stdout == b"alive\n"
+    assert not (lab.path / "here").exists()
+
+
+def test_files_without_a_size_are_read_to_their_end(lab: Lab, chain3: Chain3) -> None:
+    with opened(lab, chain3.variables, TransferMethod.SFTP) as session:
+        session.session.fetch("/proc/version", f"{lab.path}/version")
+    assert (lab.path / "version").read_bytes() == Path("/proc/version").read_bytes()
+
+
+def test_without_sftp_smart_goes_through_dd_and_sftp_says_so(lab: Lab) -> None:
+    chain3 = chain_of_three(lab, same_key=True)
+    chain3.target.options.pop("Subsystem")
+    chain3.target.restart()
+    copy = {"name": "Copy", "ansible.builtin.copy": {"content": "some\n", "dest": "~/file"}}
+    fetch = {"name": "Fetch", "ansible.builtin.fetch": {"src": "~/file", "dest": "fetched", "flat": True}}
+    run = playbook(lab, chain3.inventory(), play(copy, fetch)).check()
+    assert (run.path / "fetched").read_text() == "some\n"
+    run = playbook(lab, chain3.inventory(ansible_ssh_transfer_method="sftp"), play(copy))
+    assert "offers no SFTP" in run.results["target"][-1].result["msg"]
