@@ -18,7 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from io import FileIO
 from pathlib import Path
 
@@ -52,8 +52,27 @@ class LoginTurns:
             yield
             return
         path = self._path(way)
-        if _read(path) != _PROVEN and self._first(path, way, place, deadline):
-            return
+        unproven = False
+        with contextlib.ExitStack() as turn:
+            if _read(path) != _PROVEN:
+                outcome = turn.enter_context(_locked(path, place, deadline)).readall()
+                unproven = not outcome
+                if outcome and outcome != _PROVEN:
+                    raise LoginRefused(
+                        place,
+                        f"not tried again, since this login was refused before in this run: {outcome.decode()}",
+                        f"Check the user, the keys and the password of {way[-1].setting}.",
+                    )
+                if outcome == _PROVEN:
+                    turn.close()  # so that those who waited log in side by side
+            try:
+                yield
+            except LoginRefused as error:  # also where what was right has changed in the middle of the run
+                path.write_bytes(error.problem.encode())
+                raise
+            if unproven:
+                path.write_bytes(_PROVEN)
+
     def forget(self, way: tuple[Hop, ...]) -> None:
         """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
         if self._directory is not None:
@@ -64,7 +83,8 @@ class LoginTurns:
     def _path(self, way: tuple[Hop, ...]) -> Path:
         assert self._directory is not None
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        identity = repr([astuple(hop) for hop in way]).encode()
+        # The same hop may be written at another place, or be given other time.
+        identity = repr([astuple(replace(hop, setting="", timeout=0.0)) for hop in way]).encode()
         return self._directory / hmac.new(self._key(), identity, hashlib.sha256).hexdigest()
 
     def _key(self) -> bytes:
@@ -101,7 +121,8 @@ def _locked(path: Path, place: str, deadline: Deadline) -> Iterator[FileIO]:
             except BlockingIOError:
                 if deadline.expired:
                     raise HopUnreachable(
-                        place, f"another worker is logging in to it and got no answer within {deadline.seconds:g} seconds"
+                        place,
+                        f"another worker is logging in to it and got no answer within {deadline.seconds:g} seconds",
                     ) from None
                 time.sleep(_POLL)
         yield stream
