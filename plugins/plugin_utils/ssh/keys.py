@@ -6,18 +6,36 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
 
-from ..chain.model import AgentKeys, Credentials, DefaultKeyFiles, Identity, KeyFile, KeyText
+from ..chain.model import AgentKeys, Credentials, DefaultKeyFiles, KeyFile, KeyText
 from ..errors import said
 from .known_hosts import fingerprint
 
 # As ssh(1), of the types that paramiko has.
 _DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
-_KEY_TYPES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+_KEY_TYPES: dict[type, type[paramiko.PKey]] = {
+    Ed25519PrivateKey: paramiko.Ed25519Key,
+    EllipticCurvePrivateKey: paramiko.ECDSAKey,
+    RSAPrivateKey: paramiko.RSAKey,
+}
+_LOCKED = "it cannot be decrypted with the passphrase that is set"
+_NEEDS_PASSPHRASE = "it needs a passphrase and none is set"
+_UNKNOWN = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,7 @@ class UnusableKey(Exception):
     """A key that was named and cannot be used; the text says which and why, and never quotes it."""
 
 
-def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Iterator[LoginKey]:
+def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Generator[LoginKey, None, None]:
     """The keys of a login, in order, each loaded when its turn comes.
 
     :param skip: takes one line about each key that cannot be used; the login goes on without it.
@@ -51,15 +69,26 @@ def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Iterato
             yield from _loaded(identity, credentials, skip)
 
 
-def _loaded(identity: Identity, credentials: Credentials, skip: Callable[[str], None]) -> Iterator[LoginKey]:
+def _loaded(identity: KeyFile | KeyText, credentials: Credentials, skip: Callable[[str], None]) -> Iterator[LoginKey]:
+    """A key with its certificate, then without it, as ssh(1): a server may know only the key itself."""
     try:
-        # A password that unlocks a key file is what paramiko_ssh accepted, too.
         if isinstance(identity, KeyFile):
-            yield _from_file(identity, credentials.password)
-        elif isinstance(identity, KeyText):
-            yield _from_text(identity, credentials.password)
+            name, certificate = identity.path, identity.certificate_file or _beside(identity.path)
+            text = _read(identity.path)
+        else:
+            name, certificate, text = "the key given as text", identity.certificate_file, identity.text
+        key_type, plain = _decrypted(text, identity.passphrase, credentials.password, name)
     except UnusableKey as error:
         skip(str(error))
+        return
+    label = f"{name} {fingerprint(_key(key_type, plain).asbytes())}"
+    if certificate is not None:
+        try:
+            certified = _with_certificate(_key(key_type, plain), certificate, name)
+            yield LoginKey(certified, f"{label} with certificate {certificate}")
+        except UnusableKey as error:
+            skip(str(error))
+    yield LoginKey(_key(key_type, plain), label)
 
 
 def _agent_keys(skip: Callable[[str], None]) -> Iterator[LoginKey]:
@@ -76,52 +105,51 @@ def _agent_keys(skip: Callable[[str], None]) -> Iterator[LoginKey]:
         agent.close()
 
 
-def _from_file(identity: KeyFile, password: str | None) -> LoginKey:
-    path = os.path.expanduser(identity.path)
+def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            text = stream.read()
+        with open(os.path.expanduser(path), encoding="utf-8", errors="replace") as stream:
+            return stream.read()
     except OSError as error:
-        raise UnusableKey(f"{identity.path}: {error.strerror or error}") from error
-    key = _parse(text, identity.passphrase or password, identity.path)
-    certificate = identity.certificate_file
-    beside = f"{path}-cert.pub"
-    if certificate is None and os.path.exists(beside):
-        certificate = beside
-    return _with_certificate(key, certificate, identity.path)
+        raise UnusableKey(f"{path}: {error.strerror or error}") from error
 
 
-def _from_text(identity: KeyText, password: str | None) -> LoginKey:
+def _beside(path: str) -> str | None:
+    certificate = f"{path}-cert.pub"
+    return certificate if os.path.exists(os.path.expanduser(certificate)) else None
+
+
+def _decrypted(text: str, passphrase: str | None, password: str | None, name: str) -> tuple[type[paramiko.PKey], str]:
+    """The type of a key, and its text in OpenSSH's own format without a passphrase: of all formats that ssh(1) reads,
+    paramiko reads that one in every version."""
     # YAML folds and variables strip: a key without its last newline is still that key.
-    text = identity.text.strip().replace("\r\n", "\n") + "\n"
-    key = _parse(text, identity.passphrase or password, "the key given as text")
-    return _with_certificate(key, identity.certificate_file, "the key given as text")
+    data = (text.strip().replace("\r\n", "\n") + "\n").encode("utf-8", "replace")
+    # A password that unlocks a key file is what paramiko_ssh accepted, too.
+    secret = (passphrase or password or "").encode() or None
+    load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in data else load_pem_private_key
+    try:
+        try:
+            private = load(data, secret)
+        except TypeError:  # a passphrase too much, or none where one is needed
+            private = load(data, None)
+    except TypeError as error:
+        raise UnusableKey(f"{name}: {_NEEDS_PASSPHRASE}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        encrypted = b"ENCRYPTED" in data or load is load_ssh_private_key
+        if secret is not None and encrypted:
+            raise UnusableKey(f"{name}: {_LOCKED if passphrase else _NEEDS_PASSPHRASE}") from error
+        raise UnusableKey(f"{name}: {_UNKNOWN}") from error
+    for kind, key_type in _KEY_TYPES.items():
+        if isinstance(private, kind):
+            plain = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+            return key_type, plain.decode()
+    raise UnusableKey(f"{name}: {_UNKNOWN}")
 
 
-def _parse(text: str, passphrase: str | None, name: str) -> paramiko.PKey:
-    """Tries each type, as paramiko's own client does: only the right one can read the key."""
-    problem = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
-    for key_type in _KEY_TYPES:
-        for secret in dict.fromkeys((passphrase, None)):
-            try:
-                return key_type.from_private_key(io.StringIO(text), secret)
-            except paramiko.PasswordRequiredException:
-                problem = "it needs a passphrase and none is set"
-            except (paramiko.SSHException, ValueError, TypeError, IndexError) as error:
-                if passphrase is not None and "BEGIN" in text and _is_decryption_failure(error):
-                    problem = "it cannot be decrypted with the passphrase that is set"
-    raise UnusableKey(f"{name}: {problem}")
+def _key(key_type: type[paramiko.PKey], plain: str) -> paramiko.PKey:
+    return key_type.from_private_key(io.StringIO(plain))
 
 
-def _is_decryption_failure(error: Exception) -> bool:
-    words = str(error).lower()
-    return any(word in words for word in ("decrypt", "checkints", "corrupt", "passphrase", "password"))
-
-
-def _with_certificate(key: paramiko.PKey, certificate: str | None, name: str) -> LoginKey:
-    label = f"{name} {fingerprint(key.asbytes())}"
-    if certificate is None:
-        return LoginKey(key, label)
+def _with_certificate(key: paramiko.PKey, certificate: str, name: str) -> paramiko.PKey:
     path = os.path.expanduser(certificate)
     try:
         # Opened here for a clear error: load_certificate takes a path that it cannot open for the text itself.
@@ -132,4 +160,15 @@ def _with_certificate(key: paramiko.PKey, certificate: str | None, name: str) ->
         raise UnusableKey(f"{certificate}: {error.strerror or error}") from error
     except Exception as error:  # the library lets parse errors of several kinds through
         raise UnusableKey(f"{certificate}: not a certificate of {name}: {said(str(error))}") from error
-    return LoginKey(key, f"{label} with certificate {certificate}")
+    if not _certifies(key.public_blob.key_blob, key.asbytes()):
+        raise UnusableKey(f"{certificate}: not a certificate of {name}, but of another key")
+    return key
+
+
+def _certifies(certificate: bytes, public: bytes) -> bool:
+    """A certificate is type, nonce, and the fields of the public key after its type (PROTOCOL.certkeys)."""
+    return _after_string(_after_string(certificate)).startswith(_after_string(public))
+
+
+def _after_string(blob: bytes) -> bytes:
+    return blob[4 + int.from_bytes(blob[:4], "big") :]
