@@ -15,12 +15,15 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections import deque
 
 from ..errors import said
 
 _STDERR_KEPT = 4096
+_SHOWN = 300
 _GRACE = 1.0
+_POLL = 0.005
 
 
 class ProxyProcess:
@@ -33,7 +36,7 @@ class ProxyProcess:
     def __init__(self, command: str) -> None:
         self.sock, theirs = socket.socketpair()
         try:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
                 stdin=theirs,
                 stdout=theirs,
@@ -62,10 +65,7 @@ class ProxyProcess:
 
     def explain(self) -> str:
         """How it ended and what it said, for an error: ``the ProxyCommand exited with status 1: no route``."""
-        try:
-            status: int | None = self._process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            status = None
+        status = self._status(_GRACE)
         if status is not None:
             self._reader.join(_GRACE)
         if status is None:
@@ -74,8 +74,24 @@ class ProxyProcess:
             ending = f"the ProxyCommand was ended by signal {_signal_name(-status)}"
         else:
             ending = f"the ProxyCommand exited with status {status}"
-        words = said(b"".join(self._stderr)[-_STDERR_KEPT:])
+        words = said(b"".join(self._stderr), _STDERR_KEPT)
+        if len(words) > _SHOWN:  # a talkative command says last why it ended
+            words = f"...{words[-_SHOWN:]}"
         return f"{ending}: {words}" if words else ending
+
+    def _status(self, seconds: float) -> int | None:
+        """How it ended, as of Popen; None if it has not within ``seconds``. It is not reaped, since its number must stay
+        its own until all that it started has been signalled."""
+        end = time.monotonic() + seconds
+        while self._process.returncode is None:
+            ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            if ended is not None:
+                return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            if time.monotonic() >= end:
+                return None
+            time.sleep(_POLL)
+        status: int = self._process.returncode
+        return status
 
     def close(self) -> None:
         """Ends the process and what it started (SIGHUP, as ssh(1) does), and reaps it. Harmless when repeated."""
