@@ -74,13 +74,15 @@ class HostKeyCheck:
             raise self._not_checked(error) from error
 
     def _verdict(self, key: HostKey) -> Verdict:
-        """What the first name says. If it says nothing, of the name without its port only the very same key counts:
-        another key there is another server's."""
-        first, *plain = (judge(entries, key.blob) for entries in self._known)
-        return plain[0] if first is Verdict.UNKNOWN and plain and plain[0] is not Verdict.CHANGED else first
+        """What the first name says. Of the name without its port only the very same key counts, as another key there
+        is another server's, and only where the first name says nothing; but a revoked key is revoked."""
+        verdicts = [judge(entries, key.blob) for entries in self._known]
+        if Verdict.REVOKED in verdicts:
+            return Verdict.REVOKED
+        first, last = verdicts[0], verdicts[-1]
+        return last if first is Verdict.UNKNOWN and last is Verdict.TRUSTED else first
 
     def _decide(self, key: HostKey, verdict: Verdict) -> bool:
-        """As OpenSSH's ``check_host_key``, but a revoked key and an unreadable line always deny."""
         checking = self._hop.host_keys.checking
         if verdict is Verdict.TRUSTED:
             return True
