@@ -135,7 +135,9 @@ def needs_pty(become: Any, rules: BecomeRules | None) -> bool:
     """Whether an escalation program works on a terminal only; doas(1) reads a password from nothing else."""
     if rules is None:
         return False
-    return bool(getattr(become, "require_tty", False)) or (rules.expects_prompt and become.name.split(".")[-1] == "doas")
+    return bool(getattr(become, "require_tty", False)) or (
+        rules.expects_prompt and become.name.split(".")[-1] == "doas"
+    )
 
 
 def _login_name() -> str:
@@ -173,6 +175,6 @@ def _pty(value: object) -> bool | None:
     if value == "auto":
         return None
     try:
-        return boolean(value)
+        return bool(boolean(value))
     except TypeError:
         raise SettingsError("ansible_ssh_use_tty", f"{said(ascii(value))} is none of auto, true, false") from None

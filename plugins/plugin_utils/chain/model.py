@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Union
 
 
 class HostKeyChecking(Enum):
@@ -59,7 +58,7 @@ class DefaultKeyFiles:
     """The key files that ssh(1) tries when none is named: ``~/.ssh/id_ed25519`` and its siblings."""
 
 
-Identity = Union[KeyFile, KeyText, AgentKeys, DefaultKeyFiles]
+Identity = KeyFile | KeyText | AgentKeys | DefaultKeyFiles
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ CVE-2025-61984, CVE-2025-61985).
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from ..errors import SettingsError, said
@@ -40,7 +41,9 @@ def check_host(host: object, setting: str) -> str:
     if any(c in _SHELL_HOST or c in _PATTERN or c.isspace() or _is_control(c) or c in "[],@/" for c in host):
         raise SettingsError(setting, f"the host name {said(ascii(host))} has a character that is not allowed in one")
     if host.count(":") == 1:
-        raise SettingsError(setting, f"the host name {said(ascii(host))} has a port in it, which is a setting of its own")
+        raise SettingsError(
+            setting, f"the host name {said(ascii(host))} has a port in it, which is a setting of its own"
+        )
     return host
 
 
@@ -65,7 +68,7 @@ def check_user(user: object, setting: str) -> str:
         raise SettingsError(setting, f"a user name is text, not {type(user).__name__}")
     if not user:
         raise SettingsError(setting, "the user name is empty")
-    dashed = any(first.isspace() and second == "-" for first, second in zip(user, user[1:]))
+    dashed = any(first.isspace() and second == "-" for first, second in itertools.pairwise(user))
     if user.startswith("-") or user.endswith("\\") or dashed:
         raise SettingsError(setting, f"the user name {said(ascii(user))} is not allowed")
     if any(c in _SHELL_USER or (not c.isprintable() and c != " ") for c in user):

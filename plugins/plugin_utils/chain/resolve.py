@@ -56,7 +56,7 @@ class Settings:
     passphrase: str | None = field(default=None, repr=False)
     certificate_file: str | None = None
     prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    host_keys: HostKeyPolicy = HostKeyPolicy()
+    host_keys: HostKeyPolicy = field(default_factory=HostKeyPolicy)
     look_for_keys: bool = True
     jump: object = field(default=None, repr=False)
     jump_defaults: JumpDefaults = JumpDefaults()

@@ -109,7 +109,7 @@ def _parse_hop(text: str, setting: str) -> HopSpec:
     rest, uri = (text[len(_URI) :], True) if text.startswith(_URI) else (text, False)
     user, at, place = rest.rpartition("@")
     if uri:
-        place, slash, path = place.partition("/")
+        place, _slash, path = place.partition("/")
         if path:
             raise SettingsError(setting, f"{said(ascii(text))} has a path; an ssh:// hop is a host and a port only")
         user = _decoded(user, setting)
@@ -142,7 +142,9 @@ def _split_port(place: str, setting: str) -> tuple[str, str | None]:
             raise SettingsError(setting, f"{said(ascii(place))} is not [address] or [address]:port")
         return host, rest[1:] if rest else None
     if place.count(":") > 1:
-        raise SettingsError(setting, f"{said(ascii(place))} has several colons; write an IPv6 address as [address]:port")
+        raise SettingsError(
+            setting, f"{said(ascii(place))} has several colons; write an IPv6 address as [address]:port"
+        )
     host, colon, port = place.partition(":")
     return host, port if colon else None
 

@@ -25,7 +25,9 @@ def expand(template: str, hop: Hop, setting: str) -> str:
         if token not in values:
             raise SettingsError(setting, f"unknown token {match.group(0)!r}; known are %h %n %p %r and %%")
         if token == "r" and _SHELL.search(values["r"]):
-            raise SettingsError(setting, f"%r would put {values['r']!r} into a shell command; write the user out, quoted")
+            raise SettingsError(
+                setting, f"%r would put {values['r']!r} into a shell command; write the user out, quoted"
+            )
         return values[token]
 
     return re.sub(r"%(.?)", value, template, flags=re.DOTALL)
