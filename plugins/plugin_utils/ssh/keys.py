@@ -160,7 +160,8 @@ def _with_certificate(key: paramiko.PKey, certificate: str, name: str) -> parami
         raise UnusableKey(f"{certificate}: {error.strerror or error}") from error
     except Exception as error:  # the library lets parse errors of several kinds through
         raise UnusableKey(f"{certificate}: not a certificate of {name}: {said(str(error))}") from error
-    if not _certifies(key.public_blob.key_blob, key.asbytes()):
+    blob = key.public_blob
+    if blob is None or not _certifies(blob.key_blob, key.asbytes()):
         raise UnusableKey(f"{certificate}: not a certificate of {name}, but of another key")
     return key
 
