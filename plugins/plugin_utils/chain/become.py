@@ -33,7 +33,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class BecomeRules:
-    """How to read one escalation program; the predicates take all bytes of a stream that are not yet explained.
+    """How to read one escalation program; the predicates take one line, the last of which may not be complete.
 
     :param success: the marker that is printed, in a line of its own, just before the command runs.
     :param expects_prompt: whether there is a password to answer a prompt with.
@@ -71,12 +71,14 @@ class Escalation:
         if self._find_success(rules, stream):
             self.started = True
             return Action.START
-        text = bytes(held)
-        if rules.is_missing(text):
+        # A lone carriage return ends a line, too: doas(1) begins its prompt with one.
+        lines = bytes(held).splitlines(keepends=True)
+        if any(map(rules.is_missing, lines)):
             return Action.FAIL_MISSING
-        if self._prompted and (rules.is_incorrect(text) or rules.is_prompt(text)):
+        prompted = rules.expects_prompt and any(map(rules.is_prompt, lines))
+        if self._prompted and (prompted or any(map(rules.is_incorrect, lines))):
             return Action.FAIL_INCORRECT
-        if rules.expects_prompt and rules.is_prompt(text):
+        if prompted:
             held.clear()
             self._prompted = stream
             return Action.SEND_PASSWORD

@@ -63,6 +63,7 @@ class Users:
         self._prefix = f"{PREFIX}{session}-"
         self._lock = lock
         self._users: dict[str, User] = {}
+        self._rules: dict[str, tuple[Become | None, bool, Become | None]] = {}
 
     def get(
         self,
@@ -73,14 +74,16 @@ class Users:
         doas: Become | None = None,
     ) -> User:
         """The user with this role; sudo and doas say how it may become somebody else, from its creation on."""
+        rules = (sudo, lecture, doas)
         if role not in self._users:
+            self._rules[role] = rules
             with self._lock():
                 self._users[role] = self._create(role)
                 if sudo:
                     self._allow_sudo(self._users[role], sudo, lecture)
                 if doas:
                     self._allow_doas(self._users[role], doas)
-        elif sudo or doas:
+        elif rules not in (self._rules[role], (None, False, None)):
             raise ValueError(f"user {role!r} exists; choose another role name for other become rules")
         return self._users[role]
 

@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Privilege escalation on the target: exact output, and clear words when the password is not right."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import Lab, Run, Sshd, User, play, playbook
+
+PLUGINS = Path(__file__).parent / "lab/become_plugins"
+EXACT = "printf 'out\\n\\n no newline'; printf 'err\\n ' >&2; id -un"
+
+
+def start(lab: Lab, user: User, *others: User) -> Sshd:
+    """A target for these users."""
+    key = lab.key("key")
+    host = lab.sshd("host", users=[user, *others], keys=[key])
+    lab.trust(host)
+    return host
+
+
+def variables(lab: Lab, host: Sshd, user: User, **more: Any) -> dict[str, Any]:
+    return {
+        "ansible_connection": "bastion.ssh.jump",
+        "ansible_host": host.address,
+        "ansible_port": host.port,
+        "ansible_user": user.name,
+        "ansible_ssh_private_key_file": str(lab.path / "keys/key"),
+        "ansible_become": True,
+        **more,
+    }
+
+
+def run_raw(lab: Lab, host: Sshd, user: User, line: str = EXACT, **more: Any) -> Run:
+    task = {"name": "Raw", "ansible.builtin.raw": line}
+    return playbook(lab, {"host": variables(lab, host, user, **more)}, play(task))
+
+
+@pytest.fixture
+def sudoer(lab: Lab) -> User:
+    """May become anybody with a password, and is lectured each time."""
+    return lab.user("sudoer", sudo="password", lecture=True)
+
+
+@pytest.mark.parametrize("rule", ["password", "nopasswd"])
+def test_sudo_gives_back_exactly_what_the_command_wrote(lab: Lab, rule: Any) -> None:  # trust: T51
+    user = lab.user(f"sudo-{rule}", sudo=rule)
+    host = start(lab, user)
+    result = run_raw(lab, host, user, ansible_become_password=user.password).check().result("host").result
+    assert result["stdout"] == "out\n\n no newlineroot\n"
+    assert result["stderr"] == "err\n "
+
+
+def test_the_lecture_of_sudo_is_not_output(lab: Lab, sudoer: User) -> None:  # trust: T51
+    host = start(lab, sudoer)
+    result = run_raw(lab, host, sudoer, ansible_become_password=sudoer.password).check().result("host").result
+    assert (result["stdout"], result["stderr"]) == ("out\n\n no newlineroot\n", "err\n ")
+
+
+def test_su_gives_back_exactly_what_the_command_wrote(lab: Lab) -> None:  # trust: T51
+    user, other = lab.user("jump1"), lab.user("jump2")
+    host = start(lab, user)
+    su = {"ansible_become_method": "su", "ansible_become_user": other.name}
+    result = run_raw(lab, host, user, ansible_become_password=other.password, **su).check().result("host").result
+    assert (result["stdout"], result["stderr"]) == (f"out\n\n no newline{other.name}\n", "err\n ")
+
+
+@pytest.mark.skipif(not shutil.which("doas"), reason="no doas here")
+def test_doas_asks_on_a_terminal_and_gets_one(lab: Lab) -> None:  # trust: T51
+    user = lab.user("doas", doas="password")
+    host = start(lab, user)
+    task = {"name": "Raw", "ansible.builtin.raw": "id -un"}
+    more = {"ansible_become_method": "lab_doas", "ansible_become_password": user.password}
+    inventory = {"host": variables(lab, host, user, **more)}
+    result = playbook(lab, inventory, play(task), env={"ANSIBLE_BECOME_PLUGINS": str(PLUGINS)})
+    assert result.check().result("host").result["stdout"] == "root\n"
+
+
+@pytest.mark.parametrize("method", ["sudo", "su"])
+def test_a_wrong_password_is_failed_and_says_so(lab: Lab, sudoer: User, method: str) -> None:  # trust: T51
+    host = start(lab, sudoer)
+    run = run_raw(lab, host, sudoer, ansible_become_password="wrong", ansible_become_method=method)
+    assert run.result("host").status == "failed"
+    assert f"Incorrect {method} password" in run.result("host").result["msg"]
+
+
+def test_a_missing_password_is_failed_and_says_so(lab: Lab, sudoer: User) -> None:  # trust: T51
+    host = start(lab, sudoer)
+    run = run_raw(lab, host, sudoer)
+    assert run.result("host").status == "failed"
+    assert "Missing sudo password" in run.result("host").result["msg"]
+
+
+def test_a_program_that_never_asks_is_told_within_the_timeout(lab: Lab, sudoer: User) -> None:
+    host = start(lab, sudoer)
+    slow = lab.path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    more = {"ansible_become_password": "x", "ansible_become_exe": str(slow), "ansible_ssh_timeout": 1}
+    run = run_raw(lab, host, sudoer, **more)
+    assert run.result("host").status == "failed"
+    assert "no answer from sudo within 3 seconds" in run.result("host").result["msg"]
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_modules_run_as_the_other_user(lab: Lab, sudoer: User, pipelining: bool) -> None:  # trust: T51
+    host = start(lab, sudoer)
+    tasks = [
+        {"name": "Who", "ansible.builtin.command": "id -un"},
+        {"name": "Mebibyte", "ansible.builtin.copy": {"content": "x" * 1048576, "dest": "/root/bssh-mebibyte"}},
+        {"name": "Gone", "ansible.builtin.file": {"path": "/root/bssh-mebibyte", "state": "absent"}},
+        {"name": "Stdin", "ansible.builtin.command": {"cmd": "wc -c", "stdin": "y" * 1048576, "stdin_add_newline": False}},
+    ]
+    inventory = {
+        "host": variables(lab, host, sudoer, ansible_become_password=sudoer.password, ansible_pipelining=pipelining)
+    }
+    run = playbook(lab, inventory, play(*tasks)).check()
+    assert run.result("host", "Who").result["stdout"] == "root"
+    assert run.result("host", "Stdin").result["stdout"] == "1048576"
+
+
+def test_with_requiretty_a_terminal_can_be_asked_for(lab: Lab) -> None:
+    user = lab.user("sudo-password", sudo="password")
+    host = start(lab, user)
+    run = run_raw(lab, host, user, "tty >&2; id -un", ansible_become_password=user.password, ansible_ssh_use_tty=True)
+    assert run.check().result("host").result["stdout"].splitlines()[-1] == "root"
+    assert "/dev/pts/" in run.result("host").result["stdout"]

@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Host keys are verified at every hop, before anything is proved to it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from lab import Chain3, Lab, Run, Sshd, User, play, playbook
+
+PING = {"name": "Ping", "ansible.builtin.ping": {}}
+
+
+def ping(lab: Lab, chain3: Chain3, **variables: object) -> Run:
+    return playbook(lab, chain3.inventory(**variables), play(PING))
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_swapped_key_is_refused_at_each_hop(lab: Lab, chain3: Chain3, index: int) -> None:  # trust: T09
+    host = chain3.hosts[index]
+    old = host.swap_keys()["ed25519"]
+    result = ping(lab, chain3).result("target")
+    chain3.settle()
+    assert result.status == "unreachable"
+    message = result.result["msg"]
+    assert f"hop {index + 1} of 3, {chain3.users[index].name}@{host.endpoint}" in message
+    assert old.fingerprint in message
+    assert host.fingerprint() in message
+    assert host.userauth_requests() == []
+    for later in chain3.hosts[index + 1 :]:
+        assert later.connections() == 0
+
+
+def test_an_unknown_key_is_refused_and_the_message_says_how_to_accept_it(lab: Lab, chain3: Chain3) -> None:
+    lab.trust(chain3.a, chain3.target)
+    result = ping(lab, chain3).result("target")
+    assert result.status == "unreachable"
+    assert f"the host key ssh-ed25519 {chain3.b.fingerprint()} is not known" in result.result["msg"]
+    assert chain3.b.known_hosts_line() in result.result["msg"]
+    assert chain3.b.userauth_requests() == []
+
+
+def test_hashed_names_are_found(lab: Lab, chain3: Chain3) -> None:
+    lab.trust(*chain3.hosts, hashed=True)
+    ping(lab, chain3).check()
+
+
+def test_accept_new_records_each_hop_once_and_then_refuses_another_key(lab: Lab, chain3: Chain3) -> None:
+    known = lab.trust()
+    known.write_text("# mine, without a final newline")
+    ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").check()
+    lines = [f"[{host.address}]:{host.port} {host.key().public}" for host in chain3.hosts]
+    assert known.read_text().splitlines() == ["# mine, without a final newline", *lines]
+    ping(lab, chain3).check()
+    chain3.b.swap_keys()
+    assert ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target").status == "unreachable"
+    assert known.read_text().splitlines() == ["# mine, without a final newline", *lines]
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_another_key_type_than_the_known_one_is_no_new_host(
+    lab: Lab, chain3: Chain3, index: int
+) -> None:  # trust: T12
+    chain3.hosts[index].swap_keys("rsa")
+    result = ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
+    assert result.status == "unreachable"
+    assert "the host key has changed" in result.result["msg"]
+
+
+def test_a_host_that_is_known_by_its_rsa_key_is_asked_for_that_one(lab: Lab) -> None:
+    user, key = lab.user("jump1"), lab.key("key")
+    host = lab.sshd("host", users=[user], keys=[key], key_types=["ed25519", "ecdsa", "rsa"])
+    lab.trust(host.known_hosts_line(type="rsa"))
+    playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path))}, play(PING)).check()
+
+
+def direct(host: Sshd, user: User, **more: object) -> dict[str, object]:
+    return {
+        "ansible_connection": "bastion.ssh.jump",
+        "ansible_host": host.address,
+        "ansible_port": host.port,
+        "ansible_user": user.name,
+        **more,
+    }
+
+
+@pytest.mark.parametrize("kind", ["password", "keyboard-interactive"])
+def test_with_checking_off_a_changed_key_gets_no_secret(lab: Lab, kind: str) -> None:  # trust: T13
+    user, key = lab.user("jump1"), lab.key("key")
+    host = lab.sshd("host", users=[user], keys=[key], password=kind == "password", pam=kind != "password")
+    lab.trust(host)
+    host.swap_keys()
+    off = {"ansible_ssh_host_key_checking": False}
+    run = playbook(lab, {"host": direct(host, user, ansible_password=user.password, **off)}, play(PING))
+    host.settle()
+    assert run.result("host").status == "unreachable"
+    assert "the password, since the host key has changed" in run.result("host").result["msg"]
+    assert {login.method for login in host.userauth_requests()} == {"none"}
+    assert host.agent_requests() == 0
+    run = playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path), **off)}, play(PING))
+    assert "host key has changed" in run.check().text
+
+
+def test_with_checking_off_an_unknown_host_is_let_in(lab: Lab, chain3: Chain3) -> None:
+    known = lab.trust()
+    ping(lab, chain3, ansible_ssh_host_key_checking=False).check()
+    assert known.read_text() == ""
+
+
+def test_a_file_that_cannot_be_read_denies(lab: Lab, chain3: Chain3) -> None:  # trust: T14
+    known = lab.trust(*chain3.hosts)
+    known.unlink()
+    known.mkdir()  # root may read anything, but no directory as a file
+    result = ping(lab, chain3, ansible_ssh_host_key_checking=False).result("target")
+    assert result.status == "unreachable"
+    assert "the host key could not be checked" in result.result["msg"]
+    assert str(known) in result.result["msg"]
+    assert [host.userauth_requests() for host in chain3.hosts] == [[], [], []]
+
+
+def test_a_broken_line_that_names_the_host_denies_and_others_still_load(lab: Lab, chain3: Chain3) -> None:  # trust: T14
+    lines = [host.known_hosts_line() for host in chain3.hosts]
+    lab.trust("!!! not a line", "@unknown x y", *lines)
+    ping(lab, chain3).check()
+    before = chain3.b.userauth_requests()
+    lab.trust(lines[0], lines[1][:-10], lines[2])
+    result = ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
+    assert result.status == "unreachable"
+    assert "hop 2 of 3" in result.result["msg"]
+    assert chain3.b.userauth_requests() == before
+
+
+def test_a_fault_in_the_check_itself_denies(lab: Lab, chain3: Chain3) -> None:  # trust: T14
+    # Memory cannot be made short for one call only, so the fault is put into the plugin's copy of hashlib.
+    site = lab.path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import hmac\n"
+        "def broken(*arguments, **keywords): raise MemoryError('injected')\n"
+        "hmac.compare_digest = broken\n"
+    )
+    lab.trust(*chain3.hosts, hashed=True)
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    run = playbook(lab, chain3.inventory(), play(PING), env={"PYTHONPATH": path})
+    assert run.result("target").status == "unreachable"
+    assert "the host key could not be checked" in run.result("target").result["msg"]
+    assert chain3.a.userauth_requests() == []
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_server_that_signs_with_sha1_only_is_refused(lab: Lab, chain3: Chain3, index: int) -> None:  # trust: T16
+    host = chain3.hosts[index]
+    host.options["HostKeyAlgorithms"] = "ssh-rsa"
+    host.swap_keys("rsa")
+    lab.trust(*chain3.hosts)
+    result = ping(lab, chain3).result("target")
+    assert result.status == "unreachable"
+    assert f"hop {index + 1} of 3" in result.result["msg"]
+    assert "ssh-rsa" in result.result["msg"]
+    assert "SHA-1" in result.result["msg"]
+    assert host.userauth_requests() == []
