@@ -28,10 +28,8 @@ def find() -> dict[str, str]:
             if _runs([*command, check]):
                 says = f"became {user} with {method}"
                 return {"method": method, "user": user, "flags": flags, "python": python, "says": says}
-    missing = (
-        "neither sudo nor su to nobody works here" if root else "this user is not root, and sudo asks for a password"
-    )
-    return {"says": f"become skipped: {missing}, or the other user has no Python to run"}
+    missing = "neither sudo nor su leads to nobody" if root else "not root, and no sudo without a password"
+    return {"says": f"skipped ({missing}, or no Python there)"}
 
 
 def _runs(command: list[str]) -> bool:

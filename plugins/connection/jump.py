@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The door: Ansible's options in, Ansible's contract out."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: jump
 author:
-  - bastion.ssh contributors
+  - bastion.ssh contributors (!UNKNOWN)
 short_description: Run tasks over SSH through any number of bastions
 version_added: 0.1.0
 description:
@@ -376,7 +377,6 @@ options:
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -525,10 +525,10 @@ class Connection(ConnectionBase):
 
 def _own_process() -> Any:
     """The sessions of this process; imported when one is needed, as paramiko takes a while to load."""
-    try:
-        from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import session
-    except ImportError as error:
-        raise AnsibleError(
-            f"bastion.ssh.jump needs paramiko 3.4 or newer in the Python that runs Ansible ({sys.executable}): {error}"
-        ) from error
+    from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import session
+    from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.library import why_unusable
+
+    problem = why_unusable()
+    if problem:
+        raise AnsibleError(problem)
     return session

@@ -15,6 +15,8 @@ from .model import HostKeyChecking
 from .names import check_alias, check_host, check_port, check_user
 
 _URI = "ssh://"
+# As OpenSSH's valid_domain, which is stricter than it is for a host outside of a URI.
+_URI_HOST = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHECKING = {
     "true": HostKeyChecking.STRICT,
     "yes": HostKeyChecking.STRICT,
@@ -109,14 +111,16 @@ def _parse_hop(text: str, setting: str) -> HopSpec:
     rest, uri = (text[len(_URI) :], True) if text.startswith(_URI) else (text, False)
     user, at, place = rest.rpartition("@")
     if uri:
-        place, _slash, path = place.partition("/")
+        authority, _slash, path = rest.partition("/")
         if path:
             raise SettingsError(setting, f"{said(ascii(text))} has a path; an ssh:// hop is a host and a port only")
+        user, at, place = authority.partition("@") if "@" in authority else ("", "", authority)
         user = _decoded(user, setting)
     host, port = _split_port(place, setting)
-    if uri:
-        # After the split: an encoded delimiter is a character, and not allowed in a host name.
+    if uri and place.startswith("["):
         host = _decoded(host, setting)
+    elif uri and not _URI_HOST.fullmatch(host):
+        raise SettingsError(setting, f"the host in {said(ascii(text))} is not letters, digits, dots and dashes")
     return HopSpec(
         host=check_host(host, setting),
         port=None if port is None else check_port(port, setting),

@@ -11,12 +11,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import paramiko
-
 from ..chain.model import Hop
 from ..errors import HopUnreachable, LoginRefused, said
 from .deadline import Deadline
 from .keys import LoginKey, login_keys
+from .library import paramiko
 from .transport import BROKEN, HopTransport
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.

@@ -15,8 +15,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import paramiko
-
 from ..chain.model import Chain, Hop
 from ..chain.resolve import proxy_setting
 from ..chain.tokens import expand
@@ -25,6 +23,7 @@ from .auth import Login
 from .deadline import Deadline
 from .host_keys import HostKey, HostKeyCheck
 from .interface import Report
+from .library import paramiko
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
 from .transport import BROKEN, HopTransport
@@ -223,7 +222,7 @@ def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
     done.wait(deadline.remaining())
     if done.is_set() and link.transport.is_active():
         return
-    error = link.transport.get_exception()
+    error = link.transport.saved_exception
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         raise AlgorithmsRefused(link.place, *_incompatible(link.transport, str(error))) from error
     dead = first_dead(links[:-1])

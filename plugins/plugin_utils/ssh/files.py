@@ -14,11 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO
 
-import paramiko
-
 from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
 from .interface import Exited, Output, Process
+from .library import paramiko
 from .transport import BROKEN
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)

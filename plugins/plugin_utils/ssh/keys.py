@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
-import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ..chain.model import AgentKeys, Credentials, DefaultKeyFiles, KeyFile, KeyText
 from ..errors import said
 from .known_hosts import fingerprint
+from .library import paramiko
 
 # As ssh(1), of the types that paramiko has.
 _DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")

@@ -8,11 +8,10 @@ import contextlib
 import select
 from collections.abc import Callable
 
-import paramiko
-
 from ..chain.become import Stream
 from ..errors import HopError
 from .interface import Exited, Output
+from .library import paramiko
 from .transport import BROKEN
 
 _CHUNK = 256 * 1024

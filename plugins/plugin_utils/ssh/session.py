@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 
-import paramiko
-
 from ..chain.model import Chain
 from ..errors import HopError, HopUnreachable, LinkLost, said
 from .deadline import Deadline
@@ -15,6 +13,7 @@ from .dial import Link, dial, first_dead, hang_up, link_lost
 from .files import NoSftp, PipedFiles, SftpFiles
 from .interface import Report, SessionOptions, TransferMethod
 from .keepalive import Keepalive
+from .library import paramiko
 from .logins import LoginTurns
 from .process import ChannelProcess
 from .transport import BROKEN
@@ -63,7 +62,7 @@ class DialledSession:
             with contextlib.suppress(*BROKEN):
                 channel.close()
             raise self._lost_or("the server refused to run the command", error) from error
-        return ChannelProcess(channel, lambda: self._ended_without_status())
+        return ChannelProcess(channel, self._ended_without_status)
 
     def put(self, source: str, target: str) -> None:
         """See :class:`interface.Session`."""

@@ -7,11 +7,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
-
 from ..errors import said
+from .library import paramiko
 
+_MSG_CHANNEL_REQUEST = 98  # RFC 4254 section 9
 _LOG = "bastion.ssh.paramiko"
 
 #: What paramiko raises, in any call, when a connection has ended or is in trouble.
@@ -52,7 +51,7 @@ class HopTransport(paramiko.Transport):
 
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
-        MSG_CHANNEL_REQUEST: _handle_request,
+        _MSG_CHANNEL_REQUEST: _handle_request,
     }
 
     def __init__(self, sock: Any) -> None:
