@@ -31,9 +31,7 @@ _FIELDS = {
 }
 
 
-def chain_of(
-    lab: Lab, variables: Mapping[str, Any], checking: HostKeyChecking = HostKeyChecking.STRICT
-) -> Chain:
+def chain_of(lab: Lab, variables: Mapping[str, Any], checking: HostKeyChecking = HostKeyChecking.STRICT) -> Chain:
     """The chain that inventory variables say, with the known_hosts file that the lab trusts."""
     known = {_FIELDS[name]: value for name, value in variables.items() if name in _FIELDS}
     policy = HostKeyPolicy(checking, (str(lab.home / ".ssh/known_hosts"),))

@@ -100,7 +100,7 @@ def test_a_program_that_never_asks_is_told_within_the_timeout(lab: Lab, sudoer: 
     slow = lab.path / "slow"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
-    more = {"ansible_become_password": "x", "ansible_become_exe": str(slow), "ansible_ssh_timeout": 1}
+    more: dict[str, Any] = {"ansible_become_password": "x", "ansible_become_exe": str(slow), "ansible_ssh_timeout": 1}
     run = run_raw(lab, host, sudoer, **more)
     assert run.result("host").status == "failed"
     assert "no answer from sudo within 3 seconds" in run.result("host").result["msg"]
@@ -109,11 +109,14 @@ def test_a_program_that_never_asks_is_told_within_the_timeout(lab: Lab, sudoer: 
 @pytest.mark.parametrize("pipelining", [True, False])
 def test_modules_run_as_the_other_user(lab: Lab, sudoer: User, pipelining: bool) -> None:  # trust: T51
     host = start(lab, sudoer)
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"name": "Who", "ansible.builtin.command": "id -un"},
         {"name": "Mebibyte", "ansible.builtin.copy": {"content": "x" * 1048576, "dest": "/root/bssh-mebibyte"}},
         {"name": "Gone", "ansible.builtin.file": {"path": "/root/bssh-mebibyte", "state": "absent"}},
-        {"name": "Stdin", "ansible.builtin.command": {"cmd": "wc -c", "stdin": "y" * 1048576, "stdin_add_newline": False}},
+        {
+            "name": "Stdin",
+            "ansible.builtin.command": {"cmd": "wc -c", "stdin": "y" * 1048576, "stdin_add_newline": False},
+        },
     ]
     inventory = {
         "host": variables(lab, host, sudoer, ansible_become_password=sudoer.password, ansible_pipelining=pipelining)

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import Chain3, Forwarder, Lab, Run, play, playbook, wait_until
@@ -16,7 +17,7 @@ from sessions import opened
 MEBIBYTE = 1024 * 1024
 
 
-def raw(name: str, command: str, **more: object) -> dict[str, object]:
+def raw(name: str, command: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "ansible.builtin.raw": command, **more}
 
 
@@ -40,7 +41,7 @@ def link(lab: Lab, chain3: Chain3) -> Forwarder:
     return forwarder
 
 
-def over(link: Forwarder, chain3: Chain3, **more: object) -> dict[str, dict[str, object]]:
+def over(link: Forwarder, chain3: Chain3, **more: Any) -> dict[str, dict[str, Any]]:
     """The inventory of a target whose second hop is reached over the link."""
     first, second = chain3.jump_list
     return chain3.inventory(ansible_ssh_jump=[first, second | {"host": link.address, "port": link.port}], **more)
@@ -57,7 +58,9 @@ def cut_when(event: Callable[[], object], link: Forwarder, run: Callable[[], Run
 
 def test_exit_statuses_are_results(lab: Lab, chain3: Chain3) -> None:  # trust: T46
     codes = [0, 1, 126, 127, 128, 254, 255]
-    run = playbook(lab, chain3.inventory(), play(*(raw(f"{code}", f"exit {code}", ignore_errors=True) for code in codes)))
+    run = playbook(
+        lab, chain3.inventory(), play(*(raw(f"{code}", f"exit {code}", ignore_errors=True) for code in codes))
+    )
     assert [result.result["rc"] for result in run.results["target"]] == codes
     assert run.statuses() == {"target": ["ok"] + ["failed"] * (len(codes) - 1)}
 
@@ -85,9 +88,7 @@ def test_a_lost_link_is_unreachable_and_names_the_hop(
     assert "rc" not in result.result
 
 
-def test_a_command_is_never_run_twice(
-    lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
-) -> None:  # trust: T48
+def test_a_command_is_never_run_twice(lab: Lab, chain3: Chain3, link: Forwarder, marker: Path) -> None:  # trust: T48
     task = raw("Append", f"echo x >> {marker}; exec sleep 60")
     inventory = over(link, chain3, ansible_ssh_retries=3)
     run = cut_when(marker.read_text, link, lambda: playbook(lab, inventory, play(task)))

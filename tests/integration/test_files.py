@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,12 @@ def test_a_link_cut_in_the_middle_is_an_error(
     with opened(lab, chain3.variables | {"ansible_ssh_jump": jump}, method) as session:
         session.run("true")
         link.cut_after("up" if what == "put" else "down", 5 * MEBIBYTE)
+        if what == "put":
+            transfer = partial(session.session.put, f"{lab.path}/source", f"{remote}/there")
+        else:
+            transfer = partial(session.session.fetch, f"{remote}/source", f"{lab.path}/here")
         with pytest.raises(LinkLost, match="hop 1 of 3"):
-            if what == "put":
-                session.session.put(f"{lab.path}/source", f"{remote}/there")
-            else:
-                session.session.fetch(f"{remote}/source", f"{lab.path}/here")
+            transfer()
     assert not (lab.path / "here").exists()
     assert not list(lab.path.glob(".here*"))
 

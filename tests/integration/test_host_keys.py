@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from lab import Chain3, Lab, Run, Sshd, User, play, playbook
@@ -12,7 +13,7 @@ from lab import Chain3, Lab, Run, Sshd, User, play, playbook
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
-def ping(lab: Lab, chain3: Chain3, **variables: object) -> Run:
+def ping(lab: Lab, chain3: Chain3, **variables: Any) -> Run:
     return playbook(lab, chain3.inventory(**variables), play(PING))
 
 
@@ -59,9 +60,7 @@ def test_accept_new_records_each_hop_once_and_then_refuses_another_key(lab: Lab,
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_another_key_type_than_the_known_one_is_no_new_host(
-    lab: Lab, chain3: Chain3, index: int
-) -> None:  # trust: T12
+def test_another_key_type_than_the_known_one_is_no_new_host(lab: Lab, chain3: Chain3, index: int) -> None:  # trust: T12
     chain3.hosts[index].swap_keys("rsa")
     result = ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
     assert result.status == "unreachable"
@@ -75,7 +74,7 @@ def test_a_host_that_is_known_by_its_rsa_key_is_asked_for_that_one(lab: Lab) -> 
     playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path))}, play(PING)).check()
 
 
-def direct(host: Sshd, user: User, **more: object) -> dict[str, object]:
+def direct(host: Sshd, user: User, **more: Any) -> dict[str, Any]:
     return {
         "ansible_connection": "bastion.ssh.jump",
         "ansible_host": host.address,
@@ -136,9 +135,7 @@ def test_a_fault_in_the_check_itself_denies(lab: Lab, chain3: Chain3) -> None:  
     site = lab.path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import hmac\n"
-        "def broken(*arguments, **keywords): raise MemoryError('injected')\n"
-        "hmac.compare_digest = broken\n"
+        "import hmac\ndef broken(*arguments, **keywords): raise MemoryError('injected')\nhmac.compare_digest = broken\n"
     )
     lab.trust(*chain3.hosts, hashed=True)
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])

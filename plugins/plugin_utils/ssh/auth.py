@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from ..chain.model import Hop
 from ..errors import HopUnreachable, LoginRefused, said
@@ -131,7 +131,8 @@ class Login:
     def _offer_key(self, offered: LoginKey) -> bool:
         signer = _Signer(offered.key)
         user = self._hop.credentials.user
-        done = self._attempt(f"publickey {offered.name}", lambda: self._transport.auth_publickey(user, signer))
+        key = cast("paramiko.PKey", signer)
+        done = self._attempt(f"publickey {offered.name}", lambda: self._transport.auth_publickey(user, key))
         if signer.problem:
             self._tried.remove(f"publickey {offered.name}")
             self._skipped.append(f"{offered.name}: {signer.problem}")
@@ -139,7 +140,7 @@ class Login:
 
     def _offer_password(self) -> bool:
         self._password_spent = True
-        user, password = self._hop.credentials.user, self._hop.credentials.password
+        user, password = self._hop.credentials.user, self._hop.credentials.password or ""
         return self._attempt("password", lambda: self._transport.auth_password(user, password, fallback=False))
 
     def _answer_questions(self) -> bool:

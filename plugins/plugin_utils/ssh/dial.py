@@ -192,7 +192,9 @@ def _forward(links: list[Link], hop: Hop, place: str, deadline: Deadline) -> par
         dead = first_dead(links)
         if dead is not None:
             raise HopUnreachable(dead.place, dead.explain()) from error
-        raise HopUnreachable(place, f"the hop before it opened no connection in {deadline.seconds:g} seconds") from error
+        raise HopUnreachable(
+            place, f"the hop before it opened no connection in {deadline.seconds:g} seconds"
+        ) from error
 
 
 def _forwarding_error(error: paramiko.ChannelException, before: Link, hop: Hop, place: str) -> HopError:

@@ -80,7 +80,9 @@ class SftpFiles:
             link_lost = self._lost()
             if link_lost is not None:
                 raise link_lost from error
-            raise CommandError(f"{what}: {said(getattr(error, 'strerror', None) or str(error)) or 'the server gave up'}") from error
+            raise CommandError(
+                f"{what}: {said(getattr(error, 'strerror', None) or str(error)) or 'the server gave up'}"
+            ) from error
 
 
 class PipedFiles:

@@ -49,6 +49,8 @@ class HopTransport(paramiko.Transport):
     :param sock: a socket, or a channel of the hop before.
     """
 
+    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it
+
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
         _MSG_CHANNEL_REQUEST: _handle_request,
