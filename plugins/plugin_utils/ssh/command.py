@@ -92,7 +92,7 @@ class _Run:
             kind = "Incorrect" if action is Action.FAIL_INCORRECT else "Missing"
             raise CommandError(f"{kind} {self._request.become_name} password")
         for stream, taken in self._output.items():
-            taken += self._escalation.take(stream)
+            taken.extend(self._escalation.take(stream))
 
     def _send_password(self) -> None:
         with contextlib.suppress(OSError):  # if it has gone, its exit status says so
@@ -113,7 +113,7 @@ class _Run:
 
     def _result(self, ending: Exited) -> Result:
         for stream, taken in self._output.items():
-            taken += self._escalation.rest(stream)
+            taken.extend(self._escalation.rest(stream))
         stdout, stderr = (bytes(self._output[stream]) for stream in (Stream.STDOUT, Stream.STDERR))
         if self._request.pty:
             stdout = stdout.replace(b"\r\n", b"\n")  # undoes the terminal's ONLCR (RFC 4254 section 8)

@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""paramiko; or, where it is missing, as much of its names as this room needs to be imported and documented."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import paramiko
+else:
+    try:
+        import paramiko
+    except ImportError:
+
+        class _Transport:
+            _channel_handler_table = {}  # noqa: RUF012
+
+        paramiko = SimpleNamespace(
+            Transport=_Transport, SSHException=OSError, Ed25519Key=None, ECDSAKey=None, RSAKey=None, __version__=""
+        )
+
+_OLDEST = (3, 4)  # the first with strict key exchange (CVE-2023-48795)
+
+
+def why_unusable() -> str:
+    """Why this paramiko cannot be used, and what to do; empty if it can."""
+    found = str(paramiko.__version__)
+    if found and tuple(int(part) for part in found.split(".")[:2]) >= _OLDEST:
+        return ""
+    what = f"paramiko {found} is too old" if found else "paramiko is not installed"
+    return (
+        f"{what}: bastion.ssh.jump needs {'.'.join(map(str, _OLDEST))} or newer in the Python that runs Ansible; "
+        f"install it with: {sys.executable} -m pip install 'paramiko>=3.4'"
+    )
+
+
+__all__ = ["paramiko", "why_unusable"]
