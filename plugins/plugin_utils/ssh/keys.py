@@ -9,18 +9,6 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-    load_ssh_private_key,
-)
-
 from ..chain.model import AgentKeys, Credentials, DefaultKeyFiles, KeyFile, KeyText
 from ..errors import said
 from .known_hosts import fingerprint
@@ -28,11 +16,6 @@ from .library import paramiko
 
 # As ssh(1), of the types that paramiko has.
 _DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
-_KEY_TYPES: dict[type, type[paramiko.PKey]] = {
-    Ed25519PrivateKey: paramiko.Ed25519Key,
-    EllipticCurvePrivateKey: paramiko.ECDSAKey,
-    RSAPrivateKey: paramiko.RSAKey,
-}
 _LOCKED = "it cannot be decrypted with the passphrase that is set"
 _NEEDS_PASSPHRASE = "it needs a passphrase and none is set"
 _UNKNOWN = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
@@ -121,11 +104,15 @@ def _beside(path: str) -> str | None:
 def _decrypted(text: str, passphrase: str | None, password: str | None, name: str) -> tuple[type[paramiko.PKey], str]:
     """The type of a key, and its text in OpenSSH's own format without a passphrase: of all formats that ssh(1) reads,
     paramiko reads that one in every version."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as form
+
     # YAML folds and variables strip: a key without its last newline is still that key.
     data = (text.strip().replace("\r\n", "\n") + "\n").encode("utf-8", "replace")
     # A password that unlocks a key file is what paramiko_ssh accepted, too.
     secret = (passphrase or password or "").encode() or None
-    load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in data else load_pem_private_key
+    own_format = b"BEGIN OPENSSH PRIVATE KEY" in data
+    load = form.load_ssh_private_key if own_format else form.load_pem_private_key
     try:
         try:
             private = load(data, secret)
@@ -134,15 +121,29 @@ def _decrypted(text: str, passphrase: str | None, password: str | None, name: st
     except TypeError as error:
         raise UnusableKey(f"{name}: {_NEEDS_PASSPHRASE}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        encrypted = b"ENCRYPTED" in data or load is load_ssh_private_key
-        if secret is not None and encrypted:
+        if secret is not None and (own_format or b"ENCRYPTED" in data):
             raise UnusableKey(f"{name}: {_LOCKED if passphrase else _NEEDS_PASSPHRASE}") from error
         raise UnusableKey(f"{name}: {_UNKNOWN}") from error
-    for kind, key_type in _KEY_TYPES.items():
-        if isinstance(private, kind):
-            plain = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-            return key_type, plain.decode()
-    raise UnusableKey(f"{name}: {_UNKNOWN}")
+    key_type = next((key_type for kind, key_type in _key_types().items() if isinstance(private, kind)), None)
+    if key_type is None:
+        raise UnusableKey(f"{name}: {_UNKNOWN}")
+    try:
+        plain = private.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption())
+    except ValueError as error:  # a curve that SSH has no name for
+        raise UnusableKey(f"{name}: {_UNKNOWN}") from error
+    return key_type, plain.decode()
+
+
+def _key_types() -> dict[type, type[paramiko.PKey]]:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    return {
+        Ed25519PrivateKey: paramiko.Ed25519Key,
+        EllipticCurvePrivateKey: paramiko.ECDSAKey,
+        RSAPrivateKey: paramiko.RSAKey,
+    }
 
 
 def _key(key_type: type[paramiko.PKey], plain: str) -> paramiko.PKey:
