@@ -411,17 +411,20 @@ display = Display()
 
 @contextlib.contextmanager
 def _ansible_errors() -> Iterator[None]:
-    """Trouble with the connection is unreachable, everything else is failed."""
+    """Trouble with the connection is unreachable, everything else is failed.
+
+    The causes stay behind: ansible-core would add their words, which are the library's, to what the user reads.
+    """
     try:
         yield
     except SettingsError as error:
-        raise AnsibleOptionsError(str(error)) from error
+        raise AnsibleOptionsError(str(error)) from None
     except LoginRefused as error:
-        raise AnsibleAuthenticationFailure(str(error)) from error
+        raise AnsibleAuthenticationFailure(str(error)) from None
     except HopError as error:
-        raise AnsibleConnectionFailure(str(error)) from error
+        raise AnsibleConnectionFailure(str(error)) from None
     except JumpError as error:
-        raise AnsibleError(str(error)) from error
+        raise AnsibleError(str(error)) from None
 
 
 class Connection(ConnectionBase):

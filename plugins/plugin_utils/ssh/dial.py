@@ -45,6 +45,11 @@ class Link:
         self._sock = sock
         self._proxy = proxy
 
+    @property
+    def proxied(self) -> bool:
+        """Whether a ProxyCommand carries it."""
+        return self._proxy is not None
+
     def explain(self) -> str:
         """Why this link is dead, as far as is known."""
         if self.given_up:
@@ -240,15 +245,17 @@ def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
 
 
 def _handshake_failure(link: Link, error: BaseException | None) -> tuple[str, str]:
+    """What ended a conversation before there was a common key, and what to look at."""
     words = said(str(error)) if error else ""
-    if "banner" in words or isinstance(error, (EOFError, ConnectionResetError)) or not words:
+    ended = not words or "banner" in words or isinstance(error, (EOFError, OSError))
+    if link.proxied:
+        return link.explain() if ended else f"the key exchange failed: {words}", "Try the command by hand."
+    if ended:
         return (
-            f"no SSH conversation: {link.explain() if not words or 'banner' in words else words}".replace(
-                "the connection broke: Error reading SSH protocol banner", "the server closed the connection"
-            ),
+            "it closed the connection before an SSH conversation began",
             "Is it an SSH server, and do its MaxStartups, PerSourcePenalties and firewall let this controller in?",
         )
-    return f"the key exchange failed: {words}", ""
+    return f"the key exchange failed: {words}", "Is it an SSH server?"
 
 
 def _incompatible(transport: HopTransport, words: str) -> tuple[str, str]:

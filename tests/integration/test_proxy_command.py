@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A local command that carries the connection: recipes that work, and what is said when it does not."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import Chain3, Lab, Run, Sshd, User, play, playbook, processes, wait_until
+from lab.client import ssh_config
+from sessions import opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
+
+PING = {"name": "Ping", "ansible.builtin.ping": {}}
+
+# Bytes from standard input to a socket and back: what nc does, without asking which nc there is.
+CONNECT = """
+import os, select, socket, sys
+end = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+while True:
+    for ready in select.select([0, end], [], [])[0]:
+        data = os.read(0, 65536) if ready == 0 else end.recv(65536)
+        if not data:
+            sys.exit(0)
+        (end.sendall if ready == 0 else lambda data: os.write(1, data))(data)
+"""
+
+
+@pytest.fixture
+def user(lab: Lab) -> User:
+    return lab.user("jump1")
+
+
+@pytest.fixture
+def host(lab: Lab, user: User) -> Sshd:
+    key = lab.key("key")
+    server = lab.sshd("host", users=[user], keys=[key])
+    lab.trust(server)
+    (lab.path / "connect.py").write_text(CONNECT)
+    return server
+
+
+def variables(lab: Lab, host: Sshd, user: User, command: str, **more: Any) -> dict[str, Any]:
+    return {
+        "ansible_connection": "bastion.ssh.jump",
+        "ansible_host": host.address,
+        "ansible_port": host.port,
+        "ansible_user": user.name,
+        "ansible_ssh_private_key_file": str(lab.path / "keys/key"),
+        "ansible_proxy_command": command,
+        **more,
+    }
+
+
+def connect(lab: Lab) -> str:
+    return f"{sys.executable} {lab.path}/connect.py"
+
+
+def run(lab: Lab, inventory: dict[str, Any], **more: Any) -> Run:
+    return playbook(lab, {"host": inventory}, play(PING), **more)
+
+
+RECIPES = [
+    "{connect} %h %p",
+    "{connect} %h %p 2>/dev/null",
+    "sh -c '{connect} %h %p' | cat",
+    'sh -c "exec {connect} %h %p"',
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_work_as_in_a_shell(lab: Lab, host: Sshd, user: User, recipe: str) -> None:  # trust: T24
+    run(lab, variables(lab, host, user, recipe.replace("{connect}", connect(lab)))).check()
+
+
+def test_tokens_stand_for_the_hop(lab: Lab, host: Sshd, user: User) -> None:  # trust: T24
+    told = lab.path / "told"
+    command = f"sh -c 'echo %r %n %h %p 100%% > {told}; exec {connect(lab)} %h %p'"
+    run(lab, variables(lab, host, user, command)).check()
+    assert told.read_text() == f"{user.name} {host.address} {host.address} {host.port} 100%\n"
+
+
+def test_ssh_w_carries_the_connection(lab: Lab, chain3_same_key: Chain3) -> None:
+    chain3 = chain3_same_key
+    config = ssh_config(lab, {"*": {"IdentityFile": chain3.keys[0].path, "IdentitiesOnly": "yes"}})
+    first, second = chain3.jump_string.split(",")
+    command = f"ssh -F {config} -W %h:%p -J {first} -p {chain3.b.port} {second.rpartition(':')[0]}"
+    inventory = chain3.inventory(ansible_ssh_jump=None, ansible_proxy_command=command)
+    assert playbook(lab, inventory, play(PING)).check().statuses() == {"target": ["ok"]}
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]
+
+
+def test_a_chain_begins_behind_the_command_of_its_first_hop(lab: Lab, chain3: Chain3) -> None:
+    (lab.path / "connect.py").write_text(CONNECT)
+    first, second = chain3.jump_list
+    jump = [first | {"proxy_command": f"{connect(lab)} %h %p"}, second]
+    assert playbook(lab, chain3.inventory(ansible_ssh_jump=jump), play(PING)).check()
+    assert [forward.port for forward in chain3.a.forwards()] == [chain3.b.port]
+
+
+def test_none_is_no_command(lab: Lab, host: Sshd, user: User) -> None:
+    run(lab, variables(lab, host, user, "None")).check()
+
+
+@pytest.mark.parametrize("variable", ["ansible_host", "ansible_user"])
+@pytest.mark.parametrize("value", ["x touch {canary}", "$(touch {canary})", "`touch {canary}`", "a;touch {canary}"])
+def test_names_never_reach_the_shell_unchecked(
+    lab: Lab, host: Sshd, user: User, variable: str, value: str
+) -> None:  # trust: T24, T04
+    canary = lab.path / "canary"
+    inventory = variables(lab, host, user, "echo %h %r") | {variable: value.format(canary=canary)}
+    result = run(lab, inventory).result("host")
+    assert result.status == "failed"
+    assert variable in result.result["msg"] or "ansible_proxy_command" in result.result["msg"]
+    assert not canary.exists()
+    assert host.connections() == 0
+
+
+def test_a_command_that_fails_says_why(lab: Lab, host: Sshd, user: User) -> None:
+    result = run(lab, variables(lab, host, user, "sh -c 'echo no route to %h >&2; exit 7'")).result("host")
+    assert result.status == "unreachable"
+    message = result.result["msg"]
+    assert f"hop 1 of 1, {user.name}@{host.endpoint}" in message
+    assert f"the ProxyCommand exited with status 7: no route to {host.address}" in message
+
+
+def test_a_command_that_is_killed_in_mid_command_is_unreachable(lab: Lab, host: Sshd, user: User) -> None:  # trust: T22
+    pid, started = lab.path / "pid", lab.path / "started"
+    started.touch()
+    started.chmod(0o666)
+    command = f"echo $$ > {pid}; echo last words >&2; exec {connect(lab)} %h %p"
+    inventory = variables(lab, host, user, f"sh -c '{command}'")
+    task = {"name": "Wait", "ansible.builtin.raw": f"echo x >> {started}; exec sleep 60"}
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, {"host": inventory}, play(task))
+        wait_until(lambda: started.read_text() or running.done(), 30, "the command has started")
+        killed, used = time.monotonic(), os.times()
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        result = running.result().result("host")
+    assert time.monotonic() - killed < 2 + 1  # and Ansible's own end
+    assert os.times().children_user - used.children_user < 2
+    assert result.status == "unreachable"
+    assert re.search("the ProxyCommand was ended by signal (SIG)?KILL: last words", result.result["msg"])
+
+
+def test_a_mebibyte_of_stderr_does_not_block(lab: Lab, host: Sshd, user: User) -> None:  # trust: T23
+    command = f"sh -c 'head -c 1048576 /dev/zero >&2; exec {connect(lab)} %h %p'"
+    run(lab, variables(lab, host, user, command)).check()
+
+
+def test_200_sessions_leave_no_process_and_no_descriptor(lab: Lab, host: Sshd, user: User) -> None:  # trust: T23
+    inventory = variables(lab, host, user, f"{connect(lab)} %h %p")
+    failing = variables(lab, host, user, "sh -c 'echo no >&2; exit 1'")
+
+    def once() -> None:
+        with opened(lab, inventory) as session:
+            assert session.run("echo here").stdout == b"here\n"
+        with pytest.raises(HopUnreachable, match="status 1: no"), opened(lab, failing):
+            pass
+
+    once()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _time in range(100):
+        once()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert processes.zombies(os.getpid()) == []
+
+
+def test_both_kinds_at_once_is_an_error_that_names_both(lab: Lab, chain3: Chain3) -> None:
+    inventory = chain3.inventory(ansible_proxy_command=f"touch {lab.path}/canary")
+    result = playbook(lab, inventory, play(PING)).result("target")
+    assert result.status == "failed"
+    assert "ansible_ssh_jump" in result.result["msg"]
+    assert "ansible_proxy_command" in result.result["msg"]
+    assert not (lab.path / "canary").exists()
+    assert [host.connections() for host in chain3.hosts] == [0, 0, 0]
