@@ -64,14 +64,15 @@ def _loaded(identity: KeyFile | KeyText, credentials: Credentials, skip: Callabl
     except UnusableKey as error:
         skip(str(error))
         return
-    label = f"{name} {fingerprint(_key(key_type, plain).asbytes())}"
+    key = _key(key_type, plain)
+    label = f"{name} {fingerprint(key.asbytes())}"
     if certificate is not None:
         try:
             certified = _with_certificate(_key(key_type, plain), certificate, name)
             yield LoginKey(certified, f"{label} with certificate {certificate}")
         except UnusableKey as error:
             skip(str(error))
-    yield LoginKey(_key(key_type, plain), label)
+    yield LoginKey(key, label)
 
 
 def _agent_keys(skip: Callable[[str], None]) -> Iterator[LoginKey]:
