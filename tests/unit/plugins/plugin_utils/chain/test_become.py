@@ -91,7 +91,12 @@ FLOWS: dict[str, tuple[list[Feed], Seen]] = {
         ([START], b"out", b"err"),
     ),
     "what looks like the program's own is output once the command runs": (
-        [(ERR, PROMPT), (OUT, MARKER + b"\n"), (ERR, PROMPT + b"\nSorry, try again.\n"), (OUT, MARKER + b"\n" + PROMPT)],
+        [
+            (ERR, PROMPT),
+            (OUT, MARKER + b"\n"),
+            (ERR, PROMPT + b"\nSorry, try again.\n"),
+            (OUT, MARKER + b"\n" + PROMPT),
+        ],
         ([SEND, START], MARKER + b"\n" + PROMPT, PROMPT + b"\nSorry, try again.\n"),
     ),
     "wrong password": (
@@ -157,5 +162,10 @@ def test_nothing_is_output_before_the_start_and_everything_once_after_it() -> No
 # trust: T51
 def test_much_output_before_the_marker_on_the_other_stream_is_kept_whole() -> None:
     data = bytes(range(256)) * 4096
-    feeds = [(ERR, PROMPT), *[(ERR, data[i : i + 65536]) for i in range(0, len(data), 65536)], (OUT, MARKER + b"\n"), (OUT, data)]
+    feeds = [
+        (ERR, PROMPT),
+        *[(ERR, data[i : i + 65536]) for i in range(0, len(data), 65536)],
+        (OUT, MARKER + b"\n"),
+        (OUT, data),
+    ]
     assert seen(feeds) == ([SEND, START], data, data)

@@ -265,7 +265,9 @@ TEXTS = st.builds(lambda uri, parts: uri + "".join(parts), st.sampled_from(["", 
 @example("ssh://a%3a22")
 @example("ssh://a@b@c")
 @example("ssh://a/b@c")
-@settings(max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_whatever_is_taken_openssh_takes_in_the_same_sense(text: str) -> None:
     try:
         ours = written(text)
