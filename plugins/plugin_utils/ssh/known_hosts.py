@@ -116,12 +116,24 @@ def _names_match(field: str, name: str) -> bool:
 
 
 def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
-    """Type and key of a line; the type inside the key must be the one before it."""
+    """Type and key of a line; the key must be whole, and the type inside it the one before it."""
     if len(fields) < 2:
         return "", None
     try:
         key = base64.b64decode(fields[1], validate=True)
     except ValueError:
         return fields[0], None
-    inside = key[4 : 4 + int.from_bytes(key[:4], "big")]
-    return fields[0], key if inside == fields[0].encode() else None
+    inside = _strings(key)
+    return fields[0], key if inside and inside[0] == fields[0].encode("utf-8", "surrogateescape") else None
+
+
+def _strings(key: bytes) -> list[bytes]:
+    """The strings that a public key consists of (RFC 4251 section 5); none if it is torn."""
+    strings = []
+    while key:
+        end = 4 + int.from_bytes(key[:4], "big")
+        if len(key) < end:
+            return []
+        strings.append(key[4:end])
+        key = key[end:]
+    return strings
