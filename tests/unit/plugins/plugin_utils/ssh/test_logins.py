@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes that want to log in to the same hop meet in a directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lab import wait_until
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline import Deadline
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.logins import LoginTurns
+
+WAY = (Hop("bastion", 22, Credentials("u", "SENTINEL")),)
+
+PREAMBLE = """
+import os, pathlib, time
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline import Deadline
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.logins import LoginTurns
+
+directory = pathlib.Path(sys.argv[1])
+way = (Hop("bastion", 22, Credentials("u", "SENTINEL")),)
+turns = LoginTurns(str(directory))
+
+def meet(name, count):
+    (directory / name).mkdir(exist_ok=True)
+    (directory / name / str(os.getpid())).touch()
+    end = time.monotonic() + 10
+    while len(os.listdir(directory / name)) < count:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+go()
+"""
+
+REFUSED = f"""{PREAMBLE}
+try:
+    with turns.take(way, "the place", Deadline(30)):
+        with open(directory / "attempts", "a") as stream:
+            stream.write("x")
+        raise LoginRefused("the place", "wrong password")
+except LoginRefused as error:
+    print(error)
+"""
+
+
+def files(directory: Path) -> list[Path]:
+    """One for each login that was begun."""
+    return [path for path in (directory / "bastion-ssh-logins").iterdir() if path.name != "key"]
+
+
+def take(turns: LoginTurns, seconds: float = 5, way: tuple[Hop, ...] = WAY) -> None:
+    with turns.take(way, "the place", Deadline(seconds)):
+        pass
+
+
+def refuse(turns: LoginTurns, way: tuple[Hop, ...] = WAY, why: str = "wrong") -> None:
+    with pytest.raises(LoginRefused, match=why), turns.take(way, "the place", Deadline(5)):
+        raise LoginRefused("the place", why)
+
+
+# trust: T19
+def test_one_wrong_password_is_one_failed_login_for_20_processes(
+    outputs: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    said = sorted(outputs(REFUSED, *[[str(tmp_path)]] * 20))
+    assert (tmp_path / "attempts").read_text() == "x"
+    later = "the place: not tried again, since this login was refused before in this run: wrong password."
+    assert said.count("the place: wrong password.") == 1
+    assert sum(line.startswith(later) for line in said) == 19
+    assert "Check the user, the keys and the password of the target." in said[0]
+
+
+# trust: T39
+def test_once_a_login_is_proven_those_who_waited_log_in_side_by_side(
+    start: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path
+) -> None:
+    script = f"""{PREAMBLE}
+with turns.take(way, "the place", Deadline(30)):
+    print(meet("inside", 4))
+"""
+    turns = LoginTurns(str(tmp_path))
+    with turns.take(WAY, "the place", Deadline(5)):
+        processes = start(script, *[[str(tmp_path)]] * 4)
+        (path,) = files(tmp_path)
+        for process in processes:
+            wait_until(lambda pid=process.pid: is_open(pid, path), 10, "it waits for its turn")
+        assert not (tmp_path / "inside").exists()
+    assert [process.communicate(timeout=30)[0] for process in processes] == ["True\n"] * 4
+
+
+def is_open(pid: int, path: Path) -> bool:
+    links = (os.path.join(f"/proc/{pid}/fd", name) for name in os.listdir(f"/proc/{pid}/fd"))
+    return any(os.path.islink(link) and os.readlink(link) == str(path) for link in links)
+
+
+# trust: T19
+def test_a_turn_passes_on_when_its_holder_is_killed(
+    start: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path
+) -> None:
+    script = f"""{PREAMBLE}
+with turns.take(way, "the place", Deadline(30)):
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+    (process,) = start(script, [str(tmp_path)])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "inside\n"
+    turns = LoginTurns(str(tmp_path))
+    with pytest.raises(HopUnreachable, match="^the place: another worker is logging in .* within 0.1 seconds"):
+        take(turns, 0.1)
+    process.kill()
+    take(turns)
+
+
+# trust: T19
+def test_what_a_login_did_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:
+    turns = LoginTurns(str(tmp_path))
+    refuse(turns)
+    for other in (turns, LoginTurns(str(tmp_path))):
+        with pytest.raises(LoginRefused, match="refused before in this run: wrong"):
+            take(other)
+    turns.forget(WAY)
+    take(turns)
+    turns.forget(WAY)
+    take(LoginTurns(str(tmp_path)))
+
+
+# trust: T19
+def test_a_login_that_was_proven_and_is_refused_later_is_not_tried_again(tmp_path: Path) -> None:
+    turns = LoginTurns(str(tmp_path))
+    take(turns)
+    refuse(turns, why="changed")
+    with pytest.raises(LoginRefused, match="refused before in this run: changed"):
+        take(turns)
+
+
+def test_a_login_that_nobody_answered_is_tried_again(tmp_path: Path) -> None:
+    turns = LoginTurns(str(tmp_path))
+    for _attempt in range(2):
+        with pytest.raises(HopUnreachable), turns.take(WAY, "the place", Deadline(5)):
+            raise HopUnreachable("the place", "it is down")
+    take(turns)
+
+
+BASTION = WAY[0]
+NEXT = Hop("target", 22, Credentials("u"))
+
+
+# trust: T19, T20
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ((BASTION,), True),
+        ((replace(BASTION, setting="ansible_ssh_jump[0]"),), True),
+        ((replace(BASTION, timeout=99.0),), True),
+        ((replace(BASTION, credentials=Credentials("u", "another")),), False),
+        ((replace(BASTION, credentials=Credentials("v", "SENTINEL")),), False),
+        ((replace(BASTION, host="other"),), False),
+        ((replace(BASTION, port=2222),), False),
+        ((NEXT, BASTION), False),
+        ((BASTION, NEXT), False),
+    ],
+)
+def test_a_refusal_counts_for_the_same_login_over_the_same_way(
+    other: tuple[Hop, ...], same: bool, tmp_path: Path
+) -> None:
+    turns = LoginTurns(str(tmp_path))
+    refuse(turns)
+    if same:
+        with pytest.raises(LoginRefused, match="refused before"):
+            take(turns, way=other)
+    else:
+        take(turns, way=other)
+
+
+# trust: T21
+def test_no_secret_and_nothing_that_others_can_read_is_in_the_directory(tmp_path: Path) -> None:
+    names = set()
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+        refuse(LoginTurns(str(tmp_path / run)))
+        (path,) = files(tmp_path / run)
+        names.add(path.name)
+        for each in (path, path.with_name("key"), path.parent):
+            assert each.stat().st_mode & 0o077 == 0
+        assert sorted(path.parent.iterdir()) == sorted([path, path.with_name("key")])
+        assert all(b"SENTINEL" not in each.read_bytes() for each in path.parent.iterdir())
+        assert re.fullmatch("[0-9a-f]{64}", path.name)
+    assert len(names) == 2
+
+
+def test_without_a_directory_everyone_may_log_in_at_any_time() -> None:
+    turns = LoginTurns(None)
+    refuse(turns)
+    take(turns)
+    turns.forget(WAY)
