@@ -91,8 +91,8 @@ format: venv ## Format the code
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-demo: install ## Show what the collection does
-	$(RUN) demo/run
+demo: ## Show what the collection does, in a lab on this machine
+	@demo/run
 
 clean: ## Remove all that was made
 	rm -rf .build .venv .ansible .hypothesis

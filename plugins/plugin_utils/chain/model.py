@@ -66,12 +66,14 @@ class Credentials:
     """Who to be at a hop, and how to prove it.
 
     :param identities: keys in the order in which they are offered.
+    :param fallback: keys that are offered when all else was refused.
     :param prompts: (regular expression, answer) for keyboard-interactive questions (RFC 4256).
     """
 
     user: str
     password: str | None = field(default=None, repr=False)
     identities: tuple[Identity, ...] = ()
+    fallback: tuple[Identity, ...] = ()
     prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 

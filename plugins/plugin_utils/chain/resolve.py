@@ -124,6 +124,7 @@ def _jump_hop(spec: HopSpec, settings: Settings) -> Hop:
             user=spec.user or check_user(user, "ansible_ssh_jump_user"),
             password=spec.password if spec.password is not None else defaults.password,
             identities=_jump_keys(spec, settings),
+            fallback=_target_keys(settings),
             prompts=spec.prompts,
         ),
         host_keys=HostKeyPolicy(
@@ -138,18 +139,16 @@ def _jump_hop(spec: HopSpec, settings: Settings) -> Hop:
 
 
 def _jump_keys(spec: HopSpec, settings: Settings) -> tuple[Identity, ...]:
-    """The hop's own key, else the one for all hops; what is found; and last the target's key.
-
-    Offering the target's key to a bastion gives nothing away: a signature is of use for this session only
-    (RFC 4252 section 7).
-    """
+    """The hop's own key, else the one for all hops; then what is found."""
     named = _keys(spec.private_key_file, spec.private_key, spec.passphrase, spec.certificate_file)
     if not named:
         named = _keys(settings.jump_defaults.private_key_file, None, spec.passphrase, spec.certificate_file)
-    return _without_repeats((*_with_found(named, settings), *_target_keys(settings)))
+    return _with_found(named, settings)
 
 
 def _target_keys(settings: Settings) -> tuple[Identity, ...]:
+    """The target's key. A bastion is offered it last of all, which gives nothing away: a signature is of use
+    for this one session only (RFC 4252 section 7)."""
     return _keys(settings.private_key_file, settings.private_key, settings.passphrase, settings.certificate_file)
 
 
@@ -166,7 +165,3 @@ def _with_found(named: tuple[Identity, ...], settings: Settings) -> tuple[Identi
     """
     defaults = (DefaultKeyFiles(),) if settings.look_for_keys and not named else ()
     return (*named, AgentKeys(), *defaults)
-
-
-def _without_repeats(identities: tuple[Identity, ...]) -> tuple[Identity, ...]:
-    return tuple(dict.fromkeys(identities))

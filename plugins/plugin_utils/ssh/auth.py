@@ -2,48 +2,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Logging in to one hop (RFC 4252): what is offered, in which order, and what is said when nothing helps.
 
-The order is ssh(1)'s: keys, keyboard-interactive, password. A password goes over the wire once at most.
+The order is ssh(1)'s: keys, keyboard-interactive, password; then the keys that are a last resort. A password
+goes over the wire once at most.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Generator
+from dataclasses import replace
 
 from ..chain.model import Hop
 from ..errors import HopUnreachable, LoginRefused, said
 from .deadline import Deadline
 from .keys import LoginKey, login_keys
 from .library import paramiko
-from .transport import BROKEN, HopTransport
+from .transport import HopTransport
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
 _KEYS_BEFORE_PASSWORD = 4
 _PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
-
-
-class _Signer:
-    """A key that answers a failed signature with an empty one.
-
-    paramiko signs in the transport's thread, where an exception (an agent that declines, a token that was
-    pulled out) ends the whole connection; an empty signature is merely refused.
-    """
-
-    def __init__(self, key: paramiko.PKey) -> None:
-        self._key = key
-        self.problem = ""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._key, name)
-
-    def sign_ssh_data(self, data: bytes, algorithm: str | None = None) -> Any:
-        """As :meth:`paramiko.PKey.sign_ssh_data`, but never raises."""
-        try:
-            return self._key.sign_ssh_data(data, algorithm)
-        except Exception as error:
-            self.problem = said(str(error)) or type(error).__name__
-            return b""
 
 
 class Login:
@@ -65,6 +43,8 @@ class Login:
         self._tried: list[str] = []
         self._skipped: list[str] = []
         self._keys = login_keys(hop.credentials, self._skipped.append)
+        fallback = replace(hop.credentials, identities=hop.credentials.fallback)
+        self._fallback_keys = login_keys(fallback, self._skipped.append)
         self._offered: set[bytes] = set()
         self._password_spent = hop.credentials.password is None
         self._questions_spent = False
@@ -89,23 +69,23 @@ class Login:
     def _next(self) -> Callable[[], bool] | None:
         """The next thing to offer, of the methods that the server takes now."""
         credentials = self._hop.credentials
-        if "publickey" in self._methods:
-            key = self._next_key()
-            if key is not None:
-                return lambda: self._offer_key(key)
-        if not self._secrets_allowed:
-            return None
-        if "keyboard-interactive" in self._methods and not self._questions_spent:
+        key = self._next_key(self._keys)
+        if key is not None:
+            return lambda: self._offer_key(key)
+        if self._secrets_allowed and "keyboard-interactive" in self._methods and not self._questions_spent:
             only_way = "password" not in self._methods and not self._password_spent
             if credentials.prompts or only_way:
                 return self._answer_questions
-        if "password" in self._methods and not self._password_spent:
+        if self._secrets_allowed and "password" in self._methods and not self._password_spent:
             return self._offer_password
-        return None
+        last = self._next_key(self._fallback_keys)
+        return None if last is None else lambda: self._offer_key(last)
 
-    def _next_key(self) -> LoginKey | None:
+    def _next_key(self, keys: Generator[LoginKey, None, None]) -> LoginKey | None:
+        if "publickey" not in self._methods:
+            return None
         has_secret = self._secrets_allowed and (not self._password_spent or self._hop.credentials.prompts)
-        for offered in self._keys:
+        for offered in keys:
             blob = offered.key.public_blob.key_blob if offered.key.public_blob else offered.key.asbytes()
             if blob in self._offered:
                 continue
@@ -113,7 +93,7 @@ class Login:
                 continue
             if has_secret and len(self._offered) >= _KEYS_BEFORE_PASSWORD:
                 self._skipped.append(f"keys after the first {_KEYS_BEFORE_PASSWORD}, to leave tries for the password")
-                self._keys.close()
+                keys.close()
                 return None
             self._offered.add(blob)
             return offered
@@ -129,14 +109,10 @@ class Login:
         return False
 
     def _offer_key(self, offered: LoginKey) -> bool:
-        signer = _Signer(offered.key)
         user = self._hop.credentials.user
-        key = cast("paramiko.PKey", signer)
-        done = self._attempt(f"publickey {offered.name}", lambda: self._transport.auth_publickey(user, key))
-        if signer.problem:
-            self._tried.remove(f"publickey {offered.name}")
-            self._skipped.append(f"{offered.name}: {signer.problem}")
-        return done
+        return self._attempt(
+            f"publickey {offered.name}", lambda: self._transport.auth_publickey(user, offered.key), offered.name
+        )
 
     def _offer_password(self) -> bool:
         self._password_spent = True
@@ -165,22 +141,30 @@ class Login:
         self._skipped.append(f"the question {said(question, 80)!r}, which no entry of prompts answers")
         return None
 
-    def _attempt(self, name: str, call: Callable[[], list[str]]) -> bool:
-        """Tries one method; True when the login is complete."""
+    def _attempt(self, name: str, call: Callable[[], list[str]], key: str = "") -> bool:
+        """Tries one method; True when the login is complete.
+
+        :param key: the name of the key that signs; an agent or a token may decline to.
+        """
         self._transport.auth_timeout = self._deadline.remaining()
         try:
             further = call()
         except paramiko.BadAuthenticationType as error:
             self._methods = tuple(error.allowed_types)
             return False
-        except BROKEN as error:
+        except Exception as error:
             if self._deadline.expired:
                 raise HopUnreachable(
                     self._place, f"no answer to the login within {self._deadline.seconds:g} seconds"
                 ) from error
             if not self._transport.is_active():
                 raise self._ended(name) from error
-            self._tried.append(name)
+            if isinstance(error, paramiko.AuthenticationException):
+                self._tried.append(name)
+            elif key:
+                self._skipped.append(f"{key}: {said(str(error)) or type(error).__name__}")
+            else:
+                raise
             return False
         if name:
             self._tried.append(name + (", accepted" if further else ""))

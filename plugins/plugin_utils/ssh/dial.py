@@ -143,7 +143,10 @@ def _open_hop(
         try:
             Login(transport, hop, place, deadline, trusted).run()
         except HopUnreachable as error:
-            raise _blame(links, error) from error
+            dead = first_dead(links[:-1])
+            if dead is None:
+                raise
+            raise HopUnreachable(dead.place, dead.explain()) from error
 
 
 def _connect(hop: Hop, place: str, links: list[Link], deadline: Deadline) -> Link:
@@ -232,7 +235,7 @@ def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
     error = link.transport.saved_exception
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         raise AlgorithmsRefused(link.place, *_incompatible(link.transport, str(error))) from error
-    dead = first_dead(links[:-1])
+    dead = first_dead(links[:-1])  # a hop that fails because the one before it died is not at fault
     if dead is not None:
         raise HopUnreachable(dead.place, dead.explain()) from error
     if not done.is_set():
@@ -241,7 +244,7 @@ def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
             f"connected, but no SSH answer within {deadline.seconds:g} seconds",
             f"Is {hop.host} port {hop.port} an SSH server, and not overloaded?",
         )
-    raise _blame(links, HopUnreachable(link.place, *_handshake_failure(link, error))) from error
+    raise HopUnreachable(link.place, *_handshake_failure(link, error)) from error
 
 
 def _handshake_failure(link: Link, error: BaseException | None) -> tuple[str, str]:
@@ -266,9 +269,3 @@ def _incompatible(transport: HopTransport, words: str) -> tuple[str, str]:
         f"the server offers only the host key algorithms {offered}, and none of them is safe to use (ssh-rsa signs with SHA-1)",
         "Give it an ed25519 host key, or update it so that it signs with rsa-sha2-256.",
     )
-
-
-def _blame(links: list[Link], error: HopUnreachable) -> HopUnreachable:
-    """The nearest dead hop's own error: a hop that fails because the one before it died is not at fault."""
-    dead = first_dead(links[:-1])
-    return error if dead is None else HopUnreachable(dead.place, dead.explain())

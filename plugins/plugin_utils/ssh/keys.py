@@ -16,6 +16,7 @@ from .library import paramiko
 
 # As ssh(1), of the types that paramiko has.
 _DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
+_CERTIFIED = "-cert-v01@openssh.com"
 _LOCKED = "it cannot be decrypted with the passphrase that is set"
 _NEEDS_PASSPHRASE = "it needs a passphrase and none is set"
 _UNKNOWN = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
@@ -84,6 +85,9 @@ def _agent_keys(skip: Callable[[str], None]) -> Iterator[LoginKey]:
         return
     try:
         for key in keys:
+            if key.get_name().endswith(_CERTIFIED):
+                # Else an RSA certificate would be offered as the plain key that it is of.
+                key.public_blob = paramiko.pkey.PublicBlob(key.get_name(), key.blob)
             yield LoginKey(key, f"agent key {key.get_name()} {fingerprint(key.blob)}")
     finally:
         agent.close()

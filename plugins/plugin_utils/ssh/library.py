@@ -15,11 +15,18 @@ else:
         import paramiko
     except ImportError:
 
-        class _Transport:
+        class _Base:
             _channel_handler_table = {}  # noqa: RUF012
 
         paramiko = SimpleNamespace(
-            Transport=_Transport, SSHException=OSError, Ed25519Key=None, ECDSAKey=None, RSAKey=None, __version__=""
+            ServiceRequestingTransport=_Base,
+            Transport=_Base,
+            auth_handler=SimpleNamespace(AuthOnlyHandler=object),
+            SSHException=OSError,
+            Ed25519Key=None,
+            ECDSAKey=None,
+            RSAKey=None,
+            __version__="",
         )
 
 _OLDEST = (3, 4)  # the first with strict key exchange (CVE-2023-48795)

@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from typing import Any
 
 from ..errors import said
 from .library import paramiko
 
-_MSG_CHANNEL_REQUEST = 98  # RFC 4254 section 9
+_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
+_MSG_USERAUTH_REQUEST = 50
+_MSG_CHANNEL_REQUEST = 98
 _LOG = "bastion.ssh.paramiko"
 
 #: What paramiko raises, in any call, when a connection has ended or is in trouble.
@@ -40,7 +44,30 @@ def _handle_request(channel: paramiko.Channel, message: paramiko.Message) -> Non
     paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]
 
 
-class HopTransport(paramiko.Transport):
+class _Userauth(paramiko.auth_handler.AuthOnlyHandler):
+    """The library makes the event after it has sent the request, and so misses an answer that comes between."""
+
+    def send_auth_request(self, username: str, method: str, finish_message: Any = None) -> list[str]:
+        """Sends a request (RFC 4252 section 5) and waits for its answer: methods still wanted, none if it is over."""
+        self.auth_method = method
+        self.username = username
+        self.auth_event = threading.Event()
+        request = paramiko.Message()
+        request.add_byte(bytes([_MSG_USERAUTH_REQUEST]))
+        request.add_string(username)
+        request.add_string("ssh-connection")
+        request.add_string(method)
+        finish_message(request)
+        with self.transport.lock:
+            self.transport._send_message(request)
+        return list(self.wait_for_response(self.auth_event))
+
+    def auth_none(self, username: str) -> list[str]:
+        """Asks for the methods (RFC 4252 section 5.2)."""
+        return self.send_auth_request(username, "none", lambda _request: None)
+
+
+class HopTransport(paramiko.ServiceRequestingTransport):
     """One SSH connection to one hop, not yet authenticated.
 
     Strict key exchange is offered by default (CVE-2023-48795). Key exchange, login and channels take as long as their
@@ -66,6 +93,30 @@ class HopTransport(paramiko.Transport):
         self.disconnect_reason = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
+        self._userauth_accepted = threading.Event()
+
+    def ensure_session(self) -> None:
+        """Asks for the userauth service once (RFC 4252 section 5): some servers hang up when it is asked for again.
+
+        The library's own would wait for ever on a connection that has ended, and has no ears for a banner yet.
+
+        :raises paramiko.SSHException: no answer within ``auth_timeout`` seconds, or the connection ended.
+        """
+        if self._userauth_accepted.is_set():
+            return
+        self.auth_handler = _Userauth(self)
+        request = paramiko.Message()
+        request.add_byte(bytes([_MSG_SERVICE_REQUEST]))
+        request.add_string("ssh-userauth")
+        self._send_message(request)  # type: ignore[attr-defined]
+        end = time.monotonic() + self.auth_timeout
+        while not self._userauth_accepted.wait(0.05):
+            if not self.is_active() or time.monotonic() >= end:
+                raise paramiko.SSHException("no userauth service")
+
+    def _parse_service_accept(self, m: paramiko.Message) -> None:
+        if m.get_text() == "ssh-userauth":
+            self._userauth_accepted.set()
 
     def _parse_disconnect(self, m: paramiko.Message) -> None:
         m.get_int()

@@ -53,14 +53,14 @@ class Agent:
             check=False,
         )
 
-    def add(self, *keys: Key) -> None:
-        """Load keys; a certificate beside a key is loaded with it."""
+    def add(self, *keys: Key, confirm: bool = False) -> None:
+        """Load keys, a certificate beside a key with it; confirm: of no use until somebody confirms, who is not there."""
         for key in keys:
             ask = self.path / "askpass"
             ask.write_text('#!/bin/sh\nprintf %s "$PASSPHRASE"\n')
             ask.chmod(0o700)
             env = {"SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force", "PASSPHRASE": key.passphrase or ""}
-            result = self._ssh_add("-q", str(key.path), **env)
+            result = self._ssh_add("-q", *(["-c"] if confirm else []), str(key.path), **env)
             if result.returncode:
                 raise RuntimeError(f"ssh-add {key.path}: {result.stderr.strip()}")
 

@@ -1,0 +1,269 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logging in at every hop: each with its own credentials, once, and nothing told to whom it does not concern."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lab import Chain3, Lab, Prompt, RecordingServer, Run, Sshd, User, Watch, certify, grep_tree, play, playbook
+
+PING = {"name": "Ping", "ansible.builtin.ping": {}}
+
+
+def place(server: Sshd | RecordingServer, user: User | str, **more: Any) -> dict[str, Any]:
+    """Inventory variables of a server that is reached directly."""
+    return {
+        "ansible_connection": "bastion.ssh.jump",
+        "ansible_host": server.address,
+        "ansible_port": server.port,
+        "ansible_user": user if isinstance(user, str) else user.name,
+        **more,
+    }
+
+
+def ping(lab: Lab, variables: dict[str, Any], **more: Any) -> Run:
+    return playbook(lab, {"host": variables}, play(PING), **more)
+
+
+@pytest.fixture
+def user(lab: Lab) -> User:
+    return lab.user("jump1")
+
+
+# Own credentials, and only to whom they belong
+
+
+def test_no_hop_learns_the_secret_of_another(lab: Lab) -> None:  # trust: T17, T18
+    a = lab.recorder("a", passwords={"edge": "sentinel-a"})
+    b = lab.recorder("b", passwords={"core": "sentinel-b"})
+    target = lab.recorder("target", passwords={"deploy": "sentinel-target"})
+    lab.trust(a, b, target)
+    jump = [
+        {"host": a.address, "port": a.port, "user": "edge", "password": "sentinel-a"},
+        {"host": b.address, "port": b.port, "user": "core", "password": "sentinel-b"},
+    ]
+    agent = lab.agent(lab.key("held"))
+    ping(lab, place(target, "deploy", ansible_password="sentinel-target", ansible_ssh_jump=jump), agent=agent).check()
+    assert [server.values("password") for server in (a, b, target)] == [
+        ["sentinel-a"],
+        ["sentinel-b"],
+        ["sentinel-target"],
+    ]
+    assert [server.values("agent") for server in (a, b, target)] == [[], [], []]
+
+
+def test_a_bastion_without_a_password_never_gets_the_targets(lab: Lab) -> None:  # trust: T17
+    bastion = lab.recorder("bastion", passwords={}, rounds=[[Prompt("Password: ", "x")]])
+    target = lab.recorder("target", passwords={"deploy": "sentinel"})
+    lab.trust(bastion, target)
+    variables = place(target, "deploy", ansible_password="sentinel", ansible_ssh_jump=f"edge@{bastion.endpoint}")
+    result = ping(lab, variables).result("host")
+    assert result.status == "unreachable"
+    assert "hop 1 of 2" in result.result["msg"]
+    assert bastion.values("password") == bastion.values("response") == []
+    assert target.seen == []
+
+
+def test_the_variables_for_all_jump_hosts_serve_those_that_set_none(lab: Lab, chain3: Chain3) -> None:
+    first, second = chain3.jump_list
+    jump = [{key: first[key] for key in ("host", "port")}, second]
+    common = {"ansible_ssh_jump_user": chain3.users[0].name, "ansible_ssh_jump_password": chain3.users[0].password}
+    playbook(lab, chain3.inventory(ansible_ssh_jump=jump, **common), play(PING)).check()
+    jump = [first, {key: second[key] for key in ("host", "port", "user")}]
+    common = {"ansible_ssh_jump_private_key_file": str(chain3.keys[1].path)}
+    playbook(lab, chain3.inventory(ansible_ssh_jump=jump, **common), play(PING)).check()
+
+
+def test_no_agent_is_forwarded(lab: Lab, chain3: Chain3) -> None:  # trust: T18
+    playbook(lab, chain3.inventory(), play(PING), agent=lab.agent(lab.key("held"))).check()
+    chain3.settle()
+    assert [host.agent_requests() for host in chain3.hosts] == [0, 0, 0]
+
+
+# Ways to log in
+
+
+@pytest.mark.parametrize("type", ["ed25519", "ecdsa", "rsa"])
+@pytest.mark.parametrize("passphrase", [None, "sentinel"])
+def test_keys_of_all_types_log_in(lab: Lab, user: User, type: str, passphrase: str | None) -> None:
+    key = lab.key("key", type, passphrase)
+    host = lab.sshd("host", users=[user], keys=[key])
+    lab.trust(host)
+    variables = place(host, user, ansible_ssh_private_key_file=str(key.path))
+    ping(lab, variables | {"ansible_ssh_private_key_passphrase": passphrase or ""}).check()
+    inline = place(host, user, ansible_ssh_private_key=key.private)
+    ping(lab, inline | {"ansible_ssh_private_key_passphrase": passphrase or ""}).check()
+
+
+@pytest.mark.parametrize("type", ["ed25519", "rsa"])
+def test_certificates_log_in_from_a_file_and_from_the_agent(lab: Lab, user: User, type: str) -> None:
+    ca, key = lab.key("ca"), lab.key("key", type)
+    host = lab.sshd("host", users=[user], ca=ca)
+    lab.trust(host)
+    elsewhere = certify(ca, key, [user.name], out=lab.path / "elsewhere.pub")
+    variables = place(host, user, ansible_ssh_private_key_file=str(key.path))
+    ping(lab, variables | {"ansible_ssh_certificate_file": str(elsewhere)}).check()
+    assert ping(lab, variables).result("host").status == "unreachable"
+    certify(ca, key, [user.name])
+    ping(lab, variables).check()
+    ping(lab, place(host, user), agent=lab.agent(key)).check()
+
+
+def test_the_agent_logs_in_and_a_named_key_goes_before_it(lab: Lab, user: User) -> None:
+    keys = [lab.key(f"agent{number}") for number in range(7)]
+    named = lab.key("named")
+    host = lab.sshd("host", users=[user], keys=[keys[3], named], MaxAuthTries=6)
+    lab.trust(host)
+    agent = lab.agent(*keys)
+    ping(lab, place(host, user), agent=agent).check()
+    host.settle()
+    failures = len(host.failures("publickey"))
+    ping(lab, place(host, user, ansible_ssh_private_key_file=str(named.path)), agent=agent).check()
+    host.settle()
+    assert len(host.failures("publickey")) == failures
+
+
+def test_an_agent_full_of_keys_leaves_a_try_for_the_password(lab: Lab, user: User) -> None:
+    host = lab.sshd("host", users=[user], password=True, MaxAuthTries=6)
+    lab.trust(host)
+    agent = lab.agent(*(lab.key(f"agent{number}") for number in range(7)))
+    ping(lab, place(host, user, ansible_password=user.password), agent=agent).check()
+
+
+def test_agent_keys_that_cannot_sign_are_skipped(lab: Lab, user: User) -> None:
+    key, refused = lab.key("key"), lab.key("refused", "rsa")
+    host = lab.sshd("host", users=[user], keys=[key, refused])
+    lab.trust(host)
+    # A key that the agent has to confirm with a user whom nobody can ask.
+    agent = lab.agent()
+    agent.add(refused, confirm=True)
+    agent.add(key)
+    ping(lab, place(host, user), agent=agent).check()
+
+
+def test_too_many_keys_are_told_in_words_that_help(lab: Lab, user: User) -> None:
+    host = lab.sshd("host", users=[user], MaxAuthTries=3)
+    lab.trust(host)
+    agent = lab.agent(*(lab.key(f"agent{number}") for number in range(7)))
+    result = ping(lab, place(host, user), agent=agent).result("host")
+    assert result.status == "unreachable"
+    assert "MaxAuthTries" in result.result["msg"]
+    assert "agent key" in result.result["msg"]
+
+
+def test_pam_asks_for_the_password_and_gets_it_once(lab: Lab, user: User) -> None:
+    host = lab.sshd("host", users=[user], pam=True)
+    lab.trust(host)
+    ping(lab, place(host, user, ansible_password=user.password)).check()
+    assert ping(lab, place(host, user, ansible_password="wrong")).result("host").status == "unreachable"
+    host.settle()
+    assert len(host.failures("keyboard-interactive/pam")) == 1
+
+
+def test_prompts_answer_one_time_codes(lab: Lab) -> None:
+    rounds = [[Prompt("Password: ", "sentinel")], [Prompt("Verification code: ", "123456", echo=True)]]
+    bastion = lab.recorder("bastion", rounds=rounds)
+    target = lab.recorder("target", passwords={"deploy": "x"})
+    lab.trust(bastion, target)
+    hop = {"host": bastion.address, "port": bastion.port, "user": "edge", "password": "sentinel"}
+    prompts = {"verification.code": "{{ lookup('ansible.builtin.pipe', 'echo 123456') }}"}
+    variables = place(target, "deploy", ansible_password="x", ansible_ssh_jump=[hop | {"prompts": prompts}])
+    ping(lab, variables).check()
+    assert bastion.values("response") == ["sentinel", "123456"]
+    result = ping(lab, variables | {"ansible_ssh_jump": [hop]}).result("host")
+    assert result.status == "unreachable"
+    assert "'Verification code:'" in result.result["msg"]
+    assert "prompts" in result.result["msg"]
+
+
+def test_a_key_and_then_a_password_where_both_are_wanted(lab: Lab, user: User) -> None:
+    key = lab.key("key")
+    host = lab.sshd("host", users=[user], keys=[key], password=True, AuthenticationMethods="publickey,password")
+    lab.trust(host)
+    variables = place(host, user, ansible_ssh_private_key_file=str(key.path), ansible_password=user.password)
+    ping(lab, variables).check()
+    result = ping(lab, variables | {"ansible_password": "wrong"}).result("host")
+    assert f"{key.fingerprint}, accepted, password" in result.result["msg"]
+
+
+def test_a_key_that_needs_a_passphrase_is_named(lab: Lab, user: User) -> None:
+    key = lab.key("key", passphrase="sentinel")
+    host = lab.sshd("host", users=[user], keys=[key])
+    lab.trust(host)
+    result = ping(lab, place(host, user, ansible_ssh_private_key_file=str(key.path))).result("host")
+    assert f"{key.path}: it needs a passphrase" in result.result["msg"]
+
+
+# Refusals
+
+
+def test_a_wrong_password_is_one_failed_login_for_50_hosts(lab: Lab, chain3: Chain3) -> None:  # trust: T19
+    first, second = chain3.jump_list
+    wrong = chain3.variables | {"ansible_ssh_jump": [first | {"password": "wrong"}, second], "ansible_ssh_retries": 3}
+    inventory = {f"host{number}": wrong for number in range(50)}
+    run = playbook(lab, inventory, play(PING), args=["--forks", "20"])
+    chain3.settle()
+    assert {result.status for result in run.all_results} == {"unreachable"}
+    assert len(run.all_results) == 50
+    assert all("hop 1 of 3" in result.result["msg"] for result in run.all_results)
+    assert len(chain3.a.failures("password")) == 1
+    assert chain3.a.connections() == 1
+    assert chain3.target.connections() == 0
+
+
+def test_the_refusal_names_what_was_tried_and_what_the_server_takes(lab: Lab, chain3: Chain3) -> None:
+    first, second = chain3.jump_list
+    inventory = chain3.inventory(ansible_ssh_jump=[first | {"password": "wrong"}, second])
+    message = playbook(lab, inventory, play(PING)).result("target").result["msg"]
+    assert f"hop 1 of 3, {chain3.users[0].name}@{chain3.a.endpoint}: login refused" in message
+    assert f"Tried: password, publickey {chain3.keys[2].path} {chain3.keys[2].fingerprint}" in message
+    assert "The server takes: publickey, password" in message
+    assert "ansible_ssh_jump[0]" in message
+
+
+def test_a_reset_forgets_the_refusal_of_the_target_only(lab: Lab, chain3: Chain3) -> None:
+    tasks = [
+        PING | {"ignore_unreachable": True},
+        {"name": "Again", "ansible.builtin.ping": {}, "ignore_unreachable": True},
+        {"name": "Reset", "ansible.builtin.meta": "reset_connection"},
+        {"name": "Anew", "ansible.builtin.ping": {}, "ignore_unreachable": True},
+    ]
+    inventory = chain3.inventory(ansible_ssh_private_key_file=str(lab.key("unknown").path))
+    run = playbook(lab, inventory, play(*tasks))
+    chain3.settle()
+    assert run.statuses() == {"target": ["unreachable"] * 3}
+    assert "refused before in this run" in run.result("target", "Again").result["msg"]
+    assert "refused before" not in run.result("target", "Anew").result["msg"]
+    assert len(chain3.target.failures("publickey")) == 2
+
+
+# Nothing leaks
+
+
+def test_no_secret_is_seen_anywhere(lab: Lab) -> None:  # trust: T21
+    secrets = [f"sentinel-{number}" for number in range(8)]
+    bastion = lab.recorder("bastion", passwords={"edge": secrets[0]}, rounds=[[Prompt("Code: ", secrets[1])]])
+    target = lab.recorder("target", passwords={"root": secrets[2]})
+    lab.trust(bastion, target)
+    locked = lab.key("locked", passphrase=secrets[3])
+    hop = {
+        "host": bastion.address, "port": bastion.port, "user": "edge", "password": secrets[0],
+        "private_key_file": str(locked.path), "passphrase": secrets[4], "prompts": {"code": secrets[1]},
+    }  # fmt: skip
+    variables = place(
+        target, "root", ansible_password=secrets[2], ansible_ssh_jump=[hop], ansible_become=True,
+        ansible_become_method="su", ansible_become_password=secrets[7],
+    )  # fmt: skip
+    inventory = {
+        "right": variables,
+        "wrong": variables | {"ansible_password": secrets[5]},
+        "invalid": variables | {"ansible_ssh_private_key": secrets[6], "ansible_ssh_known_hosts": {}},
+    }
+    with Watch(lab) as watch:
+        run = playbook(lab, inventory, play(PING), args=["-vvvvv"], env={"ANSIBLE_LOG_PATH": "log"})
+    assert run.statuses() == {"right": ["ok"], "wrong": ["unreachable"], "invalid": ["failed"]}
+    assert watch.found(secrets) == []
+    assert [secret for secret in secrets if secret in run.text] == []
+    assert grep_tree(lab.path, secrets, skip=[run.path / "inventory.yml"]) == []
