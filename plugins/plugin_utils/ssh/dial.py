@@ -215,14 +215,14 @@ def _forwarding_error(error: paramiko.ChannelException, before: Link, hop: Hop, 
             f"In its sshd_config, AllowTcpForwarding must be 'yes' or 'local', DisableForwarding 'no', and PermitOpen, "
             f"if set, must list {host}:{hop.port}; so must the permitopen of the key that was used.",
         )
+    words = before.transport.open_failure
     if error.code == 2:  # SSH_OPEN_CONNECT_FAILED
-        words = said(error.text)
         return HopUnreachable(
             place,
             f"the hop before it cannot connect to {host}:{hop.port}" + (f": {words}" if words else ""),
             "The name is resolved, and the connection made, by that hop.",
         )
-    return HopUnreachable(place, f"the hop before it opened no connection: {said(error.text)} (code {error.code})")
+    return HopUnreachable(place, f"the hop before it opened no connection: {words} (code {error.code})")
 
 
 def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:

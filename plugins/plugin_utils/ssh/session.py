@@ -88,7 +88,9 @@ class DialledSession:
             return self._target.transport.open_session(timeout=deadline.remaining())
         except paramiko.ChannelException as error:
             raise HopUnreachable(
-                self._place, f"no session: {said(error.text)}", "Does its MaxSessions leave room for one more?"
+                self._place,
+                f"no session: {self._target.transport.open_failure}",
+                "Does its MaxSessions leave room for one more?",
             ) from error
         except BROKEN as error:
             dead = first_dead(self._links)

@@ -91,6 +91,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):
         self.banner_timeout = self.handshake_timeout = self.auth_timeout = 86400.0
         #: Why the other side disconnected (RFC 4253 section 11.1), safe to show; empty if it did not say.
         self.disconnect_reason = ""
+        #: The server's words for the last channel that it did not open (RFC 4254 section 5.1); the library has its own.
+        self.open_failure = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
         self._userauth_accepted = threading.Event()
@@ -121,6 +123,13 @@ class HopTransport(paramiko.ServiceRequestingTransport):
     def _parse_disconnect(self, m: paramiko.Message) -> None:
         m.get_int()
         self.disconnect_reason = said(m.get_binary())
+
+    def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
+        m.get_int()
+        m.get_int()
+        self.open_failure = said(m.get_binary())
+        m.rewind()
+        super()._parse_channel_open_failure(m)  # type: ignore[misc]
 
     def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> Any:
         parsed = super()._really_parse_kex_init(m, ignore_first_byte)  # type: ignore[misc]

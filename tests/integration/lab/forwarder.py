@@ -43,6 +43,7 @@ class Forwarder:
         self._slice = slice
         self._change = change
         self._cut_after: tuple[Direction, int] | None = None
+        self._stall_after: tuple[Direction, int] | None = None
         self._loop = loop
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,6 +75,10 @@ class Forwarder:
     def stall(self) -> None:
         """Pass no bytes any more; connections stay open."""
         self._loop.call(self._flowing.clear)
+
+    def stall_after(self, direction: Direction, count: int) -> None:
+        """Pass no bytes any more as soon as so many more bytes have gone one way."""
+        self._stall_after = (direction, self.passed[direction] + count)
 
     def resume(self) -> None:
         """Pass bytes again, the ones that waited first."""
@@ -139,6 +144,13 @@ class Forwarder:
                 self._cut_after = None
                 self._reset()
                 return
+            if (
+                self._stall_after
+                and self._stall_after[0] == direction
+                and self.passed[direction] >= self._stall_after[1]
+            ):
+                self._stall_after = None
+                self._flowing.clear()
         await self._flowing.wait()
         with contextlib.suppress(OSError):
             writer.write_eof()
