@@ -87,7 +87,7 @@ def _agent_keys(skip: Callable[[str], None]) -> Iterator[LoginKey]:
         for key in keys:
             if key.get_name().endswith(_CERTIFIED):
                 # Else an RSA certificate would be offered as the plain key that it is of.
-                key.public_blob = paramiko.pkey.PublicBlob(key.get_name(), key.blob)
+                key.public_blob = paramiko.pkey.PublicBlob(key.get_name(), key.blob)  # type: ignore[assignment]
             yield LoginKey(key, f"agent key {key.get_name()} {fingerprint(key.blob)}")
     finally:
         agent.close()
