@@ -29,12 +29,13 @@ CHAIN = Chain((A, B, TARGET))
 # trust: T21
 def test_no_secret_is_in_the_repr_of_a_chain() -> None:
     keys = (KeyFile("~/k", "SECRET1", "c"), KeyText("SECRET2", "SECRET3"), AgentKeys(), DefaultKeyFiles())
-    credentials = Credentials("me", "SECRET4", keys, (("SECRET5", "SECRET6"),))
+    credentials = Credentials("me", "SECRET4", keys, (KeyText("SECRET7"),), (("SECRET5", "SECRET6"),))
     policy = HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("f",), "alias")
     chain = Chain((Hop("h", 22, credentials, policy, 5.0, "nc %h %p", "ansible_ssh_jump"),))
     assert repr(chain) == (
         "Chain(hops=(Hop(host='h', port=22, credentials=Credentials(user='me', identities=("
-        "KeyFile(path='~/k', certificate_file='c'), KeyText(certificate_file=None), AgentKeys(), DefaultKeyFiles())), "
+        "KeyFile(path='~/k', certificate_file='c'), KeyText(certificate_file=None), AgentKeys(), DefaultKeyFiles()), "
+        "fallback=(KeyText(certificate_file=None),)), "
         "host_keys=HostKeyPolicy(checking=<HostKeyChecking.ACCEPT_NEW: 'accept-new'>, known_hosts=('f',), alias='alias'), "
         "timeout=5.0, proxy_command='nc %h %p', setting='ansible_ssh_jump'),), timeout=None, alive_interval=15.0, alive_count=3)"
     )

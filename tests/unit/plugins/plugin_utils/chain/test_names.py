@@ -54,7 +54,7 @@ def test_a_host_name_or_address_is_taken_as_it_is(host: str, expected: str) -> N
 # trust: T04
 @pytest.mark.parametrize("host", [*BAD_HOSTS, *NOT_TEXT])
 def test_a_host_name_that_something_would_act_on_is_refused(host: object) -> None:
-    with pytest.raises(SettingsError, match="^the variable: ") as caught:
+    with pytest.raises(SettingsError, match=r"^the variable: ") as caught:
         check_host(host, "the variable")
     assert str(caught.value).isprintable()
 
@@ -68,7 +68,7 @@ def test_a_user_name_is_taken_as_it_is(user: str) -> None:
 # trust: T04
 @pytest.mark.parametrize("user", [*BAD_USERS, *NOT_TEXT])
 def test_a_user_name_that_something_would_act_on_is_refused(user: object) -> None:
-    with pytest.raises(SettingsError, match="^the variable: ") as caught:
+    with pytest.raises(SettingsError, match=r"^the variable: ") as caught:
         check_user(user, "the variable")
     assert str(caught.value).isprintable()
 
@@ -85,11 +85,13 @@ def test_a_port_is_a_number_or_its_digits(port: object, expected: int) -> None:
 # trust: T02
 @pytest.mark.parametrize(
     "port",
-    [0, -1, 65536, "0", "00000000", "65536", "100022", "9" * 5000, "abc", "http", "", " 22", "22 ", "+22", "-22", "2_2", "0x16"]
-    + ["22.0", 22.0, "２２", "22\n", True, None, b"22"],
+    [
+        0, -1, 65536, "0", "00000000", "65536", "100022", "9" * 5000, "abc", "http", "", " 22", "22 ", "+22", "-22", "2_2", "0x16",
+        "22.0", 22.0, "\uff12\uff12", "22\n", True, None, b"22",
+    ],
 )  # fmt: skip
 def test_anything_else_is_no_port(port: object) -> None:
-    with pytest.raises(SettingsError, match="^the variable: .*not a port"):
+    with pytest.raises(SettingsError, match=r"^the variable: .*not a port"):
         check_port(port, "the variable")
 
 
@@ -101,7 +103,7 @@ def test_an_alias_is_a_name_as_it_stands_in_known_hosts(alias: str) -> None:
 # trust: T04
 @pytest.mark.parametrize("alias", [*BAD_HOSTS, "[a]:0", "[a]:", "[*]:22", "[a]:22\n", "[a]:22 x", "[]:22", *NOT_TEXT])
 def test_an_alias_that_known_hosts_would_read_as_something_else_is_refused(alias: object) -> None:
-    with pytest.raises(SettingsError, match="^the variable: "):
+    with pytest.raises(SettingsError, match=r"^the variable: "):
         check_alias(alias, "the variable")
 
 

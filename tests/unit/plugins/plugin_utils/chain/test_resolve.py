@@ -16,6 +16,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Hop,
     HostKeyChecking,
     HostKeyPolicy,
+    Identity,
     KeyFile,
     KeyText,
 )
@@ -49,7 +50,7 @@ def test_the_target_has_all_that_was_set_for_it() -> None:
         prompts=(("q", "a"),), host_keys=POLICY, timeout=3.0, proxy_command="nc %h %p",
     )  # fmt: skip
     keys = (KeyFile("k", "pp", "c"), AGENT)
-    credentials = Credentials("u", "pw", keys, (("q", "a"),))
+    credentials = Credentials("u", "pw", keys, prompts=(("q", "a"),))
     assert target == (Hop("2001:db8::1", 2222, credentials, POLICY, 3.0, "nc %h %p", "the target"),)
 
 
@@ -94,30 +95,38 @@ OF_TARGET = {"private_key_file": "t", "passphrase": "pp", "certificate_file": "t
 
 
 @pytest.mark.parametrize(
-    ("own", "default", "target", "expected"),
+    ("own", "default", "expected"),
     [
-        ({}, None, {}, (AGENT, DEFAULTS)),
-        ({}, None, {"look_for_keys": False}, (AGENT,)),
-        ({}, "d", {}, (KeyFile("d"), AGENT)),
-        ({}, "d", OF_TARGET, (KeyFile("d"), AGENT, T_FILE)),
-        ({}, None, OF_TARGET, (AGENT, DEFAULTS, T_FILE)),
-        ({}, None, {"private_key": "text", "passphrase": "pp", "certificate_file": "tc"}, (AGENT, DEFAULTS, T_TEXT)),
-        (
-            {"private_key_file": "o", "passphrase": "p", "certificate_file": "c"},
-            "d",
-            {},
-            (KeyFile("o", "p", "c"), AGENT),
-        ),
-        ({"private_key": "x", "passphrase": "p", "certificate_file": "c"}, "d", {}, (KeyText("x", "p", "c"), AGENT)),
-        ({"passphrase": "p", "certificate_file": "c"}, "d", {}, (KeyFile("d", "p", "c"), AGENT)),
-        ({"private_key_file": "t"}, None, {"private_key_file": "t"}, (KeyFile("t"), AGENT)),
+        ({}, None, (AGENT, DEFAULTS)),
+        ({}, "d", (KeyFile("d"), AGENT)),
+        ({"private_key_file": "o", "passphrase": "p", "certificate_file": "c"}, "d", (KeyFile("o", "p", "c"), AGENT)),
+        ({"private_key": "x", "passphrase": "p", "certificate_file": "c"}, "d", (KeyText("x", "p", "c"), AGENT)),
+        ({"passphrase": "p", "certificate_file": "c"}, "d", (KeyFile("d", "p", "c"), AGENT)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("target", "fallback"),
+    [
+        ({}, ()),
+        (OF_TARGET, (T_FILE,)),
+        ({"private_key": "text", "passphrase": "pp", "certificate_file": "tc"}, (T_TEXT,)),
     ],
 )
 def test_a_hops_own_keys_come_first_and_the_targets_last(
-    own: dict[str, str], default: str | None, target: dict[str, Any], expected: tuple[object, ...]
+    own: dict[str, str],
+    default: str | None,
+    expected: tuple[Identity, ...],
+    target: dict[str, Any],
+    fallback: tuple[Identity, ...],
 ) -> None:
-    bastion, _target = hops(jump=[{"host": "a", **own}], jump_defaults=JumpDefaults(private_key_file=default), **target)
-    assert bastion.credentials.identities == expected
+    jump = [{"host": "a", **own}]
+    bastion, _target = hops(jump=jump, jump_defaults=JumpDefaults(private_key_file=default), **target)
+    assert (bastion.credentials.identities, bastion.credentials.fallback) == (expected, fallback)
+
+
+def test_default_key_files_are_left_out_where_they_are_not_wanted() -> None:
+    bastion, target = hops(jump="a", look_for_keys=False)
+    assert bastion.credentials.identities == target.credentials.identities == (AGENT,)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,7 @@ def test_a_hops_own_keys_come_first_and_the_targets_last(
         ({"private_key": "x", "look_for_keys": False}, (KeyText("x"), AGENT)),
     ],
 )
-def test_the_target_is_not_offered_the_keys_of_hops(changes: dict[str, Any], expected: tuple[object, ...]) -> None:
+def test_the_target_is_not_offered_the_keys_of_hops(changes: dict[str, Any], expected: tuple[Identity, ...]) -> None:
     assert hops(**changes)[-1].credentials.identities == expected
     jump = [{"host": "a", "private_key_file": "o", "password": "p"}]
     assert hops(jump=jump, jump_defaults=JumpDefaults("u", "pw", "k"), **changes)[-1].credentials == Credentials(
@@ -157,7 +166,7 @@ def test_none_as_one_way_leaves_the_other(none: str | None) -> None:
 
 
 def test_both_kinds_of_way_at_once_is_an_error_that_names_both() -> None:
-    with pytest.raises(SettingsError, match="^ansible_proxy_command: ansible_ssh_jump and ansible_proxy_command"):
+    with pytest.raises(SettingsError, match=r"^ansible_proxy_command: ansible_ssh_jump and ansible_proxy_command"):
         resolve(settings(jump="a", proxy_command="nc %h %p"))
 
 

@@ -226,7 +226,7 @@ def test_a_value_is_of_its_kind_or_refused(parse: Any, value: object, expected: 
     if expected is not BAD:
         assert parse(value, "x") == expected
         return
-    with pytest.raises(SettingsError, match="^the variable: "):
+    with pytest.raises(SettingsError, match=r"^the variable: "):
         parse(value, "the variable")
 
 
@@ -254,8 +254,10 @@ def test_openssh_reads_a_hop_the_same_way(text: str) -> None:
 
 # Without what ssh's reader of configuration lines acts on before it looks at the hop: # and \.
 PARTS = st.sampled_from(
-    ["a", "b.c", "u", "-", "@", ":", "22", "0", "65536", "[", "]", "::1", "/", "%", "%41", "%40", "%00", ";", "$", "=", "~", "none"]
-    + ["'", "|", "ü", "?", "*", "!", "+"]
+    [
+        "a", "b.c", "u", "-", "@", ":", "22", "0", "65536", "[", "]", "::1", "/", "%", "%41", "%40", "%00", ";", "$", "=", "~",
+        "none", "'", "|", "ü", "?", "*", "!", "+",
+    ]
 )  # fmt: skip
 TEXTS = st.builds(lambda uri, parts: uri + "".join(parts), st.sampled_from(["", "ssh://"]), st.lists(PARTS, max_size=7))
 

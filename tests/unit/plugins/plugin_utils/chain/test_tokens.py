@@ -37,7 +37,7 @@ def test_tokens_are_replaced_in_one_pass(template: str, expected: str) -> None:
 # trust: T08
 @pytest.mark.parametrize("template", ["%", "nc %", "%%%", "%x", "%H", "%d", "%C", "% h", "%\n", "%é", "nc %h %p %j"])
 def test_an_unknown_token_is_an_error(template: str) -> None:
-    with pytest.raises(SettingsError, match="^ansible_proxy_command: unknown token"):
+    with pytest.raises(SettingsError, match=r"^ansible_proxy_command: unknown token"):
         expand(template, HOP, "ansible_proxy_command")
 
 
@@ -45,7 +45,7 @@ def test_an_unknown_token_is_an_error(template: str) -> None:
 @pytest.mark.parametrize("user", ["${FOO}", "$FOO", "a b", "a\\b", "*", "a?", "[a]", "~root", "#x", "!x"])
 def test_a_user_that_the_shell_would_act_on_is_not_put_into_its_command(user: str) -> None:
     hop = Hop("h", 22, Credentials(user))
-    with pytest.raises(SettingsError, match="^ansible_proxy_command: %r would put"):
+    with pytest.raises(SettingsError, match=r"^ansible_proxy_command: %r would put"):
         expand("ssh %r@b", hop, "ansible_proxy_command")
     assert expand("nc %h %p", hop, "ansible_proxy_command") == "nc h 22"
     assert expand("echo %%r", hop, "ansible_proxy_command") == "echo %r"

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ class Checked:
 def refused(
     file: Path | str, shown: HostKey, checking: HostKeyChecking, port: int = 22, alias: str | None = None
 ) -> str:
-    with pytest.raises(HostKeyRefused, match="^the place: ") as caught:
+    with pytest.raises(HostKeyRefused, match=r"^the place: ") as caught:
         Checked(file, shown, checking, port, alias)
     return str(caught.value)
 
@@ -239,7 +240,7 @@ def test_a_fault_in_the_middle_of_the_check_denies(fault: Exception, file: Path)
 
     file.write_text(line("bastion", ANOTHER))
     hop = Hop("bastion", 22, Credentials("u"), HostKeyPolicy(OFF, (str(file),)))
-    with pytest.raises(HostKeyRefused, match="^the place: the host key could not be checked: "):
+    with pytest.raises(HostKeyRefused, match=r"^the place: the host key could not be checked: "):
         HostKeyCheck(hop, "the place", warn).check(KEY)
 
 
@@ -248,7 +249,7 @@ def test_a_file_that_has_become_unreadable_by_the_time_of_recording_denies(file:
     hop = Hop("bastion", 22, Credentials("u"), HostKeyPolicy(NEW, (str(file),)))
     check = HostKeyCheck(hop, "the place", print)
     file.mkdir()
-    with pytest.raises(HostKeyRefused, match="could not be checked: .*Is a directory"):
+    with pytest.raises(HostKeyRefused, match=r"could not be checked: .*Is a directory"):
         check.check(KEY)
 
 
@@ -292,6 +293,10 @@ def test_of_20_processes_with_as_many_keys_for_one_host_one_is_believed(
     assert sum(CHANGED in words for words in said) == 19
 
 
+def is_larger(file: Path, size: int) -> bool:
+    return file.stat().st_size > size
+
+
 # trust: T15
 def test_writers_that_are_killed_leave_no_torn_line(
     start: Callable[..., list[subprocess.Popen[str]]], file: Path
@@ -302,7 +307,7 @@ def test_writers_that_are_killed_leave_no_torn_line(
     random.Random(15).shuffle(processes)
     for number, process in enumerate(processes):
         size = len(OLD) + 1000 * (number + 1)
-        wait_until(lambda size=size: file.stat().st_size > size, 30, "the writers write")
+        wait_until(partial(is_larger, file, size), 30, "the writers write")
         process.kill()
     for process in processes:
         process.wait()

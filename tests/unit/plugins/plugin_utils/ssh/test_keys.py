@@ -61,7 +61,8 @@ def works(key: LoginKey) -> bool:
     """Whether it signs with what its public half verifies."""
     algorithm = "rsa-sha2-512" if key.key.get_name() == "ssh-rsa" else None
     signature = key.key.sign_ssh_data(b"data", algorithm)
-    public = type(key.key)(data=key.key.asbytes())
+    kind: Any = type(key.key)
+    public = kind(data=key.key.asbytes())
     return bool(public.verify_ssh_sig(b"data", type(signature)(signature.asbytes())))
 
 

@@ -95,8 +95,7 @@ with turns.take(way, "the place", Deadline(30)):
     with turns.take(WAY, "the place", Deadline(5)):
         processes = start(script, *[[str(tmp_path)]] * 4)
         (path,) = files(tmp_path)
-        for process in processes:
-            wait_until(lambda pid=process.pid: is_open(pid, path), 10, "it waits for its turn")
+        wait_until(lambda: all(is_open(process.pid, path) for process in processes), 10, "they wait for their turns")
         assert not (tmp_path / "inside").exists()
     assert [process.communicate(timeout=30)[0] for process in processes] == ["True\n"] * 4
 
@@ -119,7 +118,7 @@ with turns.take(way, "the place", Deadline(30)):
     assert process.stdout is not None
     assert process.stdout.readline() == "inside\n"
     turns = LoginTurns(str(tmp_path))
-    with pytest.raises(HopUnreachable, match="^the place: another worker is logging in .* within 0.1 seconds"):
+    with pytest.raises(HopUnreachable, match=r"^the place: another worker is logging in .* within 0.1 seconds"):
         take(turns, 0.1)
     process.kill()
     take(turns)
