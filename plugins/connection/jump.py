@@ -108,6 +108,46 @@ options:
     env:
       - name: ANSIBLE_PROXY_COMMAND
       - name: ANSIBLE_PARAMIKO_PROXY_COMMAND
+  ssh_args:
+    description: Read to refuse a way to the host that it names; see O(ssh_common_args).
+    type: string
+    default: ''
+    vars:
+      - name: ansible_ssh_args
+    ini:
+      - section: ssh_connection
+        key: ssh_args
+    env:
+      - name: ANSIBLE_SSH_ARGS
+  ssh_common_args:
+    description:
+      - Arguments for the C(ssh) program, which is not used here.
+      - If they name a jump host or a proxy command, and neither O(ssh_jump) nor O(proxy_command) is set, the task fails, so that nobody
+        connects directly by accident. V(none) in O(ssh_jump) says that a direct connection is meant.
+    type: string
+    default: ''
+    vars:
+      - name: ansible_ssh_common_args
+    ini:
+      - section: ssh_connection
+        key: ssh_common_args
+    env:
+      - name: ANSIBLE_SSH_COMMON_ARGS
+    cli:
+      - name: ssh_common_args
+  ssh_extra_args:
+    description: Read to refuse a way to the host that it names; see O(ssh_common_args).
+    type: string
+    default: ''
+    vars:
+      - name: ansible_ssh_extra_args
+    ini:
+      - section: ssh_connection
+        key: ssh_extra_args
+    env:
+      - name: ANSIBLE_SSH_EXTRA_ARGS
+    cli:
+      - name: ssh_extra_args
   remote_addr:
     description: Name or address of the host.
     type: string

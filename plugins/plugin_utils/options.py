@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import getpass
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,11 @@ from .chain.resolve import JumpDefaults, Settings
 from .chain.spec import parse_checking, parse_files, parse_prompts, parse_text, parse_timeout
 from .errors import SettingsError, said
 from .ssh.interface import SessionOptions, TransferMethod
+
+# -J, alone or behind other letters, and the two keywords in whatever quoting.
+_WAY_IN_ARGS = re.compile(
+    r"(?:^|\s)['\"]?-[46AaCfGgKkMNnqsTtVvXxYy]*J|Proxy(?:Jump|Command)\b(?!\s*=?\s*['\"]?none\b)", re.IGNORECASE
+)
 
 # An option's name, and the variable that a message names: the one that users are told to set.
 _VARIABLES = {
@@ -65,6 +71,7 @@ def read_options(get_option: Callable[[str], Any]) -> PluginSettings:
 
     if text("private_key") and text("private_key_file"):
         raise SettingsError("ansible_ssh_private_key", "set either it or ansible_ssh_private_key_file")
+    _no_way_in_ssh_args(get)
     jump_user = text("ssh_jump_user")
     target = Settings(
         host=get("remote_addr"),
@@ -138,6 +145,19 @@ def needs_pty(become: Any, rules: BecomeRules | None) -> bool:
     return bool(getattr(become, "require_tty", False)) or (
         rules.expects_prompt and become.name.split(".")[-1] == "doas"
     )
+
+
+def _no_way_in_ssh_args(get: Callable[[str], Any]) -> None:
+    """Arguments of the ssh program are not followed, and nobody shall connect directly because of that."""
+    if get("ssh_jump") or get("proxy_command"):
+        return
+    for option in ("ssh_args", "ssh_common_args", "ssh_extra_args"):
+        if _WAY_IN_ARGS.search(get(option) or ""):
+            raise SettingsError(
+                f"ansible_{option}",
+                "it names a jump host or a proxy command, which is not followed here; say it with ansible_ssh_jump or "
+                "ansible_proxy_command, or let ansible_ssh_jump be 'none' to connect directly",
+            )
 
 
 def _login_name() -> str:

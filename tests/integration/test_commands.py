@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,10 @@ from typing import Any
 import pytest
 from lab import Chain3, Forwarder, Lab, Run, play, playbook, wait_until
 from sessions import opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import Stream
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Output
 
 MEBIBYTE = 1024 * 1024
 
@@ -121,3 +127,52 @@ def test_a_mebibyte_of_stdin_arrives_whole(lab: Lab, chain3: Chain3) -> None:  #
         assert session.run("sha256sum; echo end >&2", data).stdout[:64].decode() == hashlib.sha256(data).hexdigest()
         assert session.run("true", data).status == 0  # a command need not read it
         assert session.run("cat").stdout == b""  # without any, a command that reads does not wait
+
+
+def test_a_silent_link_is_given_up_after_unanswered_keepalives(
+    lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
+) -> None:
+    inventory = over(link, chain3, ansible_ssh_server_alive_interval=0.5, ansible_ssh_server_alive_count_max=2)
+    task = raw("Wait", f"echo x >> {marker}; exec sleep 60")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, inventory, play(task))
+        wait_until(lambda: marker.read_text() or running.done(), 60, "the command has started")
+        link.stall()
+        result = running.result().result("target")
+    assert result.status == "unreachable"
+    assert f"hop 2 of 3, {chain3.users[1].name}@{link.endpoint}" in result.result["msg"]
+    assert "no answer to keepalives for 1 seconds" in result.result["msg"]
+
+
+def test_every_hop_is_asked_to_show_itself_alive(lab: Lab, chain3: Chain3) -> None:
+    with opened(lab, chain3.variables | {"ansible_ssh_server_alive_interval": 0.1}) as session:
+        process = session.session.start("cat")
+        for host in chain3.hosts:
+            host.wait_log("rtype keepalive@openssh.com want_reply 1", times=2)
+        process.write(b"still here")
+        process.close_stdin()
+        assert process.read(10) == Output(Stream.STDOUT, b"still here")
+        process.close()
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_dial_that_fails_leaves_nothing_open(lab: Lab, chain3: Chain3, index: int) -> None:
+    def ours() -> list[str]:
+        names = (thread.name for thread in threading.enumerate())
+        return [name for name in names if name.startswith(("Thread-", "keepalive", "proxy"))]
+
+    def descriptors() -> int:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with opened(lab, chain3.variables):
+        pass
+    wait_until(lambda: ours() == [], 10, "the end of the first session's threads")
+    before = descriptors()
+    chain3.hosts[index].swap_keys()
+    for _time in range(5):
+        with pytest.raises(HostKeyRefused, match=f"hop {index + 1} of 3"), opened(lab, chain3.variables):
+            pass
+    chain3.settle()
+    wait_until(lambda: ours() == [], 10, "the end of all threads")
+    assert descriptors() == before

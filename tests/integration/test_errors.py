@@ -242,6 +242,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"ansible_ssh_transfer_method": "scp"}, "ansible_ssh_transfer_method"),
     ({"ansible_ssh_prompts": ["x"]}, "ansible_ssh_prompts"),
     ({"ansible_ssh_jump_user": "x;y"}, "ansible_ssh_jump_user"),
+    ({"ansible_ssh_jump": "", "ansible_ssh_common_args": "-o ProxyJump=a"}, "ansible_ssh_common_args"),
+    ({"ansible_ssh_jump": "", "ansible_ssh_args": "-C -J a"}, "ansible_ssh_args"),
+    ({"ansible_ssh_jump": "", "ansible_ssh_extra_args": "-o 'ProxyCommand touch {canary}'"}, "ansible_ssh_extra_args"),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lab import Chain3, Lab, Run, Sshd, User, play, playbook
+from sessions import opened
 
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
@@ -157,3 +158,24 @@ def test_a_server_that_signs_with_sha1_only_is_refused(lab: Lab, chain3: Chain3,
     assert "ssh-rsa" in result.result["msg"]
     assert "SHA-1" in result.result["msg"]
     assert host.userauth_requests() == []
+
+
+def test_key_exchange_is_strict_at_every_hop(lab: Lab, chain3: Chain3) -> None:  # trust: T16
+    with opened(lab, chain3.variables) as session:
+        links = session.session._links
+        assert [link.transport.agreed_on_strict_kex for link in links] == [True, True, True]
+
+
+def test_each_hop_may_have_a_name_and_a_file_of_its_own(lab: Lab, chain3: Chain3) -> None:  # trust: T05
+    lab.trust(chain3.target.known_hosts_line("the-target"))
+    files = [
+        str(lab.known_hosts([host.known_hosts_line(name)], name))
+        for host, name in ((chain3.a, "first"), (chain3.b, "second"))
+    ]
+    first, second = chain3.jump_list
+    jump = [
+        first | {"host_key_alias": "first", "known_hosts": files[0]},
+        second | {"host_key_alias": "second", "known_hosts": [files[0], files[1]]},
+    ]
+    ping(lab, chain3, ansible_ssh_jump=jump, ansible_ssh_host_key_alias="the-target").check()
+    assert ping(lab, chain3, ansible_ssh_jump=jump).result("target").status == "unreachable"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -96,6 +97,11 @@ class HopTransport(paramiko.ServiceRequestingTransport):
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
         self._userauth_accepted = threading.Event()
+
+    def run(self) -> None:
+        """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""
+        with contextlib.suppress(*BROKEN):
+            super().run()
 
     def ensure_session(self) -> None:
         """Asks for the userauth service once (RFC 4252 section 5): some servers hang up when it is asked for again.

@@ -130,16 +130,24 @@ def playbook(
     env: Mapping[str, str | None] | None = None,
     agent: Agent | None = None,
     timeout: float = 60,
+    replace: Mapping[str, str] | None = None,
+    beside: Path | None = None,
 ) -> Run:
     """Run ansible-playbook to its end.
 
     inventory: host -> variables, or a whole YAML inventory (one that has "all");
     plays: one play or several (see play()); env: added to the clean environment, None takes a variable out;
+    replace: texts of the inventory file, for what is no plain YAML; beside: a directory to be collections/ beside it.
     A run that does not end in time is killed and fails the test.
     """
     path = Path(tempfile.mkdtemp(prefix="run-", dir=lab.path))
     whole = inventory if "all" in inventory else {"all": {"hosts": dict(inventory)}}
-    (path / "inventory.yml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    text = yaml.safe_dump(whole, sort_keys=False)
+    for old, new in (replace or {}).items():
+        text = text.replace(old, new)
+    (path / "inventory.yml").write_text(text)
+    if beside:
+        (path / "collections").symlink_to(beside)
     (path / "play.yml").write_text(yaml.safe_dump([plays] if isinstance(plays, Mapping) else list(plays)))
     full = environment(lab, agent) | {"LAB_RESULTS": str(path / "results")}
     full |= {name: value for name, value in (env or {}).items() if value is not None}
