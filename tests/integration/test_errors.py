@@ -194,7 +194,7 @@ def test_a_banner_is_shown_as_it_is(lab: Lab) -> None:  # trust: T49
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(lab.key("wrong").path),
     }
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         PING | {"register": "told", "ignore_unreachable": True},
         {"name": "Repeat", "ansible.builtin.debug": {"msg": "{{ told.msg }}"}, "delegate_to": "localhost",
          "connection": "local"},

@@ -224,7 +224,7 @@ def test_the_refusal_names_what_was_tried_and_what_the_server_takes(lab: Lab, ch
 
 
 def test_a_reset_forgets_the_refusal_of_the_target_only(lab: Lab, chain3: Chain3) -> None:
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         PING | {"ignore_unreachable": True},
         {"name": "Again", "ansible.builtin.ping": {}, "ignore_unreachable": True},
         {"name": "Reset", "ansible.builtin.meta": "reset_connection"},

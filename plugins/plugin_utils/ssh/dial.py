@@ -191,9 +191,10 @@ def _forward(links: list[Link], hop: Hop, place: str, deadline: Deadline) -> par
     """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
     before = links[-1]
     try:
-        return before.transport.open_channel(
+        channel: paramiko.Channel = before.transport.open_channel(
             "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 65535), timeout=deadline.remaining()
         )
+        return channel
     except paramiko.ChannelException as error:
         raise _forwarding_error(error, before, hop, place) from error
     except BROKEN as error:

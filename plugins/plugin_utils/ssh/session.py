@@ -85,7 +85,8 @@ class DialledSession:
     def _open_channel(self) -> paramiko.Channel:
         deadline = Deadline(self._chain.target.timeout)
         try:
-            return self._target.transport.open_session(timeout=deadline.remaining())
+            channel: paramiko.Channel = self._target.transport.open_session(timeout=deadline.remaining())
+            return channel
         except paramiko.ChannelException as error:
             raise HopUnreachable(
                 self._place,

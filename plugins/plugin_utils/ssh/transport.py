@@ -60,15 +60,15 @@ class _Userauth(paramiko.auth_handler.AuthOnlyHandler):
         request.add_string(method)
         finish_message(request)
         with self.transport.lock:
-            self.transport._send_message(request)
+            self.transport._send_message(request)  # type: ignore[attr-defined]
         return list(self.wait_for_response(self.auth_event))
 
-    def auth_none(self, username: str) -> list[str]:
+    def auth_none(self, username: str) -> list[str]:  # type: ignore[override]
         """Asks for the methods (RFC 4252 section 5.2)."""
         return self.send_auth_request(username, "none", lambda _request: None)
 
 
-class HopTransport(paramiko.ServiceRequestingTransport):
+class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined,misc]
     """One SSH connection to one hop, not yet authenticated.
 
     Strict key exchange is offered by default (CVE-2023-48795). Key exchange, login and channels take as long as their
@@ -116,7 +116,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):
         request = paramiko.Message()
         request.add_byte(bytes([_MSG_SERVICE_REQUEST]))
         request.add_string("ssh-userauth")
-        self._send_message(request)  # type: ignore[attr-defined]
+        self._send_message(request)
         end = time.monotonic() + self.auth_timeout
         while not self._userauth_accepted.wait(0.05):
             if not self.is_active() or time.monotonic() >= end:
@@ -135,10 +135,10 @@ class HopTransport(paramiko.ServiceRequestingTransport):
         m.get_int()
         self.open_failure = said(m.get_binary())
         m.rewind()
-        super()._parse_channel_open_failure(m)  # type: ignore[misc]
+        super()._parse_channel_open_failure(m)
 
     def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> Any:
-        parsed = super()._really_parse_kex_init(m, ignore_first_byte)  # type: ignore[misc]
+        parsed = super()._really_parse_kex_init(m, ignore_first_byte)
         if not ignore_first_byte:
             self.offered_host_keys = tuple(said(name, 60) for name in parsed["server_key_algo_list"])
         return parsed
