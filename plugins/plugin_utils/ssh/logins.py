@@ -51,7 +51,7 @@ class LoginTurns:
         if self._directory is None:
             yield
             return
-        path = self._path(way)
+        path = _path(self._directory, way)
         unproven = False
         with contextlib.ExitStack() as turn:
             if _read(path) != _PROVEN:
@@ -76,31 +76,31 @@ class LoginTurns:
     def forget(self, way: tuple[Hop, ...]) -> None:
         """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
         if self._directory is not None:
-            path = self._path(way)
+            path = _path(self._directory, way)
             if _read(path) not in (b"", _PROVEN):
                 path.unlink(missing_ok=True)
 
-    def _path(self, way: tuple[Hop, ...]) -> Path:
-        assert self._directory is not None
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        # The same hop may be written at another place, or be given other time.
-        identity = repr([astuple(replace(hop, setting="", timeout=0.0)) for hop in way]).encode()
-        return self._directory / hmac.new(self._key(), identity, hashlib.sha256).hexdigest()
 
-    def _key(self) -> bytes:
-        """The run's key for the digests; whoever comes first makes it, whole or not at all."""
-        assert self._directory is not None
-        path = self._directory / "key"
-        key = _read(path)
-        if len(key) == _KEY_BYTES:
-            return key
-        fresh = self._directory / f"key.{os.getpid()}.{secrets.token_hex(4)}"
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(secrets.token_bytes(_KEY_BYTES))
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)
-        fresh.unlink()
-        return path.read_bytes()
+def _path(directory: Path, way: tuple[Hop, ...]) -> Path:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    # The same hop may be written at another place, or be given other time.
+    identity = repr([astuple(replace(hop, setting="", timeout=0.0)) for hop in way]).encode()
+    return directory / hmac.new(_key(directory), identity, hashlib.sha256).hexdigest()
+
+
+def _key(directory: Path) -> bytes:
+    """The run's key for the digests; whoever comes first makes it, whole or not at all."""
+    path = directory / "key"
+    key = _read(path)
+    if len(key) == _KEY_BYTES:
+        return key
+    fresh = directory / f"key.{os.getpid()}.{secrets.token_hex(4)}"
+    fresh.touch(mode=0o600)
+    fresh.write_bytes(secrets.token_bytes(_KEY_BYTES))
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()
+    return path.read_bytes()
 
 
 def _read(path: Path) -> bytes:

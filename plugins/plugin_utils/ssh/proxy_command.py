@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from typing import IO
 
 from ..errors import said
 
@@ -49,14 +50,15 @@ class ProxyProcess:
         finally:
             theirs.close()
         self._stderr: deque[bytes] = deque()
-        self._reader = threading.Thread(target=self._read_stderr, name="proxy-stderr", daemon=True)
+        self._reader = threading.Thread(
+            target=self._read_stderr, args=(self._process.stderr,), name="proxy-stderr", daemon=True
+        )
         self._reader.start()
 
-    def _read_stderr(self) -> None:
+    def _read_stderr(self, stream: IO[bytes]) -> None:
         """Drains it to its end, so that a talkative command never blocks; keeps the last bytes."""
-        assert self._process.stderr is not None
         kept = 0
-        with self._process.stderr as stream:
+        with stream:
             for data in iter(lambda: os.read(stream.fileno(), _STDERR_KEPT), b""):
                 self._stderr.append(data)
                 kept += len(data)
