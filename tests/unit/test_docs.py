@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the pages say is what the plugin does: options, variables, examples, errors and links."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.release import __version__ as core
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils import errors
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.spec import parse_jump
+
+ROOT = Path(__file__).parents[2]
+PAGES = {page.name: page.read_text("utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+# ansible-core's own, and beginnings that stand for many.
+OTHERS = {"ansible_connection", "ansible_become_password", "ansible_paramiko_", "ANSIBLE_PARAMIKO_"}
+RAISED = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.JumpError)}
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, Any]:
+    command = [str(Path(sys.executable).with_name("ansible-doc")), "-t", "connection", "--json", "bastion.ssh.jump"]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return dict(found["bastion.ssh.jump"]["doc"]["options"])
+
+
+@pytest.mark.skipif(core.startswith("2.17."), reason="it has other words for an option that is ansible-core's")
+def test_the_page_of_options_is_what_the_plugin_documents() -> None:
+    script = [sys.executable, str(ROOT / ".ci/options")]
+    made = subprocess.run(script, check=True, capture_output=True, text=True).stdout
+    assert PAGES["options.md"] == made, "run: make install && .ci/in .venv .build .ci/options >docs/options.md"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_variable_on_the_page_is_an_option(page: str, options: dict[str, Any]) -> None:
+    known = {entry["name"] for option in options.values() for kind in ("vars", "env") for entry in option.get(kind, ())}
+    named = set(re.findall(r"\b(?:ansible|ANSIBLE)_\w+", PAGES[page]))
+    assert named - known - OTHERS == set()
+
+
+def _examples() -> list[Any]:
+    blocks = (block for page in PAGES.values() for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    return [yaml.safe_load(block) for block in blocks]
+
+
+def _ways(data: Any) -> Iterator[Any]:
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from [value] if key == "ansible_ssh_jump" else _ways(value)
+
+
+@pytest.mark.parametrize("way", [way for data in _examples() for way in _ways(data)], ids=str)
+def test_every_way_on_a_page_can_be_gone(way: Any) -> None:
+    if not str(way).startswith("{{"):
+        parse_jump(way)
+
+
+def _text(node: ast.AST) -> str:
+    """A string in the source, with … for what is filled in."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(value) for value in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "…"
+
+
+def _source() -> Iterator[ast.AST]:
+    for path in (ROOT / "plugins").rglob("*.py"):
+        yield from ast.walk(ast.parse(path.read_text("utf-8")))
+
+
+def test_every_message_on_the_page_is_one_of_the_plugins() -> None:
+    strings = "\n".join(_text(node) for node in _source() if isinstance(node, (ast.Constant, ast.JoinedStr)))
+    page = PAGES["errors.md"]
+    ours = page[page.index("## Settings") : page.index("## Words of other tools")]
+    rows = [row.split(" | ")[0] for row in ours.splitlines() if row.startswith("| `") and "was not found" not in row]
+    messages = [message for row in rows for message in re.findall("`([^`]+)`", row)]
+    assert len(messages) > 80
+    # A sentence may end in one string of the source, and the next begin in another.
+    pieces = {piece.strip(" .:;") for message in messages for piece in re.split(r"…|(?<=[.:]) ", message)}
+    assert [piece for piece in pieces if piece not in strings] == []
+
+
+def test_every_message_of_the_plugin_is_on_the_page() -> None:
+    problems = []
+    for node in _source():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RAISED:
+            problem = node.args[1 if len(node.args) > 1 else 0]
+            parts = [part for part in ast.walk(problem) if isinstance(part, (ast.Constant, ast.JoinedStr))]
+            problems += [max(_text(part).split("…"), key=len) for part in parts[:1]]
+    assert len(problems) > 50
+    assert [text for text in problems if re.split("[;.:] ", text.strip())[0] not in PAGES["errors.md"]] == []
+
+
+def _anchors(page: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    for target in re.findall(r"\]\((?!https:)([^)]+)\)", PAGES[page]):
+        path, _hash, anchor = target.partition("#")
+        assert (folder / path).exists(), target
+        assert not anchor or anchor in _anchors(PAGES[Path(path).name if path else page]), target
