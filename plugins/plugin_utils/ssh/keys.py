@@ -112,8 +112,7 @@ def _decrypted(text: str, passphrase: str | None, password: str | None, name: st
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
 
-    # YAML folds and variables strip: a key without its last newline is still that key.
-    data = (text.strip().replace("\r\n", "\n") + "\n").encode("utf-8", "replace")
+    data = text.encode("utf-8", "replace")
     # A password that unlocks a key file is what paramiko_ssh accepted, too.
     secret = (passphrase or password or "").encode() or None
     own_format = b"BEGIN OPENSSH PRIVATE KEY" in data
