@@ -87,6 +87,21 @@ def test_what_is_no_hop_is_refused(text: str) -> None:
         assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a,", "trailing comma"),
+        ("2001:db8::1", r"write an IPv6 address as \[address\]:port"),
+        ("a,none", "'none' stands alone"),
+        ("ssh://a/b", "a host and a port only"),
+        ("a:0", "1 to 65535"),
+    ],
+)
+def test_what_is_refused_is_told_with_a_way_out(text: str, hint: str) -> None:
+    with pytest.raises(SettingsError, match=hint):
+        parse_jump(text)
+
+
 # trust: T01
 def test_hops_are_visited_in_the_order_in_which_they_are_written() -> None:
     a, b, c = ("a", None, None), ("b", 2222, None), ("c", None, "u")

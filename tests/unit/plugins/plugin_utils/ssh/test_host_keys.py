@@ -258,11 +258,15 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Cre
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.host_keys import HostKey, HostKeyCheck
 
-def check(host, number):
+def prepared(host, number):
     parts = [b"ssh-ed25519", bytes([number]) * 32]
     key = HostKey("ssh-ed25519", b"".join(len(part).to_bytes(4, "big") + part for part in parts))
     hop = Hop(host, 22, Credentials("u"), HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, (sys.argv[1],)))
-    return HostKeyCheck(hop, "the place", lambda line: None).check(key)
+    check = HostKeyCheck(hop, "the place", lambda line: None)
+    return lambda: check.check(key)
+
+def check(host, number):
+    return prepared(host, number)()
 """
 
 OLD = b"# by hand \xff\xfe\n\n" + line("other", ANOTHER).encode() + b"torn"  # no final newline
@@ -286,7 +290,14 @@ def test_20_processes_add_their_lines_whole_and_keep_the_old_bytes(
 def test_of_20_processes_with_as_many_keys_for_one_host_one_is_believed(
     outputs: Callable[..., list[str]], file: Path
 ) -> None:
-    script = f"{PREAMBLE}\ngo()\ntry:\n    print(check('bastion', int(sys.argv[2])))\nexcept HostKeyRefused as error:\n    print(error)\n"
+    script = f"""{PREAMBLE}
+check = prepared("bastion", int(sys.argv[2]))  # when nothing is known yet
+go()
+try:
+    print(check())
+except HostKeyRefused as error:
+    print(error)
+"""
     said = outputs(script, *[[str(file), str(number)] for number in range(20)])
     (first,) = [number for number, words in enumerate(said) if words == "True"]
     assert file.read_text() == line("bastion", key(first))
