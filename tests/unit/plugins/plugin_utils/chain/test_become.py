@@ -27,9 +27,9 @@ def rules(expects_prompt: bool = True) -> BecomeRules:
     return BecomeRules(
         success=MARKER,
         expects_prompt=expects_prompt,
-        is_prompt=lambda text: any(line.strip().startswith(PROMPT) for line in text.splitlines()),
-        is_incorrect=lambda text: b"Sorry, try again." in text,
-        is_missing=lambda text: b"Sorry, a password is required to run sudo" in text,
+        is_prompt=lambda line: line.startswith(PROMPT),
+        is_incorrect=lambda line: line.startswith(b"Sorry, try again."),
+        is_missing=lambda line: line.startswith(b"Sorry, a password is required to run sudo"),
     )
 
 
@@ -85,6 +85,14 @@ FLOWS: dict[str, tuple[list[Feed], Seen]] = {
     "one terminal for all": (
         [(OUT, LECTURE.replace(b"\n", b"\r\n") + PROMPT), (OUT, b"\r\n" + MARKER + b"\r\n"), (OUT, b"out\r\n")],
         ([SEND, START], b"out\r\n", b""),
+    ),
+    "a carriage return before the prompt": (
+        [(OUT, b"\r" + PROMPT), (OUT, b"\r\n" + MARKER + b"\r\nout")],
+        ([SEND, START], b"out", b""),
+    ),
+    "a line before the prompt on the same stream": (
+        [(ERR, b"warning\n" + PROMPT), (OUT, MARKER + b"\n"), (ERR, b"err")],
+        ([SEND, START], b"", b"err"),
     ),
     "no prompt was needed": (
         [(OUT, MARKER + b"\n"), (OUT, b"out"), (ERR, b"err")],

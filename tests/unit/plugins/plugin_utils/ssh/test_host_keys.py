@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import random
 import re
 import subprocess
@@ -284,6 +285,25 @@ def test_20_processes_add_their_lines_whole_and_keep_the_old_bytes(
     assert added.startswith("\n")
     wanted = [line(f"host-{number}-{turn}", KEY) for number in range(20) for turn in range(5)]
     assert sorted(added[1:].splitlines(keepends=True)) == sorted(wanted)
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    locks = Path("/proc/locks").read_text().splitlines()
+    return any(words[1] == "->" and words[5] == str(pid) for words in map(str.split, locks))
+
+
+# trust: T15
+def test_a_line_is_added_under_the_lock_after_one_more_look(
+    start: Callable[..., list[subprocess.Popen[str]]], file: Path
+) -> None:
+    script = f"{PREAMBLE}\ncheck = prepared('bastion', 1)\ngo()\nprint(check())\n"
+    with file.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        (process,) = start(script, [str(file)])
+        wait_until(lambda: waits_for_a_lock(process.pid), 20, "it waits for the lock")
+        stream.write(line("bastion", KEY).encode())
+    assert process.communicate(timeout=20)[0] == "True\n"
+    assert file.read_text() == line("bastion", KEY)
 
 
 # trust: T15

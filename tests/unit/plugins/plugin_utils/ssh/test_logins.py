@@ -80,7 +80,7 @@ def test_one_wrong_password_is_one_failed_login_for_20_processes(
     later = "the place: not tried again, since this login was refused before in this run: wrong password."
     assert said.count("the place: wrong password.") == 1
     assert sum(line.startswith(later) for line in said) == 19
-    assert "Check the user, the keys and the password of the target." in said[0]
+    assert "Check ansible_user, ansible_password and ansible_ssh_private_key_file." in said[0]
 
 
 # trust: T39
