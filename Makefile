@@ -6,6 +6,7 @@
 
 PYTHON ?= 3.13 3.12
 ARGS ?=
+PYTEST := pytest --numprocesses 2
 
 PYTHON_oldest := 3.11
 PYTHON_core-2_18 := 3.12
@@ -43,20 +44,20 @@ install: venv tree ## Make .venv, and install the collection to .build/collectio
 	@$(RUN) .ci/install $(TREE) .venv .build
 
 test: lint ## Run the checks and all tests, on the newest ansible-core and paramiko
-	$(RUN) pytest $(ARGS)
+	$(RUN) $(PYTEST) $(ARGS)
 
 test-matrix: $(addprefix test-,$(ROWS)) ## Run all tests on each older row of the matrix
 
 $(addprefix test-,$(ROWS)): test-%: needs tree
 	@.ci/venv .build/$*/venv $* $(PYTHON_$*)
 	@.ci/in .build/$*/venv .build/$* .ci/install $(TREE) .build/$*/venv .build/$*
-	.ci/in .build/$*/venv .build/$* pytest $(ARGS)
+	.ci/in .build/$*/venv .build/$* $(PYTEST) $(ARGS)
 
 unit: install ## Run the unit tests
-	$(RUN) pytest tests/unit $(ARGS)
+	$(RUN) $(PYTEST) tests/unit $(ARGS)
 
 integration: install ## Run the tests against real SSH servers
-	$(RUN) pytest tests/integration $(ARGS)
+	$(RUN) $(PYTEST) tests/integration $(ARGS)
 
 lint: $(CHECKS) ## Run all checks; each is a target, too
 

@@ -44,7 +44,8 @@ options:
       - A hop that sets no user has O(ssh_jump_user), else the login name on the controller; never the target's user.
       - A hop that sets no password has O(ssh_jump_password), never the target's password.
       - A hop's own key, or O(ssh_jump_private_key_file), is offered first, then those of the agent, then the default key files
-        if no key is named, and last the target's key.
+        if no key is named. Last of all, when everything else was refused, comes the target's key.
+      - Where there is a password, no more than four keys are offered before it, since servers end a login after six failures.
     type: raw
     vars:
       - name: ansible_ssh_jump
@@ -80,7 +81,7 @@ options:
       - name: ANSIBLE_SSH_JUMP_PRIVATE_KEY_FILE
   ssh_jump_timeout:
     description:
-      - Seconds for all hops together. Without it, each hop has O(timeout) or its own C(timeout), and nothing else limits the whole.
+      - Seconds for all hops together. Without it, each hop has O(connect_timeout) or its own C(timeout), and nothing else limits the whole.
     type: float
     vars:
       - name: ansible_ssh_jump_timeout
@@ -93,7 +94,8 @@ options:
     description:
       - A command whose standard input and output carry the connection to this host, as OpenSSH's C(ProxyCommand).
       - It is run on the controller by the user's shell. V(%h), V(%p) and V(%r) stand for host, port and user of this host, V(%n) for the
-        host as it was given, V(%%) for a percent sign.
+        host, too, V(%%) for a percent sign.
+      - As with OpenSSH, the shell is told to C(exec) it, so that anything but a simple command has to be wrapped in C(sh -c '...').
       - V(none) and the empty string mean no command.
     type: string
     default: ''
@@ -197,7 +199,7 @@ options:
   password:
     description:
       - Password of O(remote_user). Jump hosts never get it.
-      - It is also tried as the passphrase of a private key that needs one.
+      - It is also tried as the passphrase of a private key that needs one, as is the password of a jump host for its keys.
     type: string
     vars:
       - name: ansible_password
@@ -288,8 +290,8 @@ options:
       - name: ANSIBLE_PARAMIKO_HOST_KEY_CHECKING
   known_hosts:
     description:
-      - Path, or list of paths, of the files with known host keys. A file that does not exist is as an empty one; one that cannot be
-        read refuses every host.
+      - Paths of the files with known host keys, as a list or separated by commas.
+      - A file that does not exist is as an empty one; one that cannot be read refuses every host.
       - Applies to all hops that do not set their own.
     type: raw
     default:
@@ -305,15 +307,17 @@ options:
     env:
       - name: ANSIBLE_SSH_KNOWN_HOSTS
   host_key_alias:
-    description: Name to look up in O(known_hosts) instead of the host's own, as OpenSSH's C(HostKeyAlias).
+    description:
+      - Name to look up in O(known_hosts) instead of the host's own, as OpenSSH's C(HostKeyAlias).
+      - Applies to this host only; a jump host has its own.
     type: string
     vars:
       - name: ansible_ssh_host_key_alias
-  timeout:
+  connect_timeout:
     description:
       - Seconds for each hop to be connected to, verified and logged in to.
       - It also limits how long privilege escalation may take to ask for its password or to start the command, plus two seconds.
-    type: int
+    type: float
     default: 10
     vars:
       - name: ansible_ssh_timeout

@@ -93,7 +93,7 @@ def read_options(get_option: Callable[[str], Any]) -> PluginSettings:
             private_key_file=text("ssh_jump_private_key_file"),
         ),
         proxy_command=text("proxy_command"),
-        timeout=parse_timeout(get("timeout"), "ansible_ssh_timeout") or 10.0,
+        timeout=parse_timeout(get("connect_timeout"), "ansible_ssh_timeout") or 10.0,
         total_timeout=parse_timeout(get("ssh_jump_timeout"), "ansible_ssh_jump_timeout"),
         alive_interval=_not_negative(get("server_alive_interval"), "ansible_ssh_server_alive_interval"),
         alive_count=max(1, int(_not_negative(get("server_alive_count_max"), "ansible_ssh_server_alive_count_max"))),
@@ -168,10 +168,11 @@ def _login_name() -> str:
 
 
 def _host_keys(get: Callable[[str], Any]) -> HostKeyPolicy:
+    files = get("known_hosts")
     alias = parse_text(get("host_key_alias"), "ansible_ssh_host_key_alias")
     return HostKeyPolicy(
         checking=parse_checking(get("host_key_checking"), "ansible_ssh_host_key_checking"),
-        known_hosts=parse_files(get("known_hosts"), "ansible_ssh_known_hosts"),
+        known_hosts=parse_files(files.split(",") if isinstance(files, str) else files, "ansible_ssh_known_hosts"),
         alias=None if alias is None else check_alias(alias, "ansible_ssh_host_key_alias"),
     )
 

@@ -134,6 +134,14 @@ def test_one_deadline_for_all_hops_together(lab: Lab, chain3: Chain3) -> None:  
     assert "no SSH answer within 2 seconds" in message(ping(lab, inventory))
 
 
+@pytest.mark.parametrize("source", ["--timeout", "ANSIBLE_TIMEOUT", "ANSIBLE_SSH_TIMEOUT", "ANSIBLE_PARAMIKO_TIMEOUT"])
+def test_the_timeout_may_come_from_anywhere(lab: Lab, chain3: Chain3, source: str) -> None:
+    inventory = chain3.inventory(ansible_ssh_jump=via(chain3, a=lab.sink(stuck)))
+    args = ["--timeout", "2"] if source.startswith("-") else []
+    run = playbook(lab, inventory, play(PING), args=args, env={} if args else {source: "2"})
+    assert "no SSH answer within 2 seconds" in message(run)
+
+
 def test_a_hop_has_a_deadline_of_its_own(lab: Lab, chain3: Chain3) -> None:  # trust: T25
     first, second = via(chain3, a=lab.sink(stuck))
     inventory = chain3.inventory(ansible_ssh_jump=[first | {"timeout": 1.5}, second], ansible_ssh_timeout=60)

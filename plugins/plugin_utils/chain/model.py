@@ -95,6 +95,13 @@ class Hop:
     setting: str = "the target"
 
     @property
+    def credential_settings(self) -> str:
+        """What to look at when this hop refuses a login."""
+        if self.setting == "the target":
+            return "ansible_user, ansible_password and ansible_ssh_private_key_file"
+        return f"the user, the password and the keys of {self.setting}"
+
+    @property
     def label(self) -> str:
         """``user@host:port``, an IPv6 address in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -195,5 +195,5 @@ class Login:
             self._place,
             f"login refused. Tried: {tried}{skipped}. The server takes: {', '.join(map(said, self._methods)) or 'none'}"
             + (f". It says: {banner}" if banner else ""),
-            f"Check the user, the keys and the password of {self._hop.setting}.",
+            f"Check {self._hop.credential_settings}.",
         )

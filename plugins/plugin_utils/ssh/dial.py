@@ -28,6 +28,7 @@ from .logins import LoginTurns
 from .proxy_command import ProxyProcess
 from .transport import BROKEN, HopTransport
 
+_SETTLE = 0.3
 _NO_ADDRESS = "the name cannot be resolved"
 
 
@@ -84,18 +85,22 @@ class Link:
             self._sock.close()
 
 
-def first_dead(links: Sequence[Link]) -> Link | None:
-    """The nearest link that is down: the ones behind it are down because of it."""
-    return next((link for link in links if not link.transport.is_active()), None)
+def nearest_dead(links: Sequence[Link]) -> Link | None:
+    """The nearest link that is down, as the ones behind it are down because of it; asked when something has failed.
+
+    What is nested in a link ends a moment before the link itself is known to be down, so that moment is given to it.
+    """
+    end = time.monotonic() + _SETTLE
+    while True:
+        dead = next((link for link in links if not link.transport.is_active()), None)
+        if not links or dead is links[0] or time.monotonic() >= end:
+            return dead
+        links[0].transport.join(_SETTLE / 20)
 
 
 def link_lost(links: Sequence[Link]) -> LinkLost:
     """The error for a connection that ended while something was under way on its last link."""
-    # A bastion that dies is seen first by what is nested in it; its own thread notices within this time.
-    end = time.monotonic() + 0.5
-    while all(link.transport.is_active() for link in links[:-1]) and time.monotonic() < end:
-        links[0].transport.join(0.05)
-    dead = first_dead(links) or links[-1]
+    dead = nearest_dead(links) or links[-1]
     return LinkLost(dead.place, f"the connection was lost: {dead.explain()}")
 
 
@@ -143,7 +148,7 @@ def _open_hop(
         try:
             Login(transport, hop, place, deadline, trusted).run()
         except HopUnreachable as error:
-            dead = first_dead(links[:-1])
+            dead = nearest_dead(links[:-1])
             if dead is None:
                 raise
             raise HopUnreachable(dead.place, dead.explain()) from error
@@ -198,7 +203,7 @@ def _forward(links: list[Link], hop: Hop, place: str, deadline: Deadline) -> par
     except paramiko.ChannelException as error:
         raise _forwarding_error(error, before, hop, place) from error
     except BROKEN as error:
-        dead = first_dead(links)
+        dead = nearest_dead(links)
         if dead is not None:
             raise HopUnreachable(dead.place, dead.explain()) from error
         raise HopUnreachable(
@@ -236,7 +241,7 @@ def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
     error = link.transport.saved_exception
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         raise AlgorithmsRefused(link.place, *_incompatible(link.transport, str(error))) from error
-    dead = first_dead(links[:-1])  # a hop that fails because the one before it died is not at fault
+    dead = nearest_dead(links[:-1])  # a hop that fails because the one before it died is not at fault
     if dead is not None:
         raise HopUnreachable(dead.place, dead.explain()) from error
     if not done.is_set():

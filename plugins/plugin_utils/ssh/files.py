@@ -64,6 +64,7 @@ class SftpFiles:
         with self._named(f"cannot read {source} on the target"), self._client.open(_name(source), "rb") as remote:
             size = remote.stat().st_size
             if size:
+                _fail_quietly(remote)
                 remote.prefetch(size, _IN_FLIGHT)
             yield from iter(lambda: remote.read(_BLOCK), b"")
 
@@ -77,12 +78,22 @@ class SftpFiles:
         try:
             yield
         except BROKEN as error:
-            link_lost = self._lost()
-            if link_lost is not None:
-                raise link_lost from error
-            raise CommandError(
-                f"{what}: {said(getattr(error, 'strerror', None) or str(error)) or 'the server gave up'}"
-            ) from error
+            # A status of the server's is an OSError, and so is, alas, the library's own closed channel.
+            if isinstance(error, OSError) and str(error) != "Socket is closed":
+                words = said(error.strerror or str(error)) or "the server gives no reason"
+                raise CommandError(f"{what}: {words}") from error
+            raise self._lost() or CommandError(f"{what}: the server ended SFTP") from error
+
+
+def _fail_quietly(remote: paramiko.SFTPFile) -> None:
+    """The thread that asks for blocks ahead does not see the end of the connection coming; whoever reads does."""
+    ask = remote._prefetch_thread  # type: ignore[attr-defined]
+
+    def ask_quietly(*arguments: object) -> None:
+        with contextlib.suppress(*BROKEN):
+            ask(*arguments)
+
+    remote._prefetch_thread = ask_quietly  # type: ignore[attr-defined]
 
 
 class PipedFiles:

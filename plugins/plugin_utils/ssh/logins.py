@@ -61,7 +61,7 @@ class LoginTurns:
                     raise LoginRefused(
                         place,
                         f"not tried again, since this login was refused before in this run: {outcome.decode()}",
-                        f"Check the user, the keys and the password of {way[-1].setting}.",
+                        f"Check {way[-1].credential_settings}.",
                     )
                 if outcome == _PROVEN:
                     turn.close()  # so that those who waited log in side by side

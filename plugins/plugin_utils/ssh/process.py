@@ -38,8 +38,34 @@ class ChannelProcess:
         :returns: None when the time is up.
         :raises HopError: the connection ended before the command did.
         """
+        try:
+            return self._read(timeout)
+        except BROKEN as error:  # taking bytes tells the other side that there is room for more
+            raise self._lost() from error
+
+    def write(self, data: bytes) -> None:
+        """Sends to stdin; blocks while the other side takes nothing.
+
+        :raises OSError: the command takes no more input, or the connection ended.
+        """
+        try:
+            self._channel.sendall(data)
+        except BROKEN as error:
+            raise OSError("the command takes no more input") from error
+
+    def close_stdin(self) -> None:
+        """Ends stdin. Harmless when the command has ended."""
+        with contextlib.suppress(*BROKEN):
+            self._channel.shutdown_write()
+
+    def close(self) -> None:
+        """Ends the channel; the server hangs up on a command that still runs."""
+        with contextlib.suppress(*BROKEN):
+            self._channel.close()
+
+    def _read(self, timeout: float | None) -> Output | Exited | None:
+        channel = self._channel
         while True:
-            channel = self._channel
             if channel.recv_ready():
                 return Output(Stream.STDOUT, channel.recv(_CHUNK))
             if channel.recv_stderr_ready():
@@ -51,23 +77,6 @@ class ChannelProcess:
                 return self._ending(timeout)
             if not self._poll.poll(None if timeout is None else timeout * 1000):
                 return None
-
-    def write(self, data: bytes) -> None:
-        """Sends to stdin; blocks while the other side takes nothing.
-
-        :raises OSError: the command takes no more input.
-        """
-        self._channel.sendall(data)
-
-    def close_stdin(self) -> None:
-        """Ends stdin. Harmless when the command has ended."""
-        with contextlib.suppress(*BROKEN):
-            self._channel.shutdown_write()
-
-    def close(self) -> None:
-        """Ends the channel; the server hangs up on a command that still runs."""
-        with contextlib.suppress(*BROKEN):
-            self._channel.close()
 
     def _ending(self, timeout: float | None) -> Exited | None:
         channel = self._channel

@@ -86,13 +86,16 @@ class ProxyProcess:
         its own until all that it started has been signalled."""
         end = time.monotonic() + seconds
         while self._process.returncode is None:
+            if not hasattr(os, "waitid"):  # macOS before Python 3.13; then what it left behind is let be
+                self._process.poll()
+                break
             ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             if ended is not None:
                 return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
             if time.monotonic() >= end:
                 return None
             time.sleep(_POLL)
-        status: int = self._process.returncode
+        status: int | None = self._process.returncode
         return status
 
     def close(self) -> None:

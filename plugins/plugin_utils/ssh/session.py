@@ -9,7 +9,7 @@ import contextlib
 from ..chain.model import Chain
 from ..errors import HopError, HopUnreachable, LinkLost, said
 from .deadline import Deadline
-from .dial import Link, dial, first_dead, hang_up, link_lost
+from .dial import Link, dial, hang_up, link_lost, nearest_dead
 from .files import NoSftp, PipedFiles, SftpFiles
 from .interface import Report, SessionOptions, TransferMethod
 from .keepalive import Keepalive
@@ -94,7 +94,7 @@ class DialledSession:
                 "Does its MaxSessions leave room for one more?",
             ) from error
         except BROKEN as error:
-            dead = first_dead(self._links)
+            dead = nearest_dead(self._links)
             if dead is not None:
                 raise HopUnreachable(dead.place, dead.explain()) from error
             raise HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds") from error
@@ -124,7 +124,7 @@ class DialledSession:
         return self._target.place
 
     def _lost(self) -> LinkLost | None:
-        return link_lost(self._links) if first_dead(self._links) is not None else None
+        return None if nearest_dead(self._links) is None else link_lost(self._links)
 
     def _lost_or(self, problem: str, error: Exception) -> HopError:
         return self._lost() or LinkLost(self._place, f"{problem}: {said(str(error))}")

@@ -50,7 +50,7 @@ def test_every_option_has_its_place() -> None:
         ssh_jump="a,b", ssh_jump_user="ju", ssh_jump_password="jp", ssh_jump_private_key_file="jk", ssh_jump_timeout=30.0,
         proxy_command="none", port=2222, remote_user="u", password="p", private_key_file="k", private_key_passphrase="pp",
         certificate_file="c", look_for_keys=False, prompts={"q": "a"}, host_key_checking="accept-new", known_hosts="f",
-        host_key_alias="alias", timeout=5, reconnection_retries=2, server_alive_interval=1.5, server_alive_count_max=4,
+        host_key_alias="alias", connect_timeout=5, reconnection_retries=2, server_alive_interval=1.5, server_alive_count_max=4,
         transfer_method="piped", pty="yes",
     )  # fmt: skip
     assert settings.target == Settings(
