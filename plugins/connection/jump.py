@@ -548,17 +548,20 @@ class Connection(ConnectionBase):
         chain = resolve(settings.target)
         if chain != self._chain:
             self.close()
-        for attempt in range(settings.retries + 1):
+        failures = 0
+        while True:
+            kept = self._session is not None
             try:
                 return use(self._open(chain, settings))
             except HopError as error:
                 self.close()
-                if not error.retry or attempt == settings.retries:
+                # A session of an earlier command may have died since; that is no failure to connect.
+                failures += not kept
+                if not error.retry or failures > settings.retries:
                     raise
-                pause = min(2**attempt - 1, 30)
+                pause = 0 if kept else min(2 ** (failures - 1) - 1, 30)
                 display.vv(f"{error} Trying again in {pause} s.", host=self.get_option("remote_addr"))
                 time.sleep(pause)
-        raise AssertionError("a loop over at least one attempt returns or raises")
 
     def _open(self, chain: Chain, settings: PluginSettings) -> Session:
         if self._session is None:

@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,16 @@ def test_a_command_is_never_run_twice(lab: Lab, chain3: Chain3, link: Forwarder,
     run = cut_when(marker.read_text, link, lambda: playbook(lab, inventory, play(task)))
     assert run.result("target").status == "unreachable"
     assert marker.read_text() == "x\n"
+
+
+def test_a_session_that_died_between_two_commands_is_dialled_anew(
+    lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
+) -> None:  # trust: T48
+    task = raw("Twice", f"echo x >> {marker}", loop=[1, 2], loop_control={"pause": 3})
+    ended = partial(chain3.target.count, "Close session")  # which sshd says when both sides have closed the channel
+    run = cut_when(ended, link, lambda: playbook(lab, over(link, chain3), play(task)))
+    assert run.result("target").status == "ok"
+    assert marker.read_text() == "x\nx\n"
 
 
 def test_a_hop_that_comes_up_late_is_retried(lab: Lab, chain3: Chain3) -> None:  # trust: T48
