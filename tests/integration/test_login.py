@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -141,6 +142,18 @@ def test_agent_keys_that_cannot_sign_are_skipped(lab: Lab, user: User) -> None:
     agent.add(refused, confirm=True)
     agent.add(key)
     ping(lab, place(host, user), agent=agent).check()
+
+
+def test_an_agent_that_never_answers_ends_within_the_timeout(lab: Lab, user: User) -> None:  # trust: T25
+    host = lab.sshd("host", users=[user])
+    lab.trust(host)
+    silent = lab.path / "agent"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(silent))
+        listening.listen()
+        variables = place(host, user, ansible_ssh_timeout=1)
+        message = ping(lab, variables, env={"SSH_AUTH_SOCK": str(silent)}).result("host").result["msg"]
+    assert "no answer to the login within 1 seconds" in message
 
 
 def test_too_many_keys_are_told_in_words_that_help(lab: Lab, user: User) -> None:

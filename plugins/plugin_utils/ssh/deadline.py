@@ -5,7 +5,12 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 class Deadline:
@@ -26,3 +31,28 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds left, never below a millisecond: a zero would mean "do not block" to a socket."""
         return max(0.001, min(self._end - time.monotonic(), 86400.0))
+
+    def limit(self, call: Callable[[], _T]) -> _T:
+        """The result of a call that knows no time limit of its own, such as asking an agent or a resolver.
+
+        It goes on in its thread when the time is up, and then nobody hears of it.
+
+        :raises TimeoutError: the time is up.
+        """
+        results: list[_T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                results.append(call())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="limited", daemon=True)
+        thread.start()
+        thread.join(self.remaining())
+        if errors:
+            raise errors[0]
+        if not results:
+            raise TimeoutError
+        return results[0]

@@ -146,7 +146,13 @@ def _open_hop(
         key = transport.get_remote_server_key()
         trusted = check.check(HostKey(key.get_name(), key.asbytes()))
         try:
-            Login(transport, hop, place, deadline, trusted).run()
+            deadline.limit(Login(transport, hop, place, deadline, trusted).run)
+        except TimeoutError as error:
+            raise HopUnreachable(
+                place,
+                f"no answer to the login within {deadline.seconds:g} seconds",
+                "Does the agent, or a token, wait for somebody?",
+            ) from error
         except HopUnreachable as error:
             dead = nearest_dead(links[:-1])
             if dead is None:
@@ -170,7 +176,9 @@ def _connect(hop: Hop, place: str, links: list[Link], deadline: Deadline) -> Lin
 def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
     """The first address that answers, in the resolver's order; all of them share one deadline."""
     try:
-        addresses = socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+        addresses = deadline.limit(lambda: socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM))
+    except TimeoutError as error:
+        raise HopUnreachable(place, f"the name was not resolved within {deadline.seconds:g} seconds") from error
     except (OSError, UnicodeError) as error:
         raise HopUnreachable(place, f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}") from error
     problem: OSError | None = None

@@ -48,10 +48,10 @@ class LoginTurns:
         :raises LoginRefused: this login was refused before in this run.
         :raises HopUnreachable: the turn did not come in time.
         """
-        if self._directory is None:
+        path = self._path(way)
+        if path is None:
             yield
             return
-        path = _path(self._directory, way)
         unproven = False
         with contextlib.ExitStack() as turn:
             if _read(path) != _PROVEN:
@@ -75,32 +75,43 @@ class LoginTurns:
 
     def forget(self, way: tuple[Hop, ...]) -> None:
         """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
-        if self._directory is not None:
-            path = _path(self._directory, way)
-            if _read(path) not in (b"", _PROVEN):
-                path.unlink(missing_ok=True)
+        path = self._path(way)
+        if path is not None and _read(path) not in (b"", _PROVEN):
+            path.unlink(missing_ok=True)
+
+    def _path(self, way: tuple[Hop, ...]) -> Path | None:
+        """The file of a login; None where there is no place for it."""
+        if self._directory is None:
+            return None
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            key = _key(self._directory)
+        except OSError:
+            return None
+        identity = repr([astuple(_login(hop)) for hop in way]).encode()
+        return self._directory / hmac.new(key, identity, hashlib.sha256).hexdigest()
 
 
-def _path(directory: Path, way: tuple[Hop, ...]) -> Path:
-    directory.mkdir(mode=0o700, exist_ok=True)
-    # The same hop may be written at another place, or be given other time.
-    identity = repr([astuple(replace(hop, setting="", timeout=0.0)) for hop in way]).encode()
-    return directory / hmac.new(_key(directory), identity, hashlib.sha256).hexdigest()
+def _login(hop: Hop) -> Hop:
+    """What makes a login: not where it is written, nor the time it has, nor, if there is a password, the targets' keys."""
+    credentials = hop.credentials
+    if credentials.password is not None:
+        credentials = replace(credentials, fallback=())
+    return replace(hop, setting="", timeout=0.0, credentials=credentials)
 
 
 def _key(directory: Path) -> bytes:
-    """The run's key for the digests; whoever comes first makes it, whole or not at all."""
-    path = directory / "key"
-    key = _read(path)
-    if len(key) == _KEY_BYTES:
+    """The run's key for the digests; whoever comes first makes it."""
+    descriptor = os.open(directory / "key", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with FileIO(descriptor, "r+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        key = stream.readall()
+        if len(key) != _KEY_BYTES:
+            key = secrets.token_bytes(_KEY_BYTES)
+            stream.seek(0)
+            stream.truncate()
+            stream.write(key)
         return key
-    fresh = directory / f"key.{os.getpid()}.{secrets.token_hex(4)}"
-    fresh.touch(mode=0o600)
-    fresh.write_bytes(secrets.token_bytes(_KEY_BYTES))
-    with contextlib.suppress(FileExistsError):
-        os.link(fresh, path)
-    fresh.unlink()
-    return path.read_bytes()
 
 
 def _read(path: Path) -> bytes:

@@ -84,16 +84,16 @@ class ProxyProcess:
     def _status(self, seconds: float) -> int | None:
         """How it ended, as of Popen; None if it has not within ``seconds``. It is not reaped, since its number must stay
         its own until all that it started has been signalled."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13; there it is reaped, and what it left behind let be
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+            reaped: int | None = self._process.returncode
+            return reaped
         end = time.monotonic() + seconds
-        while self._process.returncode is None:
-            if not hasattr(os, "waitid"):  # macOS before Python 3.13; then what it left behind is let be
-                self._process.poll()
-                break
+        while self._process.returncode is None and time.monotonic() < end:
             ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             if ended is not None:
                 return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-            if time.monotonic() >= end:
-                return None
             time.sleep(_POLL)
         status: int | None = self._process.returncode
         return status

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The topology that most tests want: controller -> a -> b -> target, and no other way."""
 
 from __future__ import annotations
