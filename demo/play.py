@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from .become import find
-from .lab import LOOPBACK, Lab
+from .servers import LOOPBACK, Lab
 
 DEMO = Path(__file__).parent
 PLAYBOOKS = ("chain.yml", "proxy_command.yml")

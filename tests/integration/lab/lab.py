@@ -46,12 +46,6 @@ class Lab(contextlib.ExitStack):
         self._net = [random.randrange(1, 250), random.randrange(0, 250), 0]
         self._loop: LoopThread | None = None
 
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return super().__exit__(*error)
-
     def _leave(self) -> None:
         processes.end(self.running())
         for user in self._users:

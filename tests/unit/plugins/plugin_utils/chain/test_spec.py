@@ -60,7 +60,8 @@ REFUSED = [
     ",", "a,", ",a", "a,,b", "a, ,b", "u@", "@a", "@", "u@:22", ":22", "[]:22", "[::1", "::1", "a::22", "a:22:33", "[a]b", "[a]22",
     "a]", "a b", "u@a/b", "a/", "a:0", "a:65536", "a:99999999999", "a:abc", "a:http", "a:+22", "a: 22", "a:-1", "a:22/", "a\nb", "a\n",
     "none,a", "a,NONE", "a;id", "-a", "u@-a", "-u@a", "u;v@a", "u\\@a", "a\0",
-    "ssh://", "ssh:///", "ssh://a@b@c", "ssh://a/b@c", "ssh://@a", "ssh://u@", "ssh://u@h/path", "ssh://a//", "ssh://a?x", "ssh://a#x", "ssh://a:0", "ssh://a:x",
+    "ssh://", "ssh:///", "ssh://a@b@c", "ssh://a/b@c", "ssh://@a", "ssh://u@", "ssh://u@h/path", "ssh://a//", "ssh://a?x", "ssh://a#x",
+    "ssh://a:0", "ssh://a:x",
     "ssh://a:65536", "ssh://u%00@h", "ssh://u%@h", "ssh://u%4@h", "ssh://u%zz@h", "ssh://u%ff@h", "ssh://u%0a@h", "ssh://a%3a22", "ssh://a%2cb",
     "ssh://a%2fb", "ssh://-oProxyCommand=x", "ssh://%2doProxyCommand=x", "SSH://a", "http://a", "//a",
 ]  # fmt: skip
