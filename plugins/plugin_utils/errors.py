@@ -60,7 +60,7 @@ class HopError(JumpError):
     retry = False
 
     def __init__(self, place: str, problem: str, advice: str = "") -> None:
-        super().__init__(f"{place}: {problem}." + (f" {advice}" if advice else ""))
+        super().__init__(f"{place}: {problem.rstrip('.')}." + (f" {advice}" if advice else ""))
         self.place = place
         self.problem = problem
         self.advice = advice

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Forwarder, Lab, Run, play, playbook, wait_until
+from lab import Chain3, Forwarder, Lab, Run, play, playbook, processes, wait_until
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import Stream
@@ -187,3 +190,39 @@ def test_a_dial_that_fails_leaves_nothing_open(lab: Lab, chain3: Chain3, index: 
     chain3.settle()
     wait_until(lambda: ours() == [], 10, "the end of all threads")
     assert descriptors() == before
+
+
+def test_a_signal_is_acted_on_even_if_another_thread_gets_it(lab: Lab, chain3: Chain3) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with opened(lab, chain3.variables) as session:
+            process = session.session.start("sleep 20")
+            other = threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
+            other.start()
+            started = time.monotonic()
+            with pytest.raises(Interrupted):
+                process.read(None)
+            assert time.monotonic() - started < 10  # and not when the command ends
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupted_play_ends(lab: Lab, chain3: Chain3, marker: Path) -> None:
+    """Ctrl-C, as Ansible's own process gets it; its workers follow, and nothing is left on the controller."""
+    inventory = chain3.inventory()
+    task = raw("Wait", f"echo x >> {marker}; exec sleep 60")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, inventory, play(task))
+        wait_until(lambda: marker.read_text() or running.done(), 60, "the command has started")
+        (main,) = [pid for pid in processes.descendants(os.getpid()) if processes.parent(pid) == os.getpid()
+                   and b"ansible-playbook" in processes.command_line(pid)]  # fmt: skip
+        os.kill(main, signal.SIGINT)
+        run = running.result(30)
+    assert run.rc not in (0, 4)
+    chain3.target.wait_log("Connection closed|Read error|Close session", 10)

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+#: The ``setting`` of a hop that no list of jump hosts mentions.
+TARGET = "the target"
+
 
 class HostKeyChecking(Enum):
     """What to do with a host key that is not known (OpenSSH's StrictHostKeyChecking)."""
@@ -92,14 +95,14 @@ class Hop:
     host_keys: HostKeyPolicy = HostKeyPolicy()
     timeout: float = 10.0
     proxy_command: str | None = None
-    setting: str = "the target"
+    setting: str = TARGET
 
     @property
     def credential_settings(self) -> str:
         """What to look at when this hop refuses a login."""
-        if self.setting == "the target":
+        if self.setting == TARGET:
             return "ansible_user, ansible_password and ansible_ssh_private_key_file"
-        return f"the user, the password and the keys of {self.setting}"
+        return f"the user, the password and the keys of {self.setting}, or ansible_ssh_jump_user and its siblings"
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..errors import SettingsError
 from .model import (
+    TARGET,
     AgentKeys,
     Chain,
     Credentials,
@@ -92,7 +93,7 @@ def resolve(settings: Settings) -> Chain:
 
 def proxy_setting(hop: Hop) -> str:
     """The name of the variable that a hop's ProxyCommand came from."""
-    return "ansible_proxy_command" if hop.setting == "the target" else f"{hop.setting}.proxy_command"
+    return "ansible_proxy_command" if hop.setting == TARGET else f"{hop.setting}.proxy_command"
 
 
 def _target_hop(settings: Settings, proxy: str | None) -> Hop:

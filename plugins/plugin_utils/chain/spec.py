@@ -108,8 +108,15 @@ def _parse_hop(text: str, setting: str) -> HopSpec:
         raise SettingsError(setting, "the hop is empty; look for a doubled, leading or trailing comma")
     if is_none(text):
         raise SettingsError(setting, "'none' stands alone; it cannot be one of several hops")
+    if text.startswith(("{", '["', "[{")):
+        raise SettingsError(
+            setting,
+            "this is text that looks like JSON; with -e, a list is written as -e '{\"ansible_ssh_jump\": [...]}'",
+        )
     rest, uri = (text[len(_URI) :], True) if text.startswith(_URI) else (text, False)
     user, at, place = rest.rpartition("@")
+    if "@" in user and len(user.split()) > 1:
+        raise SettingsError(setting, f"{said(ascii(text))} has blanks; hops are separated by commas")
     if uri:
         authority, _slash, path = rest.partition("/")
         if path:

@@ -12,6 +12,10 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
+#: Seconds after which whoever waits looks up. Python acts on a signal in the main thread only, and a wait that had just
+#: begun, or a signal that went to another thread, would keep Ctrl-C from ever being noticed.
+ATTENTION = 1.0
+
 
 class Deadline:
     """Counts down from ``seconds``, or from what is left of ``within`` if that is less; None never ends."""
@@ -50,7 +54,8 @@ class Deadline:
 
         thread = threading.Thread(target=run, name="limited", daemon=True)
         thread.start()
-        thread.join(self.remaining())
+        while thread.is_alive() and not self.expired:
+            thread.join(min(ATTENTION, self.remaining()))
         if errors:
             raise errors[0]
         if not results:

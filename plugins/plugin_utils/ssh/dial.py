@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..chain.model import Chain, Hop
+from ..chain.model import TARGET, Chain, Hop
 from ..chain.resolve import proxy_setting
 from ..chain.tokens import expand
 from ..errors import AlgorithmsRefused, ForwardingRefused, HopError, HopUnreachable, LinkLost, said
@@ -30,6 +30,7 @@ from .transport import BROKEN, HopTransport
 
 _SETTLE = 0.3
 _NO_ADDRESS = "the name cannot be resolved"
+_NO_JUMP = "No jump host is set for this host (ansible_ssh_jump)."
 
 
 class Link:
@@ -137,7 +138,7 @@ def _open_hop(
     check = HostKeyCheck(hop, place, report.warn)
     with turns.take(prefix, place, Deadline(hop.timeout, total)):
         deadline = Deadline(hop.timeout, total)
-        link = _connect(hop, place, links, deadline)
+        link = _connect(prefix, place, links, deadline)
         links.append(link)
         transport = link.transport
         options = transport.get_security_options()
@@ -160,9 +161,10 @@ def _open_hop(
             raise HopUnreachable(dead.place, dead.explain()) from error
 
 
-def _connect(hop: Hop, place: str, links: list[Link], deadline: Deadline) -> Link:
+def _connect(prefix: tuple[Hop, ...], place: str, links: list[Link], deadline: Deadline) -> Link:
+    hop = prefix[-1]
     if links:
-        return Link(place, _forward(links, hop, place, deadline))
+        return Link(place, _forward(links, prefix, place, deadline))
     if hop.proxy_command is not None:
         command = expand(hop.proxy_command, hop, proxy_setting(hop))
         try:
@@ -180,7 +182,8 @@ def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
     except TimeoutError as error:
         raise HopUnreachable(place, f"the name was not resolved within {deadline.seconds:g} seconds") from error
     except (OSError, UnicodeError) as error:
-        raise HopUnreachable(place, f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}") from error
+        problem_said = f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}"
+        raise HopUnreachable(place, problem_said, _NO_JUMP if hop.setting == TARGET else "") from error
     problem: OSError | None = None
     for family, kind, protocol, _name, address in addresses:
         sock = socket.socket(family, kind, protocol)
@@ -195,21 +198,27 @@ def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
         if deadline.expired:
             break
     if deadline.expired:
-        raise HopUnreachable(place, f"no connection within {deadline.seconds:g} seconds") from problem
+        raise HopUnreachable(place, f"no connection within {deadline.seconds:g} seconds", _advice(hop)) from problem
     reason = (problem.strerror or str(problem)) if problem else _NO_ADDRESS
-    raise HopUnreachable(place, f"cannot connect: {reason}") from problem
+    raise HopUnreachable(place, f"cannot connect: {reason}", _advice(hop)) from problem
 
 
-def _forward(links: list[Link], hop: Hop, place: str, deadline: Deadline) -> paramiko.Channel:
+def _advice(first: Hop) -> str:
+    """For a first hop that the controller cannot reach: often a bastion was meant to be before it."""
+    advice = f"Check the host, its port {first.port} and the firewall."
+    return advice + (f" {_NO_JUMP}" if first.setting == TARGET else "")
+
+
+def _forward(links: list[Link], prefix: tuple[Hop, ...], place: str, deadline: Deadline) -> paramiko.Channel:
     """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
-    before = links[-1]
+    before, hop = links[-1], prefix[-1]
     try:
         channel: paramiko.Channel = before.transport.open_channel(
             "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 65535), timeout=deadline.remaining()
         )
         return channel
     except paramiko.ChannelException as error:
-        raise _forwarding_error(error, before, hop, place) from error
+        raise _forwarding_error(error, before, prefix, place) from error
     except BROKEN as error:
         dead = nearest_dead(links)
         if dead is not None:
@@ -219,15 +228,23 @@ def _forward(links: list[Link], hop: Hop, place: str, deadline: Deadline) -> par
         ) from error
 
 
-def _forwarding_error(error: paramiko.ChannelException, before: Link, hop: Hop, place: str) -> HopError:
+def _forwarding_error(error: paramiko.ChannelException, before: Link, prefix: tuple[Hop, ...], place: str) -> HopError:
     """What a refused direct-tcpip means (RFC 4254 section 5.1)."""
+    hop = prefix[-1]
     host = f"[{hop.host}]" if ":" in hop.host else hop.host
     if error.code == 1:  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
+        visited = [(earlier.host, earlier.port) for earlier in prefix[:-1]]
+        if (hop.host, hop.port) in visited:
+            return ForwardingRefused(
+                before.place,
+                f"it refuses to forward to {host}:{hop.port}, which is hop {visited.index((hop.host, hop.port)) + 1} as well",
+                "The way to this host leads through itself; for a bastion, let ansible_ssh_jump be 'none'.",
+            )
         return ForwardingRefused(
             before.place,
             f"it refuses to forward to {host}:{hop.port}",
             f"In its sshd_config, AllowTcpForwarding must be 'yes' or 'local', DisableForwarding 'no', and PermitOpen, "
-            f"if set, must list {host}:{hop.port}; so must the permitopen of the key that was used.",
+            f"if set, must list {host}:{hop.port}; so must the permitopen of the key that was used. Hops are visited in the order in which they are written.",
         )
     words = before.transport.open_failure
     if error.code == 2:  # SSH_OPEN_CONNECT_FAILED
@@ -270,7 +287,8 @@ def _handshake_failure(link: Link, error: BaseException | None) -> tuple[str, st
     if ended:
         return (
             "it closed the connection before an SSH conversation began",
-            "Is it an SSH server, and do its MaxStartups, PerSourcePenalties and firewall let this controller in?",
+            "Is it an SSH server, and do its MaxStartups, PerSourcePenalties and firewall let this controller in? "
+            "Fewer forks, or ansible_ssh_retries, help a busy one.",
         )
     return f"the key exchange failed: {words}", "Is it an SSH server?"
 

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import FileIO
@@ -96,7 +97,7 @@ class HostKeyCheck:
                 self._place,
                 self._changed(key),
                 "Either somebody is in the middle, or the host was set up anew; if so, check the new fingerprint on "
-                f"its console and remove the old line: ssh-keygen -R '{self._names[0]}'",
+                f"its console and remove the old line: {self._how_to_remove()}",
             )
         if checking is HostKeyChecking.STRICT:
             raise HostKeyRefused(self._place, f"the host key {key} is not known", self._how_to_accept(key))
@@ -154,12 +155,16 @@ class HostKeyCheck:
         )
         return f"the host key has changed: the server shows {key}, known is {known}"
 
+    def _how_to_remove(self) -> str:
+        entry = next(entry for entry in self._known[0] if not entry.marker)
+        return f"ssh-keygen -f {shlex.quote(entry.where.rpartition(':')[0])} -R {shlex.quote(self._names[0])}"
+
     def _how_to_accept(self, key: HostKey) -> str:
         line = format_line(self._names[0], key.key_type, key.blob)
         files = self._hop.host_keys.known_hosts
         return (
             f"If that is the fingerprint on its console, add this line to {files[0] if files else 'a known_hosts file'}: "
-            f"{line} (or let host_key_checking be 'accept-new')"
+            f"{line} (or let ansible_host_key_checking be 'accept-new')"
         )
 
     def _revoked(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ..chain.become import Stream
 from ..errors import HopError
+from .deadline import ATTENTION, Deadline
 from .interface import Exited, Output
 from .library import paramiko
 from .transport import BROKEN
@@ -39,7 +40,7 @@ class ChannelProcess:
         :raises HopError: the connection ended before the command did.
         """
         try:
-            return self._read(timeout)
+            return self._read(Deadline(timeout))
         except BROKEN as error:  # taking bytes tells the other side that there is room for more
             raise self._lost() from error
 
@@ -63,7 +64,7 @@ class ChannelProcess:
         with contextlib.suppress(*BROKEN):
             self._channel.close()
 
-    def _read(self, timeout: float | None) -> Output | Exited | None:
+    def _read(self, deadline: Deadline) -> Output | Exited | None:
         channel = self._channel
         while True:
             if channel.recv_ready():
@@ -74,14 +75,22 @@ class ChannelProcess:
                 # Bytes that came in before the end of file are all there by now; look once more.
                 if channel.recv_ready() or channel.recv_stderr_ready():
                     continue
-                return self._ending(timeout)
-            if not self._poll.poll(None if timeout is None else timeout * 1000):
+                return self._ending(deadline)
+            if not self._wait(deadline):
                 return None
 
-    def _ending(self, timeout: float | None) -> Exited | None:
+    def _wait(self, deadline: Deadline) -> bool:
+        """Whether there is something to read in time."""
+        while not self._poll.poll(1000 * min(ATTENTION, deadline.remaining())):
+            if deadline.expired:
+                return False
+        return True
+
+    def _ending(self, deadline: Deadline) -> Exited | None:
         channel = self._channel
-        if not channel.status_event.wait(timeout):
-            return None
+        while not channel.status_event.wait(min(ATTENTION, deadline.remaining())):
+            if deadline.expired:
+                return None
         signal = getattr(channel, "exit_signal", None)
         if channel.exit_status >= 0 or signal:
             return Exited(channel.exit_status if not signal else None, signal)

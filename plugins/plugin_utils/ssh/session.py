@@ -66,11 +66,13 @@ class DialledSession:
 
     def put(self, source: str, target: str) -> None:
         """See :class:`interface.Session`."""
-        self._transfer().put(source, target)
+        files = self._transfer()
+        Deadline(None).limit(lambda: files.put(source, target))
 
     def fetch(self, source: str, target: str) -> None:
         """See :class:`interface.Session`."""
-        self._transfer().fetch(source, target)
+        files = self._transfer()
+        Deadline(None).limit(lambda: files.fetch(source, target))
 
     def close(self) -> None:
         """Hangs up on all hops, the target first. Harmless when repeated."""

@@ -126,8 +126,8 @@ def test_a_changed_key_is_told_with_both_fingerprints_and_the_way_out(file: Path
     file.write_text("# comment\n" + line("bastion", ANOTHER) + UNREADABLE)
     message = refused(file, KEY, NEW)
     assert f"the server shows {KEY}, known is {ANOTHER} ({file}:2), unreadable ({file}:3)" in message
-    assert "ssh-keygen -R 'bastion'" in message
-    assert "ssh-keygen -R '[bastion]:2222'" in refused_on_port(file)
+    assert "known_hosts -R bastion" in message
+    assert "known_hosts -R '[bastion]:2222'" in refused_on_port(file)
 
 
 def refused_on_port(file: Path) -> str:
