@@ -446,7 +446,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.options import (
     read_options,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session, SessionOptions
 
 _T = TypeVar("_T")
 
@@ -479,7 +479,7 @@ class Connection(ConnectionBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._chain: Chain | None = None
+        self._way: tuple[Chain, SessionOptions] | None = None
         self._session: Session | None = None
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
@@ -546,7 +546,7 @@ class Connection(ConnectionBase):
         # Read each time: the items of a loop share a connection, and may each have a way of their own.
         settings = read_options(self.get_option)
         chain = resolve(settings.target)
-        if chain != self._chain:
+        if (chain, settings.session) != self._way:
             self.close()
         failures = 0
         while True:
@@ -568,7 +568,7 @@ class Connection(ConnectionBase):
             host = self.get_option("remote_addr")
             report = Report(note=lambda line: display.vvv(line, host=host), warn=display.warning)
             self._session = _own_process().open_session(chain, settings.session, report)
-            self._chain = chain
+            self._way = (chain, settings.session)
             self._connected = True
         return self._session
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import os
@@ -23,6 +24,7 @@ from sessions import opened
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import Stream
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Output
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.process import ChannelProcess
 
 MEBIBYTE = 1024 * 1024
 
@@ -190,6 +192,31 @@ def test_a_dial_that_fails_leaves_nothing_open(lab: Lab, chain3: Chain3, index: 
     chain3.settle()
     wait_until(lambda: ours() == [], 10, "the end of all threads")
     assert descriptors() == before
+
+
+def test_a_command_may_write_before_it_reads(lab: Lab, chain3: Chain3) -> None:  # trust: T51
+    with opened(lab, chain3.variables) as session:
+        result = session.run("head -c 20000000 /dev/zero; cat >/dev/null", bytes(5 * MEBIBYTE))
+    assert (result.status, len(result.stdout)) == (0, 20000000)
+
+
+def test_a_link_that_takes_nothing_does_not_hold_up_the_end(lab: Lab, chain3: Chain3, link: Forwarder) -> None:
+    with opened(lab, over(link, chain3)["target"]) as session:
+        process = session.session.start("cat > /dev/null")
+        link.stall()
+        full = threading.Thread(target=fill, args=(process,), daemon=True)
+        full.start()
+        full.join(3)  # longer than any buffer on the way takes to fill
+        started = time.monotonic()
+        session.session.close()
+        assert time.monotonic() - started < 5
+
+
+def fill(process: ChannelProcess) -> None:
+    """Writes until nobody takes any more."""
+    with contextlib.suppress(OSError):
+        while True:
+            process.write(bytes(MEBIBYTE))
 
 
 def test_a_signal_is_acted_on_even_if_another_thread_gets_it(lab: Lab, chain3: Chain3) -> None:

@@ -9,7 +9,9 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import pytest
 from lab import Chain3, Lab, chain_of_three, play, playbook
 from sessions import opened
@@ -141,3 +143,39 @@ def test_without_sftp_smart_goes_through_dd_and_sftp_says_so(lab: Lab) -> None:
     assert (run.path / "fetched").read_text() == "some\n"
     run = playbook(lab, chain3.inventory(ansible_ssh_transfer_method="sftp"), play(copy))
     assert "offers no SFTP" in run.results["target"][-1].result["msg"]
+    assert run.results["target"][-1].status == "failed"
+
+
+class Hiccup(asyncssh.SFTPServer):
+    """A server that fails one write in the middle, and takes all others."""
+
+    def write(self, file_obj: object, offset: int, data: bytes) -> Any:
+        if offset == 3 * 32768:
+            raise asyncssh.SFTPFailure("disk hiccup")
+        return super().write(file_obj, offset, data)
+
+
+def test_a_write_that_fails_in_the_middle_is_an_error(lab: Lab) -> None:  # trust: T45
+    server = lab.recorder("target", passwords={"root": "x"}, sftp=Hiccup)
+    lab.trust(server)
+    (lab.path / "small").write_bytes(b"A" * 3 * 32768)
+    (lab.path / "source").write_bytes(b"A" * 20 * 32768)
+    variables = {"ansible_host": server.address, "ansible_port": server.port, "ansible_user": "root"}
+    with opened(lab, variables | {"ansible_password": "x"}, TransferMethod.SFTP) as session:
+        with pytest.raises(CommandError, match=r"cannot write .*: disk hiccup"):
+            session.session.put(f"{lab.path}/source", f"{lab.path}/there")
+        session.session.put(f"{lab.path}/small", f"{lab.path}/small.there")
+    assert digest(lab.path / "small.there") == digest(lab.path / "small")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_file_of_the_controller_that_cannot_be_read_is_an_error(
+    lab: Lab, chain3: Chain3, remote: Path, method: TransferMethod
+) -> None:  # trust: T45
+    with opened(lab, chain3.variables, method) as session:
+        # Opens, and then fails to be read.
+        with pytest.raises(CommandError, match="cannot read /proc/self/mem on the controller"):
+            session.session.put("/proc/self/mem", f"{remote}/there")
+        with pytest.raises(CommandError, match="cannot read /nowhere on the controller"):
+            session.session.put("/nowhere", f"{remote}/there")
+        assert session.run("echo alive").stdout == b"alive\n"

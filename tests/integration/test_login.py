@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import asyncssh
 import pytest
 from lab import Chain3, Lab, Prompt, RecordingServer, Run, Sshd, User, Watch, certify, grep_tree, play, playbook
 
@@ -224,6 +225,102 @@ def test_a_wrong_password_is_one_failed_login_for_50_hosts(lab: Lab, chain3: Cha
     assert len(chain3.a.failures("password")) == 1
     assert chain3.a.connections() == 1
     assert chain3.target.connections() == 0
+
+
+class Abrupt(asyncssh.SSHServer):
+    """Hangs up on a wrong password instead of saying so."""
+
+    told = 0
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        Abrupt.told += 1
+        self._connection.abort()
+        return False
+
+
+class Dropping(Abrupt):
+    """Offers no password any more once one was wrong."""
+
+    def password_auth_supported(self) -> bool:
+        return Dropping.told == 0
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        Dropping.told += 1
+        return False
+
+
+def serve(lab: Lab, kind: type[Abrupt]) -> dict[str, Any]:
+    """Inventory variables of such a server."""
+    key, address = lab.key("host-key"), lab.address()
+    kind.told = 0
+
+    async def listen() -> asyncssh.SSHAcceptor:
+        return await asyncssh.create_server(kind, address, 0, server_host_keys=[str(key.path)])
+
+    acceptor = lab.loop.run(listen())
+    lab.callback(lab.loop.call, acceptor.close)
+    lab.trust(f"[{address}]:{acceptor.get_port()} {key.public}")
+    return {
+        "ansible_connection": "bastion.ssh.jump",
+        "ansible_host": address,
+        "ansible_port": acceptor.get_port(),
+        "ansible_user": "root",
+        "ansible_password": "wrong",
+    }
+
+
+def test_a_server_that_hangs_up_on_a_password_gets_it_once(lab: Lab) -> None:  # trust: T19
+    variables = serve(lab, Abrupt) | {"ansible_ssh_retries": 2}
+    run = playbook(lab, {f"host{number}": variables for number in range(3)}, play(PING))
+    assert {result.status for result in run.all_results} == {"unreachable"}
+    assert Abrupt.told == 1
+
+
+def test_a_method_that_is_withdrawn_was_tried_all_the_same(lab: Lab) -> None:
+    message = ping(lab, serve(lab, Dropping)).result("host").result["msg"]
+    assert "Tried: password" in message
+
+
+def test_a_wrong_answer_is_given_once_whatever_keys_the_targets_have(lab: Lab) -> None:  # trust: T19
+    bastion = lab.recorder("bastion", rounds=[[Prompt("Code: ", "right")]])
+    lab.trust(bastion)
+    hop = {"host": bastion.address, "port": bastion.port, "user": "edge", "prompts": {"code": "wrong"}}
+    inventory = {
+        f"host{number}": place(
+            bastion, "x", ansible_ssh_jump=[hop], ansible_ssh_private_key_file=str(lab.key(f"own{number}").path)
+        )
+        for number in range(4)
+    }
+    playbook(lab, inventory, play(PING))
+    assert bastion.values("response") == ["wrong"]
+
+
+def test_where_only_keys_are_taken_a_password_does_not_limit_them(lab: Lab, user: User) -> None:
+    keys = [lab.key(f"agent{number}") for number in range(7)]
+    host = lab.sshd("host", users=[user], keys=[keys[6]], MaxAuthTries=20)
+    lab.trust(host)
+    ping(lab, place(host, user, ansible_password="for sudo"), agent=lab.agent(*keys)).check()
+
+
+def test_an_rsa_key_never_signs_with_sha1(lab: Lab) -> None:  # trust: T16
+    key = lab.key("key", "rsa")
+    server = lab.recorder("old", keys=[key], signature_algs=["ssh-rsa"])
+    lab.trust(server)
+    message = ping(lab, place(server, "root", ansible_ssh_private_key_file=str(key.path))).result("host").result["msg"]
+    assert "the server takes no RSA signature but SHA-1's" in message
+    assert server.values("key") == []
 
 
 def test_the_refusal_names_what_was_tried_and_what_the_server_takes(lab: Lab, chain3: Chain3) -> None:

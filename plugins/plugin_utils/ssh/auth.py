@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from ..chain.model import Hop
-from ..errors import HopUnreachable, LoginRefused, said
+from ..errors import HopError, HopUnreachable, LoginRefused, said
 from .deadline import Deadline
 from .keys import LoginKey, login_keys
 from .library import paramiko
@@ -48,6 +48,7 @@ class Login:
         self._offered: set[bytes] = set()
         self._password_spent = hop.credentials.password is None
         self._questions_spent = False
+        self._secret_sent = False
 
     def run(self) -> None:
         """Logs in.
@@ -57,14 +58,18 @@ class Login:
         """
         user = self._hop.credentials.user
         # "none" costs no try, and its answer is the list of methods (RFC 4252 section 5.2).
-        if self._attempt("", lambda: self._transport.auth_none(user)):
-            return
-        while True:
-            step = self._next()
-            if step is None:
-                raise self._refused()
-            if step():
+        try:
+            if self._attempt("", lambda: self._transport.auth_none(user)):
                 return
+            while True:
+                step = self._next()
+                if step is None:
+                    raise self._refused()
+                if step():
+                    return
+        finally:  # the agent's connection is theirs
+            self._keys.close()
+            self._fallback_keys.close()
 
     def _next(self) -> Callable[[], bool] | None:
         """The next thing to offer, of the methods that the server takes now."""
@@ -84,7 +89,10 @@ class Login:
     def _next_key(self, keys: Generator[LoginKey, None, None]) -> LoginKey | None:
         if "publickey" not in self._methods:
             return None
-        has_secret = self._secrets_allowed and (not self._password_spent or self._hop.credentials.prompts)
+        secret_ways = {"password", "keyboard-interactive"} & set(self._methods)
+        has_secret = (
+            self._secrets_allowed and (not self._password_spent or self._hop.credentials.prompts) and secret_ways
+        )
         for offered in keys:
             blob = offered.key.public_blob.key_blob if offered.key.public_blob else offered.key.asbytes()
             if blob in self._offered:
@@ -115,7 +123,7 @@ class Login:
         )
 
     def _offer_password(self) -> bool:
-        self._password_spent = True
+        self._password_spent = self._secret_sent = True
         user, password = self._hop.credentials.user, self._hop.credentials.password or ""
         return self._attempt("password", lambda: self._transport.auth_password(user, password, fallback=False))
 
@@ -128,7 +136,10 @@ class Login:
         """Answers in the transport's thread; an unknown question leaves all unanswered, which the server refuses."""
         answers = [self._answer(question) for question, _echo in questions]
         known = [answer for answer in answers if answer is not None]
-        return known if len(known) == len(answers) else []
+        if len(known) < len(answers):
+            return []
+        self._secret_sent = self._secret_sent or bool(known)
+        return known
 
     def _answer(self, question: str) -> str | None:
         credentials = self._hop.credentials
@@ -150,13 +161,13 @@ class Login:
         try:
             further = call()
         except paramiko.BadAuthenticationType as error:
+            # Also the answer of a server that takes this method no more, now that it has failed.
+            self._tried += [name] if name else []
             self._methods = tuple(error.allowed_types)
             return False
         except Exception as error:
             if self._deadline.expired:
-                raise HopUnreachable(
-                    self._place, f"no answer to the login within {self._deadline.seconds:g} seconds"
-                ) from error
+                raise self.overdue() from error
             if not self._transport.is_active():
                 raise self._ended(name) from error
             if isinstance(error, paramiko.AuthenticationException):
@@ -172,17 +183,29 @@ class Login:
         self._questions_spent = False  # after a partial success a question may be another one
         return not further
 
-    def _ended(self, name: str) -> HopUnreachable | LoginRefused:
+    def overdue(self) -> HopError:
+        """The error for a login whose time is up."""
+        return self._without_answer(
+            f"no answer to the login within {self._deadline.seconds:g} seconds",
+            "Does the agent, a token or a second factor wait for somebody?",
+        )
+
+    def _without_answer(self, problem: str, advice: str) -> HopError:
+        """A secret that was sent may have been counted as a failure, so it must not be sent again: that is a refusal."""
+        if self._secret_sent:
+            return LoginRefused(self._place, f"{problem}, after a secret was sent", advice)
+        return HopUnreachable(self._place, problem, advice)
+
+    def _ended(self, name: str) -> HopError:
         reason = self._transport.disconnect_reason
         if "too many authentication failures" in reason.lower():
             self._tried.append(name)
             self._skipped.append("whatever else there is: the server ended the login at its MaxAuthTries")
             return self._refused()
         words = [word for word in (reason, said(self._transport.get_banner())) if word]
-        return HopUnreachable(
-            self._place,
+        return self._without_answer(
             "the server ended the connection during the login" + (f" and said: {'; '.join(words)}" if words else ""),
-            "Its log says why: an account that may not log in, a limit, or a restart.",
+            "Its log says why: a wrong password, an account that may not log in, a limit, or a restart.",
         )
 
     def _refused(self) -> LoginRefused:

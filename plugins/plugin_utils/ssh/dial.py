@@ -74,6 +74,11 @@ class Link:
     def close(self) -> None:
         """Closes the connection and what carries it. Harmless when repeated."""
         self._end_carrier()
+        if self.transport.is_alive():
+            # Its thread must not find the descriptor to be somebody else's.
+            self.transport.join(_SETTLE)
+        with contextlib.suppress(*BROKEN):
+            self._sock.close()
         self.transport.close()
         if self._proxy is not None:
             self._proxy.close()
@@ -81,9 +86,10 @@ class Link:
     def _end_carrier(self) -> None:
         # With the carrier gone the transport's thread ends at once instead of at its next look.
         with contextlib.suppress(*BROKEN):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(*BROKEN):
-            self._sock.close()
+            if isinstance(self._sock, socket.socket):
+                self._sock.shutdown(socket.SHUT_RDWR)
+            else:
+                self._sock.close()
 
 
 def nearest_dead(links: Sequence[Link]) -> Link | None:
@@ -101,7 +107,9 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
 
 def link_lost(links: Sequence[Link]) -> LinkLost:
     """The error for a connection that ended while something was under way on its last link."""
-    dead = nearest_dead(links) or links[-1]
+    dead = nearest_dead(links)
+    if dead is None:
+        return LinkLost(links[-1].place, "the server ended the command without saying how")
     return LinkLost(dead.place, f"the connection was lost: {dead.explain()}")
 
 
@@ -127,6 +135,9 @@ def dial(chain: Chain, turns: LoginTurns, report: Report) -> list[Link]:
 
 def hang_up(links: list[Link]) -> None:
     """Closes links, last first, and forgets them."""
+    if links:
+        # First what carries them all: else a link that takes no more bytes would hold up the farewell of each nested one.
+        links[0].abort("it was closed")
     while links:
         links.pop().close()
 
@@ -146,14 +157,11 @@ def _open_hop(
         _exchange_keys(links, hop, deadline)
         key = transport.get_remote_server_key()
         trusted = check.check(HostKey(key.get_name(), key.asbytes()))
+        login = Login(transport, hop, place, deadline, trusted)
         try:
-            deadline.limit(Login(transport, hop, place, deadline, trusted).run)
+            deadline.limit(login.run)
         except TimeoutError as error:
-            raise HopUnreachable(
-                place,
-                f"no answer to the login within {deadline.seconds:g} seconds",
-                "Does the agent, or a token, wait for somebody?",
-            ) from error
+            raise login.overdue() from error
         except HopUnreachable as error:
             dead = nearest_dead(links[:-1])
             if dead is None:
@@ -176,7 +184,7 @@ def _connect(prefix: tuple[Hop, ...], place: str, links: list[Link], deadline: D
 
 
 def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
-    """The first address that answers, in the resolver's order; all of them share one deadline."""
+    """The first address that answers, in the resolver's order; they share the time that there is."""
     try:
         addresses = deadline.limit(lambda: socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM))
     except TimeoutError as error:
@@ -185,22 +193,28 @@ def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
         problem_said = f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}"
         raise HopUnreachable(place, problem_said, _NO_JUMP if hop.setting == TARGET else "") from error
     problem: OSError | None = None
-    for family, kind, protocol, _name, address in addresses:
-        sock = socket.socket(family, kind, protocol)
+    for tried, (family, kind, protocol, _name, address) in enumerate(addresses):
         try:
-            sock.settimeout(deadline.remaining())
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
+            # An address that answers nothing leaves time for those after it.
+            return _connected(family, kind, protocol, address, deadline.remaining() / (len(addresses) - tried))
         except OSError as error:
-            sock.close()
             problem = error
-        if deadline.expired:
-            break
     if deadline.expired:
         raise HopUnreachable(place, f"no connection within {deadline.seconds:g} seconds", _advice(hop)) from problem
     reason = (problem.strerror or str(problem)) if problem else _NO_ADDRESS
     raise HopUnreachable(place, f"cannot connect: {reason}", _advice(hop)) from problem
+
+
+def _connected(family: int, kind: int, protocol: int, address: Any, seconds: float) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _advice(first: Hop) -> str:

@@ -12,7 +12,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Any
 
 from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
@@ -50,9 +50,33 @@ class SftpFiles:
             raise NoSftp(said(str(error))) from error
 
     def put(self, source: str, target: str) -> None:
-        """Writes without waiting for each answer; all answers are read, and the size compared, before it is done."""
-        with open(source, "rb") as stream, self._named(f"cannot write {target} on the target"):
-            self._client.putfo(stream, _name(target), confirm=True)
+        """Writes with requests in flight; every answer is read, and the size compared, before it is done."""
+        what = f"cannot write {target} on the target"
+        with self._named(what):
+            remote = self._client.open(_name(target), "wb")
+        try:
+            size = self._write(remote, source, what)
+            with self._named(what):
+                remote.close()  # a server may tell only now that it could not write
+                found = self._client.stat(_name(target)).st_size
+        except BaseException:
+            with contextlib.suppress(*BROKEN):
+                remote.close()
+            raise
+        if found != size:
+            raise CommandError(f"{what}: {found} of {size} bytes arrived")
+
+    def _write(self, remote: paramiko.SFTPFile, source: str, what: str) -> int:
+        """Sends a whole file; returns its size in bytes."""
+        size = 0
+        requests = _WriteRequests(self._client, remote)
+        for data in _local_blocks(source):
+            with self._named(what):
+                requests.send(size, data)
+            size += len(data)
+        with self._named(what):
+            requests.finish()
+        return size
 
     def fetch(self, source: str, target: str) -> None:
         """Reads ahead; the server's end of file ends it, since files such as those in /proc have no size."""
@@ -85,6 +109,43 @@ class SftpFiles:
             raise self._lost() or CommandError(f"{what}: the server ended SFTP") from error
 
 
+class _WriteRequests:
+    """Writes that are on their way; the library's own pipelined file forgets the answers to the last of them.
+
+    :param remote: open for writing.
+    """
+
+    def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile) -> None:
+        self._client: Any = client
+        self._handle = remote.handle
+        self._in_flight = 0
+        self._error: Exception | None = None
+
+    def send(self, offset: int, data: bytes) -> None:
+        """Asks for one write, and reads answers while too many are missing; raises OSError for one that failed."""
+        self._client._async_request(self, paramiko.sftp.CMD_WRITE, self._handle, paramiko.sftp.int64(offset), data)
+        self._in_flight += 1
+        self._await(_IN_FLIGHT - 1)
+
+    def finish(self) -> None:
+        """Reads all answers that are missing; raises OSError for one that failed."""
+        self._await(0)
+
+    def _await(self, allowed: int) -> None:
+        while self._in_flight > allowed:
+            self._client._read_response()
+            if self._error is not None:
+                raise self._error
+
+    def _async_response(self, _kind: int, message: paramiko.Message, _number: int) -> None:
+        """Called by the library with an answer, in whatever order they come, perhaps while it waits for another."""
+        self._in_flight -= 1
+        try:
+            self._client._convert_status(message)
+        except (OSError, EOFError) as error:
+            self._error = self._error or error
+
+
 def _fail_quietly(remote: paramiko.SFTPFile) -> None:
     """The thread that asks for blocks ahead does not see the end of the connection coming; whoever reads does."""
     ask = remote._prefetch_thread  # type: ignore[attr-defined]
@@ -107,16 +168,17 @@ class PipedFiles:
 
     def put(self, source: str, target: str) -> None:
         """Streams the file into ``dd``; its exit status decides."""
-        with open(source, "rb") as stream:
-            process = self._start(f"dd of={shlex.quote(target)} bs={_DD_BLOCK}")
-            try:
-                with contextlib.suppress(OSError):  # dd has ended: its status says why
-                    for data in iter(lambda: stream.read(_DD_BLOCK), b""):
-                        process.write(data)
-                process.close_stdin()
-                self._finish(process, None, f"cannot write {target} on the target")
-            finally:
-                process.close()
+        process = self._start(f"dd of={shlex.quote(target)} bs={_DD_BLOCK}")
+        try:
+            for data in _local_blocks(source):
+                try:
+                    process.write(data)
+                except OSError:  # dd has ended: its status says why
+                    break
+            process.close_stdin()
+            self._finish(process, None, f"cannot write {target} on the target")
+        finally:
+            process.close()
 
     def fetch(self, source: str, target: str) -> None:
         """Streams the file out of ``dd``; its exit status decides."""
@@ -144,6 +206,14 @@ class PipedFiles:
                 if event.status != 0:
                     raise CommandError(f"{what}: {said(words) or f'dd ended with {event.status or event.signal}'}")
                 return
+
+
+def _local_blocks(source: str) -> Iterator[bytes]:
+    try:
+        with open(source, "rb") as stream:
+            yield from iter(lambda: stream.read(_BLOCK), b"")
+    except OSError as error:
+        raise CommandError(f"cannot read {source} on the controller: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -68,10 +68,10 @@ class LoginTurns:
             try:
                 yield
             except LoginRefused as error:  # also where what was right has changed in the middle of the run
-                path.write_bytes(error.problem.encode())
+                _write(path, error.problem.encode("utf-8", "replace"))
                 raise
             if unproven:
-                path.write_bytes(_PROVEN)
+                _write(path, _PROVEN)
 
     def forget(self, way: tuple[Hop, ...]) -> None:
         """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
@@ -93,9 +93,9 @@ class LoginTurns:
 
 
 def _login(hop: Hop) -> Hop:
-    """What makes a login: not where it is written, nor the time it has, nor, if there is a password, the targets' keys."""
+    """What makes a login: not where it is written, nor the time it has, nor, if there is a secret, the targets' keys."""
     credentials = hop.credentials
-    if credentials.password is not None:
+    if credentials.password is not None or credentials.prompts:
         credentials = replace(credentials, fallback=())
     return replace(hop, setting="", timeout=0.0, credentials=credentials)
 
@@ -112,6 +112,12 @@ def _key(directory: Path) -> bytes:
             stream.truncate()
             stream.write(key)
         return key
+
+
+def _write(path: Path, outcome: bytes) -> None:
+    """What cannot be remembered, on a full disk for example, is no reason to fail."""
+    with contextlib.suppress(OSError):
+        path.write_bytes(outcome)
 
 
 def _read(path: Path) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 
 from ..chain.model import Chain
-from ..errors import HopError, HopUnreachable, LinkLost, said
+from ..errors import CommandError, HopError, HopUnreachable, LinkLost, said
 from .deadline import Deadline
 from .dial import Link, dial, hang_up, link_lost, nearest_dead
 from .files import NoSftp, PipedFiles, SftpFiles
@@ -56,13 +56,22 @@ class DialledSession:
         channel = self._open_channel()
         try:
             if pty:
-                channel.get_pty(term="dumb")
+                self._get_pty(channel)
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
         except BROKEN as error:
             with contextlib.suppress(*BROKEN):
                 channel.close()
             raise self._lost_or("the server refused to run the command", error) from error
         return ChannelProcess(channel, self._ended_without_status)
+
+    def _get_pty(self, channel: paramiko.Channel) -> None:
+        try:
+            channel.get_pty(term="dumb")
+        except BROKEN as error:
+            channel.close()
+            raise self._lost() or CommandError(
+                f"{self._place}: it gives no terminal (PermitTTY); let ansible_ssh_use_tty be false"
+            ) from error
 
     def put(self, source: str, target: str) -> None:
         """See :class:`interface.Session`."""
@@ -78,11 +87,11 @@ class DialledSession:
         """Hangs up on all hops, the target first. Harmless when repeated."""
         if self._keepalive is not None:
             self._keepalive.stop()
+        hang_up(self._links)
         if self._files is not None:
             with contextlib.suppress(*BROKEN):
                 self._files.close()
             self._files = None
-        hang_up(self._links)
 
     def _open_channel(self) -> paramiko.Channel:
         deadline = Deadline(self._chain.target.timeout)
@@ -111,8 +120,8 @@ class DialledSession:
             return SftpFiles(self._open_channel(), self._lost)
         except NoSftp as error:
             if self._method is TransferMethod.SFTP:
-                raise HopUnreachable(
-                    self._place, "it offers no SFTP", "Let transfer_method be 'smart' or 'piped', or add the subsystem."
+                raise CommandError(
+                    f"{self._place}: it offers no SFTP. Let ansible_ssh_transfer_method be 'smart' or 'piped'."
                 ) from error
             self._report.note(f"{self._place}: no SFTP, files go through dd")
             return PipedFiles(self.start)
