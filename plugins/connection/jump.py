@@ -246,6 +246,11 @@ options:
     type: string
     vars:
       - name: ansible_ssh_certificate_file
+    ini:
+      - section: bastion_ssh
+        key: certificate_file
+    env:
+      - name: ANSIBLE_SSH_CERTIFICATE_FILE
   look_for_keys:
     description: Whether the default key files in C(~/.ssh) are offered where no key is named.
     type: boolean

@@ -108,6 +108,22 @@ def test_a_command_is_never_run_twice(lab: Lab, chain3: Chain3, link: Forwarder,
     assert marker.read_text() == "x\n"
 
 
+def test_a_command_whose_request_was_sent_is_not_sent_again(
+    lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
+) -> None:  # trust: T48
+    line = f"echo x >> {marker}; : {'x' * 3000}"
+    task = raw("Twice", line, loop=[1, 2], loop_control={"pause": 3})
+    inventory = over(link, chain3, ansible_ssh_retries=3)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, inventory, play(task))
+        wait_until(lambda: chain3.target.count("Close session") or running.done(), 60, "the end of the first command")
+        link.cut_after("up", 2000)  # when the second request has passed, and before its answer comes
+        result = running.result().result("target")
+    assert result.status == "unreachable"
+    assert marker.read_text() in ("x\n", "x\nx\n")
+    assert link.connections == 1
+
+
 def test_a_session_that_died_between_two_commands_is_dialled_anew(
     lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
 ) -> None:  # trust: T48

@@ -5,12 +5,29 @@
 from __future__ import annotations
 
 import socket
+import sys
+from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
-from lab import Chain3, Lab, Prompt, RecordingServer, Run, Sshd, User, Watch, certify, grep_tree, play, playbook
+from lab import (
+    Chain3,
+    Lab,
+    Prompt,
+    RecordingServer,
+    Run,
+    Sshd,
+    User,
+    Watch,
+    certify,
+    grep_tree,
+    play,
+    playbook,
+    processes,
+)
 
+CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
@@ -349,6 +366,19 @@ def test_a_reset_forgets_the_refusal_of_the_target_only(lab: Lab, chain3: Chain3
     assert len(chain3.target.failures("publickey")) == 2
 
 
+def test_a_reset_does_not_forget_what_a_bastion_refused(lab: Lab, chain3: Chain3) -> None:  # trust: T19
+    first, second = chain3.jump_list
+    tasks = [
+        PING | {"ignore_unreachable": True},
+        {"name": "Reset", "ansible.builtin.meta": "reset_connection"},
+        {"name": "Anew", "ansible.builtin.ping": {}, "ignore_unreachable": True},
+    ]
+    run = playbook(lab, chain3.inventory(ansible_ssh_jump=[first | {"password": "wrong"}, second]), play(*tasks))
+    chain3.settle()
+    assert "refused before in this run" in run.result("target", "Anew").result["msg"]
+    assert len(chain3.a.failures("password")) == 1
+
+
 # Nothing leaks
 
 
@@ -369,11 +399,19 @@ def test_no_secret_is_seen_anywhere(lab: Lab) -> None:  # trust: T21
     inventory = {
         "right": variables,
         "wrong": variables | {"ansible_password": secrets[5]},
+        "proxied": place(
+            target, "root", ansible_password=secrets[2], ansible_proxy_command=f"sh -c '{CONNECT} %h %p; true'"
+        ),
         "invalid": variables | {"ansible_ssh_private_key": secrets[6], "ansible_ssh_known_hosts": {}},
     }
     with Watch(lab) as watch:
         run = playbook(lab, inventory, play(PING), args=["-vvvvv"], env={"ANSIBLE_LOG_PATH": "log"})
-    assert run.statuses() == {"right": ["ok"], "wrong": ["unreachable"], "invalid": ["failed"]}
+    assert run.statuses() == {
+        "right": ["ok"],
+        "wrong": ["unreachable"],
+        "proxied": ["ok"],
+        "invalid": ["failed"],
+    }
     assert watch.found(secrets) == []
     assert [secret for secret in secrets if secret in run.text] == []
     assert grep_tree(lab.path, secrets, skip=[run.path / "inventory.yml"]) == []

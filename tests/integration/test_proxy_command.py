@@ -22,18 +22,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnrea
 
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
-# Bytes from standard input to a socket and back: what nc does, without asking which nc there is.
-CONNECT = """
-import os, select, socket, sys
-end = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-while True:
-    for ready in select.select([0, end], [], [])[0]:
-        data = os.read(0, 65536) if ready == 0 else end.recv(65536)
-        if not data:
-            sys.exit(0)
-        (end.sendall if ready == 0 else lambda data: os.write(1, data))(data)
-"""
-
 
 @pytest.fixture
 def user(lab: Lab) -> User:
@@ -45,7 +33,6 @@ def host(lab: Lab, user: User) -> Sshd:
     key = lab.key("key")
     server = lab.sshd("host", users=[user], keys=[key])
     lab.trust(server)
-    (lab.path / "connect.py").write_text(CONNECT)
     return server
 
 
@@ -61,8 +48,7 @@ def variables(lab: Lab, host: Sshd, user: User, command: str, **more: Any) -> di
     }
 
 
-def connect(lab: Lab) -> str:
-    return f"{sys.executable} {lab.path}/connect.py"
+CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 
 
 def run(lab: Lab, inventory: dict[str, Any], **more: Any) -> Run:
@@ -79,12 +65,12 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_work_as_in_a_shell(lab: Lab, host: Sshd, user: User, recipe: str) -> None:  # trust: T24
-    run(lab, variables(lab, host, user, recipe.replace("{connect}", connect(lab)))).check()
+    run(lab, variables(lab, host, user, recipe.replace("{connect}", CONNECT))).check()
 
 
 def test_tokens_stand_for_the_hop(lab: Lab, host: Sshd, user: User) -> None:  # trust: T24
     told = lab.path / "told"
-    command = f"sh -c 'echo %r %n %h %p 100%% > {told}; exec {connect(lab)} %h %p'"
+    command = f"sh -c 'echo %r %n %h %p 100%% > {told}; exec {CONNECT} %h %p'"
     run(lab, variables(lab, host, user, command)).check()
     assert told.read_text() == f"{user.name} {host.address} {host.address} {host.port} 100%\n"
 
@@ -101,9 +87,8 @@ def test_ssh_w_carries_the_connection(lab: Lab, chain3_same_key: Chain3) -> None
 
 
 def test_a_chain_begins_behind_the_command_of_its_first_hop(lab: Lab, chain3: Chain3) -> None:
-    (lab.path / "connect.py").write_text(CONNECT)
     first, second = chain3.jump_list
-    jump = [first | {"proxy_command": f"{connect(lab)} %h %p"}, second]
+    jump = [first | {"proxy_command": f"{CONNECT} %h %p"}, second]
     assert playbook(lab, chain3.inventory(ansible_ssh_jump=jump), play(PING)).check()
     assert [forward.port for forward in chain3.a.forwards()] == [chain3.b.port]
 
@@ -138,7 +123,7 @@ def test_a_command_that_is_killed_in_mid_command_is_unreachable(lab: Lab, host: 
     pid, started = lab.path / "pid", lab.path / "started"
     started.touch()
     started.chmod(0o666)
-    command = f"echo $$ > {pid}; echo last words >&2; exec {connect(lab)} %h %p"
+    command = f"echo $$ > {pid}; echo last words >&2; exec {CONNECT} %h %p"
     inventory = variables(lab, host, user, f"sh -c '{command}'")
     task = {"name": "Wait", "ansible.builtin.raw": f"echo x >> {started}; exec sleep 60"}
     with ThreadPoolExecutor(1) as pool:
@@ -154,12 +139,12 @@ def test_a_command_that_is_killed_in_mid_command_is_unreachable(lab: Lab, host: 
 
 
 def test_a_mebibyte_of_stderr_does_not_block(lab: Lab, host: Sshd, user: User) -> None:  # trust: T23
-    command = f"sh -c 'head -c 1048576 /dev/zero >&2; exec {connect(lab)} %h %p'"
+    command = f"sh -c 'head -c 1048576 /dev/zero >&2; exec {CONNECT} %h %p'"
     run(lab, variables(lab, host, user, command)).check()
 
 
 def test_200_sessions_leave_no_process_and_no_descriptor(lab: Lab, host: Sshd, user: User) -> None:  # trust: T23
-    inventory = variables(lab, host, user, f"{connect(lab)} %h %p")
+    inventory = variables(lab, host, user, f"{CONNECT} %h %p")
     failing = variables(lab, host, user, "sh -c 'echo no >&2; exit 1'")
 
     def once() -> None:
