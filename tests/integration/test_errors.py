@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from lab import Chain3, Lab, RecordingServer, Run, Sink, Sshd, blackhole, closer, play, playbook, saying, stuck
+from sessions import opened
 
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
@@ -146,6 +149,23 @@ def test_a_hop_has_a_deadline_of_its_own(lab: Lab, chain3: Chain3) -> None:  # t
     first, second = via(chain3, a=lab.sink(stuck))
     inventory = chain3.inventory(ansible_ssh_jump=[first | {"timeout": 1.5}, second], ansible_ssh_timeout=60)
     assert "no SSH answer within 1.5 seconds" in message(ping(lab, inventory))
+
+
+def test_a_silent_address_leaves_time_for_the_next(lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A name with several addresses cannot be had without changing the machine's resolver, so that is replaced.
+    known = socket.getaddrinfo
+    unsupported = (99, socket.SOCK_STREAM, 6, "", ("::1", 1))
+    with socket.socket() as silent, contextlib.ExitStack() as stack:
+        silent.bind((lab.address(), 0))
+        silent.listen(0)
+        for _place in range(4):  # with its backlog full it answers nothing
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        first = (socket.AF_INET, socket.SOCK_STREAM, 6, "", silent.getsockname())
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: [unsupported, first, *known(*a, **k)])
+        with opened(lab, chain3.variables | {"ansible_ssh_timeout": 6}) as session:
+            assert session.run("echo here").stdout == b"here\n"
 
 
 def test_a_server_that_hangs_in_the_login_ends_within_the_timeout(lab: Lab, chain3: Chain3) -> None:  # trust: T25
