@@ -368,7 +368,7 @@ def test_a_reset_forgets_the_refusal_of_the_target_only(lab: Lab, chain3: Chain3
 
 def test_a_reset_does_not_forget_what_a_bastion_refused(lab: Lab, chain3: Chain3) -> None:  # trust: T19
     first, second = chain3.jump_list
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         PING | {"ignore_unreachable": True},
         {"name": "Reset", "ansible.builtin.meta": "reset_connection"},
         {"name": "Anew", "ansible.builtin.ping": {}, "ignore_unreachable": True},

@@ -14,7 +14,8 @@ def main(host: str, port: str) -> None:
     """Carries bytes until either side ends."""
     end = socket.create_connection((host, int(port)))
     while True:
-        for ready in select.select([0, end], [], [])[0]:
+        ends: list[int | socket.socket] = [0, end]
+        for ready in select.select(ends, [], [])[0]:
             data = os.read(0, 65536) if ready == 0 else end.recv(65536)
             if not data:
                 return
