@@ -171,7 +171,7 @@ class Login:
             if not self._transport.is_active():
                 raise self._ended(name) from error
             if isinstance(error, paramiko.AuthenticationException):
-                self._tried.append(name)
+                self._tried += [name] if name else []
             elif key:
                 self._skipped.append(f"{key}: {said(str(error)) or type(error).__name__}")
             else:
