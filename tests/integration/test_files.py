@@ -7,13 +7,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
-from lab import Chain3, Lab, chain_of_three, play, playbook
+from lab import Chain3, Lab, chain_of_three, play, playbook, wait_until
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, LinkLost
@@ -144,6 +145,31 @@ def test_without_sftp_smart_goes_through_dd_and_sftp_says_so(lab: Lab) -> None:
     run = playbook(lab, chain3.inventory(ansible_ssh_transfer_method="sftp"), play(copy))
     assert "offers no SFTP" in run.results["target"][-1].result["msg"]
     assert run.results["target"][-1].status == "failed"
+
+
+def test_requests_to_write_do_not_wait_for_answers(lab: Lab, chain3: Chain3, remote: Path) -> None:
+    link = lab.forwarder(chain3.a)
+    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
+    first, second = chain3.jump_list
+    jump = [first | {"host": link.address, "port": link.port}, second]
+    (lab.path / "source").write_bytes(bytes(range(256)) * 4096 * 4)
+    with (
+        opened(lab, chain3.variables | {"ansible_ssh_jump": jump}, TransferMethod.SFTP) as session,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        link.stall_after("up", 256 * 1024)  # the file is open, and the first blocks are on their way
+        running = pool.submit(session.session.put, f"{lab.path}/source", f"{remote}/there")
+        wait_until(lambda: link.stalled or running.done(), 30, "the first blocks")
+        before = link.passed["up"]
+        link.resume()
+        link.stall("down")
+        wait_until(
+            lambda: link.passed["up"] - before > 20 * 32768 or running.done(), 30, "twenty blocks without an answer"
+        )
+        assert not running.done()
+        link.resume()
+        running.result()
+    assert digest(remote / "there") == digest(lab.path / "source")
 
 
 class Hiccup(asyncssh.SFTPServer):

@@ -18,7 +18,7 @@ from lab import Chain3, Lab, Run, Sshd, User, play, playbook, processes, wait_un
 from lab.client import ssh_config
 from sessions import opened
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost
 
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
@@ -136,6 +136,19 @@ def test_a_command_that_is_killed_in_mid_command_is_unreachable(lab: Lab, host: 
     assert os.times().children_user - used.children_user < 2
     assert result.status == "unreachable"
     assert re.search("the ProxyCommand was ended by signal (SIG)?KILL: last words", result.result["msg"])
+
+
+def test_a_command_that_is_killed_is_noticed_without_a_spin(lab: Lab, host: Sshd, user: User) -> None:  # trust: T22
+    pid = lab.path / "pid"
+    command = f"sh -c 'echo $$ > {pid}; echo last words >&2; exec {CONNECT} %h %p'"
+    with opened(lab, variables(lab, host, user, command)) as session:
+        process = session.session.start("sleep 60")
+        killed, used = time.monotonic(), time.process_time()
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        with pytest.raises(LinkLost, match=r"ended by signal (SIG)?KILL: last words"):
+            process.read(None)
+        assert time.monotonic() - killed < 2
+        assert time.process_time() - used < 0.1  # 5 % of those two seconds
 
 
 def test_a_mebibyte_of_stderr_does_not_block(lab: Lab, host: Sshd, user: User) -> None:  # trust: T23

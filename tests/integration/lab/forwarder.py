@@ -47,8 +47,11 @@ class Forwarder:
         self._loop = loop
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flowing: asyncio.Event = loop.call(asyncio.Event)
-        loop.call(self._flowing.set)
+        self._flowing: dict[Direction, asyncio.Event] = {
+            "up": loop.call(asyncio.Event),
+            "down": loop.call(asyncio.Event),
+        }
+        self.resume()
         self._server = loop.run(asyncio.start_server(self._accept, address, port))
 
     def __enter__(self) -> Forwarder:
@@ -72,17 +75,24 @@ class Forwarder:
         """Reset everything as soon as so many more bytes have gone one way."""
         self._cut_after = (direction, self.passed[direction] + count)
 
-    def stall(self) -> None:
-        """Pass no bytes any more; connections stay open."""
-        self._loop.call(self._flowing.clear)
+    def stall(self, *directions: Direction) -> None:
+        """Pass no bytes any more, either way if none is told; connections stay open."""
+        for direction in directions or self._flowing:
+            self._loop.call(self._flowing[direction].clear)
 
     def stall_after(self, direction: Direction, count: int) -> None:
         """Pass no bytes any more as soon as so many more bytes have gone one way."""
         self._stall_after = (direction, self.passed[direction] + count)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether bytes are held back, either way."""
+        return not all(flowing.is_set() for flowing in self._flowing.values())
+
     def resume(self) -> None:
         """Pass bytes again, the ones that waited first."""
-        self._loop.call(self._flowing.set)
+        for flowing in self._flowing.values():
+            self._loop.call(flowing.set)
 
     def refuse(self) -> None:
         """Stop listening; the connections that exist stay."""
@@ -135,7 +145,7 @@ class Forwarder:
         while piece := await reader.read(self._slice or READ):
             if self._delay:
                 await asyncio.sleep(self._delay)
-            await self._flowing.wait()
+            await self._flowing[direction].wait()
             writer.write(self._change(direction, offset, piece) if self._change else piece)
             await writer.drain()
             offset += len(piece)
@@ -150,7 +160,8 @@ class Forwarder:
                 and self.passed[direction] >= self._stall_after[1]
             ):
                 self._stall_after = None
-                self._flowing.clear()
-        await self._flowing.wait()
+                for flowing in self._flowing.values():
+                    flowing.clear()
+        await self._flowing[direction].wait()
         with contextlib.suppress(OSError):
             writer.write_eof()
