@@ -86,11 +86,7 @@ class SftpFiles:
 
     def _blocks(self, source: str) -> Iterator[bytes]:
         with self._named(f"cannot read {source} on the target"), self._client.open(_name(source), "rb") as remote:
-            size = remote.stat().st_size
-            if size:
-                _fail_quietly(remote)
-                remote.prefetch(size, _IN_FLIGHT)
-            yield from iter(lambda: remote.read(_BLOCK), b"")
+            yield from _ReadRequests(self._client, remote).blocks(remote.stat().st_size or 0)
 
     def close(self) -> None:
         """Ends the subsystem."""
@@ -146,15 +142,63 @@ class _WriteRequests:
             self._error = self._error or error
 
 
-def _fail_quietly(remote: paramiko.SFTPFile) -> None:
-    """The thread that asks for blocks ahead does not see the end of the connection coming; whoever reads does."""
-    ask = remote._prefetch_thread  # type: ignore[attr-defined]
+class _ReadRequests:
+    """Reads that are on their way; the library's own read-ahead stops at the first moment without any.
 
-    def ask_quietly(*arguments: object) -> None:
-        with contextlib.suppress(*BROKEN):
-            ask(*arguments)
+    :param remote: open for reading.
+    """
 
-    remote._prefetch_thread = ask_quietly  # type: ignore[attr-defined]
+    def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile) -> None:
+        self._client: Any = client
+        self._handle = remote.handle
+        self._offsets: dict[int, int] = {}  # of the requests in flight, by their numbers
+        self._answers: dict[int, bytes | Exception] = {}  # by their offsets; no bytes at the end of the file
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The file in order, to where the server says that it ends; raises OSError for a read that failed.
+
+        :param size: bytes that are asked for ahead; what comes after is asked for one by one.
+        """
+        asked = wanted = 0
+        while True:
+            while asked <= wanted or (asked < size and len(self._offsets) + len(self._answers) < _IN_FLIGHT):
+                self._ask(asked, _BLOCK)
+                asked += _BLOCK
+            data = self._answer(wanted)
+            if not data:
+                return
+            yield data
+            wanted += len(data)
+            if wanted % _BLOCK:  # a server may send less than it was asked for
+                self._ask(wanted, _BLOCK - wanted % _BLOCK)
+
+    def _ask(self, offset: int, length: int) -> None:
+        number = self._client._async_request(
+            self, paramiko.sftp.CMD_READ, self._handle, paramiko.sftp.int64(offset), length
+        )
+        self._offsets[number] = offset
+
+    def _answer(self, offset: int) -> bytes:
+        while offset not in self._answers:
+            self._client._read_response()
+        answer = self._answers.pop(offset)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _async_response(self, kind: int, message: paramiko.Message, number: int) -> None:
+        """Called by the library with an answer, in whatever order they come."""
+        offset = self._offsets.pop(number)
+        if kind == paramiko.sftp.CMD_DATA:
+            self._answers[offset] = message.get_binary() or OSError("the server sent a block without bytes")
+            return
+        try:
+            self._client._convert_status(message)
+            self._answers[offset] = OSError("the server answered without a block")
+        except EOFError:
+            self._answers[offset] = b""
+        except OSError as error:
+            self._answers[offset] = error
 
 
 class PipedFiles:
