@@ -505,7 +505,7 @@ class Connection(ConnectionBase):
                 become_timeout=settings.target.timeout + 2,
             )
             display.vvv(f"EXEC {line}", host=self.get_option("remote_addr"))
-            process = self._retried(lambda session: session.start(line, request.pty))
+            process = self._retried(settings, lambda session: session.start(line, request.pty))
             result = run(process, request)
         return result.status, result.stdout, result.stderr
 
@@ -517,7 +517,7 @@ class Connection(ConnectionBase):
             raise AnsibleFileNotFound(f"file or module does not exist: {source}")
         display.vvv(f"PUT {source} TO {target}", host=self.get_option("remote_addr"))
         with _ansible_errors():
-            self._retried(lambda session: session.put(source, target))
+            self._retried(read_options(self.get_option), lambda session: session.put(source, target))
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copies a file of the target to the controller."""
@@ -525,7 +525,7 @@ class Connection(ConnectionBase):
         source, target = to_text(in_path, errors="surrogateescape"), to_text(out_path)
         display.vvv(f"FETCH {source} TO {target}", host=self.get_option("remote_addr"))
         with _ansible_errors():
-            self._retried(lambda session: session.fetch(source, target))
+            self._retried(read_options(self.get_option), lambda session: session.fetch(source, target))
 
     def reset(self) -> None:
         """Ends this host's connection, so that the next task logs in anew; a login that it refused is forgotten."""
@@ -543,13 +543,14 @@ class Connection(ConnectionBase):
 
     def _connect(self) -> Connection:
         with _ansible_errors():
-            self._retried(lambda session: None)
+            self._retried(read_options(self.get_option), lambda session: None)
         return self
 
-    def _retried(self, use: Callable[[Session], _T]) -> _T:
-        """Opens the session if there is none, and uses it; once more where nothing can have taken effect."""
-        # Read each time: the items of a loop share a connection, and may each have a way of their own.
-        settings = read_options(self.get_option)
+    def _retried(self, settings: PluginSettings, use: Callable[[Session], _T]) -> _T:
+        """Opens the session if there is none, and uses it; once more where nothing can have taken effect.
+
+        :param settings: read anew for each use, as the items of a loop share a connection and may each have their own.
+        """
         chain = resolve(settings.target)
         if (chain, settings.session) != self._way:
             self.close()

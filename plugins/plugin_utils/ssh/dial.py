@@ -105,12 +105,16 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
         links[0].transport.join(_SETTLE / 20)
 
 
-def link_lost(links: Sequence[Link]) -> LinkLost:
-    """The error for a connection that ended while something was under way on its last link."""
+def dead_hop(links: Sequence[Link]) -> HopUnreachable | None:
+    """The error of the nearest link that is down: a hop that fails because one before it died is not at fault."""
     dead = nearest_dead(links)
-    if dead is None:
-        return LinkLost(links[-1].place, "the server ended the command without saying how")
-    return LinkLost(dead.place, f"the connection was lost: {dead.explain()}")
+    return None if dead is None else HopUnreachable(dead.place, dead.explain())
+
+
+def lost_link(links: Sequence[Link]) -> LinkLost | None:
+    """The error for a link that is down while something was under way; it may or may not have taken effect."""
+    dead = nearest_dead(links)
+    return None if dead is None else LinkLost(dead.place, f"the connection was lost: {dead.explain()}")
 
 
 def dial(chain: Chain, turns: LoginTurns, report: Report) -> list[Link]:
@@ -163,10 +167,10 @@ def _open_hop(
         except TimeoutError as error:
             raise login.overdue() from error
         except HopUnreachable as error:
-            dead = nearest_dead(links[:-1])
+            dead = dead_hop(links[:-1])
             if dead is None:
                 raise
-            raise HopUnreachable(dead.place, dead.explain()) from error
+            raise dead from error
 
 
 def _connect(prefix: tuple[Hop, ...], place: str, links: list[Link], deadline: Deadline) -> Link:
@@ -234,12 +238,8 @@ def _forward(links: list[Link], prefix: tuple[Hop, ...], place: str, deadline: D
     except paramiko.ChannelException as error:
         raise _forwarding_error(error, before, prefix, place) from error
     except BROKEN as error:
-        dead = nearest_dead(links)
-        if dead is not None:
-            raise HopUnreachable(dead.place, dead.explain()) from error
-        raise HopUnreachable(
-            place, f"the hop before it opened no connection in {deadline.seconds:g} seconds"
-        ) from error
+        silent = HopUnreachable(place, f"the hop before it opened no connection in {deadline.seconds:g} seconds")
+        raise dead_hop(links) or silent from error
 
 
 def _forwarding_error(error: paramiko.ChannelException, before: Link, prefix: tuple[Hop, ...], place: str) -> HopError:
@@ -280,9 +280,9 @@ def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
     error = link.transport.saved_exception
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         raise AlgorithmsRefused(link.place, *_incompatible(link.transport, str(error))) from error
-    dead = nearest_dead(links[:-1])  # a hop that fails because the one before it died is not at fault
+    dead = dead_hop(links[:-1])
     if dead is not None:
-        raise HopUnreachable(dead.place, dead.explain()) from error
+        raise dead from error
     if not done.is_set():
         raise HopUnreachable(
             link.place,

@@ -7,9 +7,9 @@ from __future__ import annotations
 import contextlib
 
 from ..chain.model import Chain
-from ..errors import CommandError, HopError, HopUnreachable, LinkLost, said
+from ..errors import CommandError, HopUnreachable, LinkLost, said
 from .deadline import Deadline
-from .dial import Link, dial, hang_up, link_lost, nearest_dead
+from .dial import Link, dead_hop, dial, hang_up, lost_link
 from .files import NoSftp, PipedFiles, SftpFiles
 from .interface import Report, SessionOptions, TransferMethod
 from .keepalive import Keepalive
@@ -61,7 +61,8 @@ class DialledSession:
         except BROKEN as error:
             with contextlib.suppress(*BROKEN):
                 channel.close()
-            raise self._lost_or("the server refused to run the command", error) from error
+            refused = LinkLost(self._place, f"the server refused to run the command: {said(str(error))}")
+            raise self._lost() or refused from error
         return ChannelProcess(channel, self._ended_without_status)
 
     def _get_pty(self, channel: paramiko.Channel) -> None:
@@ -84,7 +85,7 @@ class DialledSession:
         Deadline(None).limit(lambda: files.fetch(source, target))
 
     def close(self) -> None:
-        """Hangs up on all hops, the target first. Harmless when repeated."""
+        """Hangs up on all hops. Harmless when repeated."""
         if self._keepalive is not None:
             self._keepalive.stop()
         hang_up(self._links)
@@ -105,10 +106,8 @@ class DialledSession:
                 "Does its MaxSessions leave room for one more?",
             ) from error
         except BROKEN as error:
-            dead = nearest_dead(self._links)
-            if dead is not None:
-                raise HopUnreachable(dead.place, dead.explain()) from error
-            raise HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds") from error
+            silent = HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds")
+            raise dead_hop(self._links) or silent from error
 
     def _transfer(self) -> SftpFiles | PipedFiles:
         if self._files is None:
@@ -135,10 +134,7 @@ class DialledSession:
         return self._target.place
 
     def _lost(self) -> LinkLost | None:
-        return None if nearest_dead(self._links) is None else link_lost(self._links)
+        return lost_link(self._links)
 
-    def _lost_or(self, problem: str, error: Exception) -> HopError:
-        return self._lost() or LinkLost(self._place, f"{problem}: {said(str(error))}")
-
-    def _ended_without_status(self) -> HopError:
-        return link_lost(self._links)
+    def _ended_without_status(self) -> LinkLost:
+        return self._lost() or LinkLost(self._place, "the server ended the command without saying how")
