@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Everything is made inside .venv and .build; a second run makes only what changed.
-# Variables: PYTHON=/path/to/python  ARGS='-k chain -x' (for pytest)
+# Variables: PYTHON=/path/to/python  ARGS='-k chain -x' (for pytest, or for bench: ARGS=--help)
 
 PYTHON ?= 3.13 3.12
 ARGS ?=
@@ -19,12 +19,13 @@ TREE := .build/tree
 COLLECTION := ansible_collections/bastion/ssh
 export PIP_CACHE_DIR ?= $(CURDIR)/.build/pip
 RUN := $(CURDIR)/.ci/in .venv .build
+BENCH := .ci/in .build/bench/venv .build/bench
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install test test-matrix lint unit integration sanity format demo clean needs venv tree \
+.PHONY: help install test test-matrix lint unit integration sanity format demo bench clean needs venv tree \
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
@@ -67,7 +68,7 @@ ruff: venv
 
 mypy: install
 	cd $(TREE) && $(RUN) mypy --cache-dir $(CURDIR)/.build/mypy --config-file $(COLLECTION)/pyproject.toml \
-		$(COLLECTION)/plugins $(COLLECTION)/tests
+		$(COLLECTION)/plugins $(COLLECTION)/tests $(COLLECTION)/bench
 
 reuse: venv
 	$(RUN) reuse lint --lines
@@ -94,6 +95,12 @@ format: venv ## Format the code
 
 demo: ## Show what the collection does, in a lab on this machine
 	@demo/run
+
+bench: needs tree ## Measure it beside other connection plugins; ARGS=--help says what can be chosen
+	@.ci/venv .build/bench/venv bench $(PYTHON)
+	@bench/others .build/bench
+	@$(BENCH) .ci/install $(TREE) .build/bench/venv .build/bench
+	@$(BENCH) python -m bench $(ARGS)
 
 clean: ## Remove all that was made
 	rm -rf .build .venv .ansible .hypothesis

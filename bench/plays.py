@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plays of raw tasks, cold and warm, all contenders in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .contenders import Contender
+from .network import Network
+from .runs import fresh_home, run_tasks
+
+TASKS = 10
+ROUNDS = {1: 7, 20: 5, 100: 3}
+
+
+def forks(hosts: int) -> int:
+    """As many as there are hosts, within what people use."""
+    return 50 if hosts >= 100 else min(hosts, 20)
+
+
+def play_rounds(network: Network, contenders: Sequence[Contender], hosts: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """A row for each run. Each round begins with another contender, so that none always has the same one before it."""
+    for number in range(rounds):
+        start = number % len(contenders)
+        for contender in [*contenders[start:], *contenders[:start]]:
+            with fresh_home(network) as home:
+                for state in ("cold", "warm"):
+                    cost = run_tasks(network, contender, home, hosts, forks(hosts), TASKS)
+                    yield {"contender": contender.name, "hosts": hosts, "state": state, "round": number} | asdict(cost)
