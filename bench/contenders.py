@@ -22,7 +22,7 @@ OTHERS = ROOT / ".build/bench/others"
 TITLES = {
     "local": "connection: local, Ansible's own floor",
     "ssh": "ansible.builtin.ssh: ProxyJump, ControlPersist to the target, default arguments",
-    "ssh-hops": "ansible.builtin.ssh: ControlMaster on the hops, too (ssh_config), no compression",
+    "ssh-hops": "ansible.builtin.ssh: ControlMaster on the hops, too (ssh_config), no compression, 5 retries",
     "jump": "bastion.ssh.jump",
     "libssh": "ansible.netcommon.libssh: proxy command, host keys not checked",
     "mitogen": "mitogen: mitogen_linear, mitogen_via; needs Python and a key on the bastions",
@@ -30,6 +30,8 @@ TITLES = {
 FLOOR = "local"
 RIVAL = "ssh"
 OURS = "jump"
+KEEP = ("ssh", "ssh-hops", "jump")  # have connections of an earlier run; for the others each run is the first
+SLOW = ("libssh", "mitogen")  # a single round, and not with a hundred hosts
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def _ssh_hops(network: Network) -> Contender:
     hosts["127.*"] = {"ProxyJump": "b"}
     way = {
         "ansible_connection": "ssh",
+        "ansible_ssh_retries": 5,
         "ansible_ssh_args": "-o ControlMaster=auto -o ControlPersist=60s",
         "ansible_ssh_common_args": f"-F {ssh_config(network.lab, hosts, 'ssh_config.hops')}",
     }

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .contenders import Contender
+from .contenders import KEEP, SLOW, Contender
 from .network import Network
 from .runs import fresh_home, run_tasks
 
 TASKS = 10
-ROUNDS = {1: 7, 20: 5, 100: 3}
+ROUNDS = {1: 5, 20: 5, 100: 1}
 
 
 def forks(hosts: int) -> int:
@@ -21,12 +21,19 @@ def forks(hosts: int) -> int:
     return 50 if hosts >= 100 else min(hosts, 20)
 
 
+def takes_part(contender: Contender, hosts: int, number: int) -> bool:
+    """Whether a contender is in a round; one that takes minutes is not in all, so that the whole ends in time."""
+    return contender.name not in SLOW or (number == 0 and hosts < 100)
+
+
 def play_rounds(network: Network, contenders: Sequence[Contender], hosts: int, rounds: int) -> Iterator[dict[str, Any]]:
     """A row for each run. Each round begins with another contender, so that none always has the same one before it."""
     for number in range(rounds):
         start = number % len(contenders)
         for contender in [*contenders[start:], *contenders[:start]]:
+            if not takes_part(contender, hosts, number):
+                continue
             with fresh_home(network) as home:
-                for state in ("cold", "warm"):
+                for state in ("cold", "warm") if contender.name in KEEP else ("cold",):
                     cost = run_tasks(network, contender, home, hosts, forks(hosts), TASKS)
                     yield {"contender": contender.name, "hosts": hosts, "state": state, "round": number} | asdict(cost)
