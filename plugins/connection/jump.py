@@ -408,6 +408,47 @@ options:
     env:
       - name: ANSIBLE_SSH_USETTY
       - name: ANSIBLE_PARAMIKO_PTY
+  persist:
+    description:
+      - Seconds for which connections are kept when nothing uses them, as OpenSSH's C(ControlPersist).
+      - A broker keeps them, a process on the controller that the first task starts. All tasks, hosts, forks and runs of a user
+        share its connections to the jump hosts and to the hosts. It ends when it has none left.
+      - V(0) means no broker. Each task then connects by itself.
+    type: float
+    default: 60
+    vars:
+      - name: ansible_ssh_persist
+    ini:
+      - section: bastion_ssh
+        key: persist
+    env:
+      - name: ANSIBLE_SSH_PERSIST
+  persist_max:
+    description:
+      - Seconds after which a connection is used for nothing new, however busy it is, so that every hop asks for its login again.
+        V(0) means no limit.
+    type: float
+    default: 0
+    vars:
+      - name: ansible_ssh_persist_max
+    ini:
+      - section: bastion_ssh
+        key: persist_max
+    env:
+      - name: ANSIBLE_SSH_PERSIST_MAX
+  persist_directory:
+    description:
+      - Directory for the broker's socket and log. It is made with mode 0700 if it does not exist, and has to be the user's alone.
+      - Without it, C($XDG_RUNTIME_DIR/bastion-ssh), or C(bastion-ssh) in ansible's home (C(~/.ansible)).
+      - Where a broker cannot be, each task connects by itself, and C(-v) says why.
+    type: string
+    vars:
+      - name: ansible_ssh_persist_directory
+    ini:
+      - section: bastion_ssh
+        key: persist_directory
+    env:
+      - name: ANSIBLE_SSH_PERSIST_DIRECTORY
   pipelining:
     env:
       - name: ANSIBLE_PIPELINING
@@ -426,10 +467,10 @@ options:
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from ansible import constants as C
 from ansible.errors import (
     AnsibleAuthenticationFailure,
     AnsibleConnectionFailure,
@@ -441,17 +482,12 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, JumpError, LoginRefused, SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.options import (
-    PluginSettings,
-    become_rules,
-    needs_pty,
-    read_options,
-)
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import become_rules, pty_wanted, read_options
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session, SessionOptions
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
 
 _T = TypeVar("_T")
 
@@ -484,7 +520,7 @@ class Connection(ConnectionBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._way: tuple[Chain, SessionOptions] | None = None
+        self._options: dict[str, Any] | None = None
         self._session: Session | None = None
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
@@ -492,21 +528,19 @@ class Connection(ConnectionBase):
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         line = to_text(cmd, errors="surrogateescape")
         with _ansible_errors():
-            settings = read_options(self.get_option)
             rules = become_rules(self.become, line) if sudoable else None
-            wanted = needs_pty(self.become, rules) if settings.pty is None else settings.pty
+            terminal = pty_wanted(self.get_option("pty"), self.become, rules)
             request = Request(
                 line=line,
                 stdin=in_data,
-                pty=wanted and rules is not None and in_data is None,
+                pty=terminal and rules is not None and in_data is None,
                 rules=rules,
                 become_name=self.become.name if rules else "",
                 become_password=self.become.get_option("become_pass") if rules else None,
-                become_timeout=settings.target.timeout + 2,
+                become_timeout=self.get_option("connect_timeout") + 2,
             )
-            display.vvv(f"EXEC {line}", host=self.get_option("remote_addr"))
-            process = self._retried(settings, lambda session: session.start(line, request.pty))
-            result = run(process, request)
+            display.vvv(f"EXEC {line}", host=self._host)
+            result = run(self._use(lambda session: session.start(line, request.pty)), request)
         return result.status, result.stdout, result.stderr
 
     def put_file(self, in_path: str, out_path: str) -> None:
@@ -515,76 +549,81 @@ class Connection(ConnectionBase):
         source, target = to_text(in_path), to_text(out_path, errors="surrogateescape")
         if not os.path.exists(source):
             raise AnsibleFileNotFound(f"file or module does not exist: {source}")
-        display.vvv(f"PUT {source} TO {target}", host=self.get_option("remote_addr"))
+        display.vvv(f"PUT {source} TO {target}", host=self._host)
         with _ansible_errors():
-            self._retried(read_options(self.get_option), lambda session: session.put(source, target))
+            self._use(lambda session: session.put(source, target))
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copies a file of the target to the controller."""
         super().fetch_file(in_path, out_path)
         source, target = to_text(in_path, errors="surrogateescape"), to_text(out_path)
-        display.vvv(f"FETCH {source} TO {target}", host=self.get_option("remote_addr"))
+        display.vvv(f"FETCH {source} TO {target}", host=self._host)
         with _ansible_errors():
-            self._retried(read_options(self.get_option), lambda session: session.fetch(source, target))
+            self._use(lambda session: session.fetch(source, target))
 
     def reset(self) -> None:
         """Ends this host's connection, so that the next task logs in anew; a login that it refused is forgotten."""
-        self.close()
         with contextlib.suppress(SettingsError):  # the next task says what is wrong with them
-            settings = read_options(self.get_option)
-            _own_process().forget_refusal(resolve(settings.target), settings.session)
+            self._use(lambda session: session.reset())
 
     def close(self) -> None:
-        """Ends the connection. Harmless when repeated."""
+        """Ends the session. Harmless when repeated."""
         session, self._session = self._session, None
         self._connected = False
         if session is not None:
             session.close()
 
     def _connect(self) -> Connection:
-        with _ansible_errors():
-            self._retried(read_options(self.get_option), lambda session: None)
+        """Nothing yet: whatever needs a connection opens it."""
         return self
 
-    def _retried(self, settings: PluginSettings, use: Callable[[Session], _T]) -> _T:
-        """Opens the session if there is none, and uses it; once more where nothing can have taken effect.
+    @property
+    def _host(self) -> str:
+        return str(self.get_option("remote_addr"))
 
-        :param settings: read anew for each use, as the items of a loop share a connection and may each have their own.
-        """
-        chain = resolve(settings.target)
-        if (chain, settings.session) != self._way:
+    def _use(self, use: Callable[[Session], _T]) -> _T:
+        """Uses the session, which is another one where the items of a loop have other options."""
+        options = read_options(self.get_option)
+        if options != self._options:
             self.close()
-        failures = 0
-        while True:
-            kept = self._session is not None
-            try:
-                return use(self._open(chain, settings))
-            except HopError as error:
-                self.close()
-                # A session of an earlier command may have died since; that is no failure to connect.
-                failures += not kept
-                if not error.retry or failures > settings.retries:
-                    raise
-                pause = 0 if kept else min(2 ** (failures - 1) - 1, 30)
-                display.vv(f"{error} Trying again in {pause} s.", host=self.get_option("remote_addr"))
-                time.sleep(pause)
-
-    def _open(self, chain: Chain, settings: PluginSettings) -> Session:
+        self._options = options
         if self._session is None:
-            host = self.get_option("remote_addr")
-            report = Report(note=lambda line: display.vvv(line, host=host), warn=display.warning)
-            self._session = _own_process().open_session(chain, settings.session, report)
-            self._way = (chain, settings.session)
+            wanted = options["persist"] and not os.path.exists(_no_broker(options))
+            self._session = self._broker_session(options) if wanted else self._own_session(options)
             self._connected = True
-        return self._session
+        try:
+            return use(self._session)
+        except NoBroker as error:
+            self._do_without(options, f"No broker, so each task connects by itself: {error}")
+            self._session = self._own_session(options)
+            return use(self._session)
+
+    def _broker_session(self, options: dict[str, Any]) -> Session:
+        directory = self.get_option("persist_directory")
+        return BrokerSession(options, directory, C.config.get_config_value("ANSIBLE_HOME"), self._report())
+
+    def _own_session(self, options: dict[str, Any]) -> Session:
+        """A session of this process; loaded when one is needed, as paramiko takes a while."""
+        from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.own import OwnSession
+        from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.library import why_unusable
+
+        problem = why_unusable()
+        if problem:
+            raise AnsibleError(problem)
+        return OwnSession(options, self._report())
+
+    def _report(self) -> Report:
+        host = self._host
+        return Report(note=lambda line: display.vvv(line, host=host), warn=display.warning)
+
+    @staticmethod
+    def _do_without(options: dict[str, Any], why: str) -> None:
+        """Takes note, for all workers of this run, and says so once."""
+        with contextlib.suppress(OSError):
+            os.close(os.open(_no_broker(options), os.O_CREAT | os.O_EXCL, 0o600))
+            display.v(why)
 
 
-def _own_process() -> Any:
-    """The sessions of this process; imported when one is needed, as paramiko takes a while to load."""
-    from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import session
-    from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.library import why_unusable
-
-    problem = why_unusable()
-    if problem:
-        raise AnsibleError(problem)
-    return session
+def _no_broker(options: dict[str, Any]) -> str:
+    """The file that tells the workers of a run that a broker cannot be."""
+    return os.path.join(options["run_directory"], "bastion-ssh-no-broker")

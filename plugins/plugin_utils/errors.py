@@ -72,6 +72,10 @@ class HopUnreachable(HopError):
     retry = True
 
 
+class SessionRefused(HopUnreachable):
+    """The hop opens no further session on this connection; on another one it may."""
+
+
 class ForwardingRefused(HopError):
     """The hop before it may not, or will not, forward to this one."""
 
@@ -90,3 +94,27 @@ class LoginRefused(HopError):
 
 class LinkLost(HopError):
     """The connection ended while something was under way on it; it may or may not have taken effect."""
+
+
+def packed(error: JumpError) -> dict[str, object]:
+    """An error as JSON's types, to be told by another process."""
+    if isinstance(error, HopError):
+        values = [error.place, error.problem, error.advice]
+    elif isinstance(error, SettingsError):
+        values = [error.setting, error.problem]
+    else:
+        values = [str(error)]
+    return {"kind": type(error).__name__, "values": values}
+
+
+def unpacked(data: dict[str, object]) -> JumpError:
+    """The error that was packed."""
+    kinds = {kind.__name__: kind for kind in _family(JumpError)}
+    values = data["values"]
+    if not isinstance(values, list):
+        raise TypeError("no error")
+    return kinds[str(data["kind"])](*map(str, values))
+
+
+def _family(kind: type[JumpError]) -> list[type[JumpError]]:
+    return [kind, *(member for child in kind.__subclasses__() for member in _family(child))]

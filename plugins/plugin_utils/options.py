@@ -1,14 +1,15 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of a connection plugin -> settings, checked, without a socket or a process."""
+"""Options of a connection plugin -> plain values, as they were set. Whoever opens the session checks them.
+
+Every worker loads this for every task, so it is short, and loads nothing of what checks.
+"""
 
 from __future__ import annotations
 
 import getpass
-import math
-import re
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ansible import constants as C
@@ -16,98 +17,29 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from .chain.become import BecomeRules
-from .chain.model import HostKeyPolicy
-from .chain.names import check_alias, check_user
-from .chain.resolve import JumpDefaults, Settings
-from .chain.spec import parse_checking, parse_files, parse_prompts, parse_text, parse_timeout
 from .errors import SettingsError, said
-from .ssh.interface import SessionOptions, TransferMethod
 
-# -J, alone or behind other letters, and the two keywords in whatever quoting.
-_WAY_IN_ARGS = re.compile(
-    r"(?:^|\s)['\"]?-[46AaCfGgKkMNnqsTtVvXxYy]*J|Proxy(?:Jump|Command)\b(?!\s*=?\s*['\"]?none\b)", re.IGNORECASE
-)
-
-# An option's name, and the variable that a message names: the one that users are told to set.
-_VARIABLES = {
-    "password": "ansible_password",
-    "private_key_file": "ansible_ssh_private_key_file",
-    "private_key": "ansible_ssh_private_key",
-    "private_key_passphrase": "ansible_ssh_private_key_passphrase",
-    "certificate_file": "ansible_ssh_certificate_file",
-    "ssh_jump_user": "ansible_ssh_jump_user",
-    "ssh_jump_password": "ansible_ssh_jump_password",
-    "ssh_jump_private_key_file": "ansible_ssh_jump_private_key_file",
-    "proxy_command": "ansible_proxy_command",
-    "remote_user": "ansible_user",
-}
+#: The options that say what the session is; the others are the door's own.
+NAMES = (
+    "certificate_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
+    "persist", "persist_max", "port", "private_key", "private_key_file", "private_key_passphrase", "prompts", "proxy_command",
+    "reconnection_retries", "remote_addr", "remote_user", "server_alive_count_max", "server_alive_interval", "ssh_args",
+    "ssh_common_args", "ssh_extra_args", "ssh_jump", "ssh_jump_password", "ssh_jump_private_key_file", "ssh_jump_timeout",
+    "ssh_jump_user", "transfer_method",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class PluginSettings:
-    """All that a connection plugin needs to know.
-
-    :param retries: how often a dial is repeated.
-    :param pty: whether a command with privilege escalation gets a terminal; None where it needs one.
-    """
-
-    target: Settings
-    session: SessionOptions
-    retries: int
-    pty: bool | None
-
-
-def read_options(get_option: Callable[[str], Any]) -> PluginSettings:
-    """The settings in a plugin's options.
-
-    :raises SettingsError: with the variable's name.
-    """
-
-    def get(name: str) -> Any:
-        return plain(get_option(name))
-
-    def text(name: str) -> str | None:
-        return parse_text(get(name), _VARIABLES[name])
-
-    if text("private_key") and text("private_key_file"):
-        raise SettingsError("ansible_ssh_private_key", "set either it or ansible_ssh_private_key_file")
-    _no_way_in_ssh_args(get)
-    jump_user = text("ssh_jump_user")
-    target = Settings(
-        host=get("remote_addr"),
-        port=get("port"),
-        user=text("remote_user"),
-        login_name=_login_name(),
-        password=text("password"),
-        private_key_file=text("private_key_file"),
-        private_key=text("private_key"),
-        passphrase=text("private_key_passphrase"),
-        certificate_file=text("certificate_file"),
-        prompts=parse_prompts(get("prompts"), "ansible_ssh_prompts"),
-        host_keys=_host_keys(get),
-        look_for_keys=get("look_for_keys"),
-        jump=get("ssh_jump"),
-        jump_defaults=JumpDefaults(
-            user=None if jump_user is None else check_user(jump_user, "ansible_ssh_jump_user"),
-            password=text("ssh_jump_password"),
-            private_key_file=text("ssh_jump_private_key_file"),
-        ),
-        proxy_command=text("proxy_command"),
-        timeout=parse_timeout(get("connect_timeout"), "ansible_ssh_timeout") or 10.0,
-        total_timeout=parse_timeout(get("ssh_jump_timeout"), "ansible_ssh_jump_timeout"),
-        alive_interval=_not_negative(get("server_alive_interval"), "ansible_ssh_server_alive_interval"),
-        alive_count=max(1, int(_not_negative(get("server_alive_count_max"), "ansible_ssh_server_alive_count_max"))),
-    )
-    return PluginSettings(
-        target=target,
-        session=SessionOptions(
-            transfer_method=_transfer_method(get("transfer_method")),
-            # Made by ansible for this run alone, private, shared by its workers, removed at its end.
-            run_directory=C.DEFAULT_LOCAL_TMP,
-        ),
-        retries=int(_not_negative(get("reconnection_retries"), "ansible_ssh_retries")),
-        pty=_pty(get("pty")),
-    )
+def read_options(get_option: Callable[[str], Any]) -> dict[str, Any]:
+    """What the inventory says of a session, and where on the controller it says so: JSON's types only."""
+    options = {name: plain(get_option(name)) for name in NAMES}
+    options["login_name"] = _login_name()
+    options["directory"] = os.getcwd()
+    # Made by ansible for this run alone, private, shared by its workers, removed at its end.
+    options["run_directory"] = C.DEFAULT_LOCAL_TMP
+    # A ProxyCommand runs in the surroundings of the play, whoever starts it.
+    proxied = options["proxy_command"] or "proxy_command" in str(options["ssh_jump"])
+    options["environment"] = dict(os.environ) if proxied else None
+    return options
 
 
 def plain(value: Any) -> Any:
@@ -147,17 +79,18 @@ def needs_pty(become: Any, rules: BecomeRules | None) -> bool:
     )
 
 
-def _no_way_in_ssh_args(get: Callable[[str], Any]) -> None:
-    """Arguments of the ssh program are not followed, and nobody shall connect directly because of that."""
-    if get("ssh_jump") or get("proxy_command"):
-        return
-    for option in ("ssh_args", "ssh_common_args", "ssh_extra_args"):
-        if _WAY_IN_ARGS.search(get(option) or ""):
-            raise SettingsError(
-                f"ansible_{option}",
-                "it names a jump host or a proxy command, which is not followed here; say it with ansible_ssh_jump or "
-                "ansible_proxy_command, or let ansible_ssh_jump be 'none' to connect directly",
-            )
+def pty_wanted(value: object, become: Any, rules: BecomeRules | None) -> bool:
+    """Whether a command with privilege escalation gets a terminal: always, never, or where it needs one.
+
+    :param value: of the option.
+    :raises SettingsError: it is none of these.
+    """
+    if value == "auto":
+        return needs_pty(become, rules)
+    try:
+        return bool(boolean(value))
+    except TypeError:
+        raise SettingsError("ansible_ssh_use_tty", f"{said(ascii(value))} is none of auto, true, false") from None
 
 
 def _login_name() -> str:
@@ -165,37 +98,3 @@ def _login_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without an entry and without $USER
         return "root"
-
-
-def _host_keys(get: Callable[[str], Any]) -> HostKeyPolicy:
-    files = get("known_hosts")
-    alias = parse_text(get("host_key_alias"), "ansible_ssh_host_key_alias")
-    return HostKeyPolicy(
-        checking=parse_checking(get("host_key_checking"), "ansible_ssh_host_key_checking"),
-        known_hosts=parse_files(files.split(",") if isinstance(files, str) else files, "ansible_ssh_known_hosts"),
-        alias=None if alias is None else check_alias(alias, "ansible_ssh_host_key_alias"),
-    )
-
-
-def _transfer_method(value: object) -> TransferMethod:
-    try:
-        return TransferMethod(value)
-    except ValueError:
-        raise SettingsError(
-            "ansible_ssh_transfer_method", f"{said(ascii(value))} is none of smart, sftp, piped"
-        ) from None
-
-
-def _not_negative(value: object, setting: str) -> float:
-    if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
-        return float(value)
-    raise SettingsError(setting, f"{said(ascii(value))} is not a number from 0 up")
-
-
-def _pty(value: object) -> bool | None:
-    if value == "auto":
-        return None
-    try:
-        return bool(boolean(value))
-    except TypeError:
-        raise SettingsError("ansible_ssh_use_tty", f"{said(ascii(value))} is none of auto, true, false") from None

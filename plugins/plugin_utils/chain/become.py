@@ -10,8 +10,8 @@ only the prompt, and what stood before it, is known to be the program's, and onl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Stream(Enum):
@@ -31,8 +31,7 @@ class Action(Enum):
     FAIL_MISSING = "missing password"
 
 
-@dataclass(frozen=True)
-class BecomeRules:
+class BecomeRules(NamedTuple):
     """How to read one escalation program; the predicates take one line, the last of which may not be complete.
 
     :param success: the marker that is printed, in a line of its own, just before the command runs.

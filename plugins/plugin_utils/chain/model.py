@@ -81,11 +81,23 @@ class Credentials:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """Where on the controller a ProxyCommand is run.
+
+    :param environment: (name, value); None for that of the process that runs it.
+    """
+
+    directory: str
+    environment: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Hop:
     """One SSH server on the way.
 
     :param timeout: seconds for connecting, key exchange and login together.
     :param proxy_command: command template whose standard streams carry the connection; first hop only.
+    :param surroundings: of its proxy_command; None for those of the process that runs it.
     :param setting: where this hop was set, for messages: ``ansible_ssh_jump[0]`` or ``the target``.
     """
 
@@ -95,6 +107,7 @@ class Hop:
     host_keys: HostKeyPolicy = HostKeyPolicy()
     timeout: float = 10.0
     proxy_command: str | None = None
+    surroundings: Surroundings | None = None
     setting: str = TARGET
 
     @property

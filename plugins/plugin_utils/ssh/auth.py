@@ -49,6 +49,8 @@ class Login:
         self._password_spent = hop.credentials.password is None
         self._questions_spent = False
         self._secret_sent = False
+        #: Whether a key of last resort was needed; known when the login is complete.
+        self.used_fallback = False
 
     def run(self) -> None:
         """Logs in.
@@ -84,7 +86,10 @@ class Login:
         if self._secrets_allowed and "password" in self._methods and not self._password_spent:
             return self._offer_password
         last = self._next_key(self._fallback_keys)
-        return None if last is None else lambda: self._offer_key(last)
+        if last is None:
+            return None
+        self.used_fallback = True
+        return lambda: self._offer_key(last)
 
     def _next_key(self, keys: Generator[LoginKey, None, None]) -> LoginKey | None:
         if "publickey" not in self._methods:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..chain.become import Action, BecomeRules, Escalation, Stream
 from ..errors import CommandError
@@ -14,8 +14,7 @@ from .deadline import Deadline
 from .interface import Exited, Output, Process
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A command, and how to treat it.
 
     :param line: for the login shell of the target's user.
@@ -26,16 +25,18 @@ class Request:
     """
 
     line: str
-    stdin: bytes | None = field(default=None, repr=False)
+    stdin: bytes | None = None
     pty: bool = False
     rules: BecomeRules | None = None
     become_name: str = ""
-    become_password: str | None = field(default=None, repr=False)
+    become_password: str | None = None
     become_timeout: float = 12.0
 
+    def __repr__(self) -> str:
+        return f"<request {self.line!r}>"  # no secret is in it
 
-@dataclass(frozen=True)
-class Result:
+
+class Result(NamedTuple):
     """How a command went; with a signal, ``status`` is 128 plus its number as in a shell, or 255 if that is unknown."""
 
     status: int

@@ -21,12 +21,12 @@ from ..chain.tokens import expand
 from ..errors import AlgorithmsRefused, ForwardingRefused, HopError, HopUnreachable, LinkLost, said
 from .auth import Login
 from .deadline import Deadline
-from .host_keys import HostKey, HostKeyCheck
+from .host_keys import HostKey, HostKeyCheck, Trust
 from .interface import Report
 from .library import paramiko
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
-from .transport import BROKEN, HopTransport
+from .transport import BROKEN, ChannelRefused, HopTransport
 
 _SETTLE = 0.3
 _NO_ADDRESS = "the name cannot be resolved"
@@ -44,6 +44,12 @@ class Link:
         self.place = place
         self.transport = HopTransport(sock)
         self.given_up = ""
+        #: The host key that was verified.
+        self.trust: Trust | None = None
+        #: Whether one of the keys of last resort logged in.
+        self.used_fallback = False
+        #: Whether its server has told that it has no SFTP.
+        self.no_sftp = False
         self._sock = sock
         self._proxy = proxy
 
@@ -117,26 +123,6 @@ def lost_link(links: Sequence[Link]) -> LinkLost | None:
     return None if dead is None else LinkLost(dead.place, f"the connection was lost: {dead.explain()}")
 
 
-def dial(chain: Chain, turns: LoginTurns, report: Report) -> list[Link]:
-    """Opens every hop of a chain in order.
-
-    :param turns: who may log in to a hop, and what was refused before.
-    :returns: one link per hop, the target's last. The caller closes them, last first.
-    :raises HopError: which names the hop; everything that was opened is closed.
-    """
-    total = Deadline(chain.timeout)
-    links: list[Link] = []
-    try:
-        for index, prefix in enumerate(chain.prefixes()):
-            started = time.monotonic()
-            _open_hop(chain.place(index), prefix, links, total, turns, report)
-            report.note(f"{chain.place(index)}: logged in after {time.monotonic() - started:.3f} s")
-    except BaseException:
-        hang_up(links)
-        raise
-    return links
-
-
 def hang_up(links: list[Link]) -> None:
     """Closes links, last first, and forgets them."""
     if links:
@@ -146,41 +132,65 @@ def hang_up(links: list[Link]) -> None:
         links.pop().close()
 
 
-def _open_hop(
-    place: str, prefix: tuple[Hop, ...], links: list[Link], total: Deadline, turns: LoginTurns, report: Report
-) -> None:
+def open_hop(
+    chain: Chain, index: int, before: Sequence[Link], total: Deadline, turns: LoginTurns, report: Report
+) -> Link:
+    """Opens one hop of a chain: connects to it, verifies it, and logs in.
+
+    :param index: which hop, from 0.
+    :param before: the links to the hops before it.
+    :param total: what is left of the time for all hops.
+    :param turns: who may log in to a hop, and what was refused before.
+    :returns: the caller closes it.
+    :raises HopError: which names the hop; what was opened is closed.
+    """
+    started = time.monotonic()
+    prefix, place = chain.hops[: index + 1], chain.place(index)
     hop = prefix[-1]
     check = HostKeyCheck(hop, place, report.warn)
     with turns.take(prefix, place, Deadline(hop.timeout, total)):
         deadline = Deadline(hop.timeout, total)
-        link = _connect(prefix, place, links, deadline)
-        links.append(link)
-        transport = link.transport
-        options = transport.get_security_options()
-        options.key_types = check.prefer(options.key_types)
-        _exchange_keys(links, hop, deadline)
-        key = transport.get_remote_server_key()
-        trusted = check.check(HostKey(key.get_name(), key.asbytes()))
-        login = Login(transport, hop, place, deadline, trusted)
+        link = _connect(prefix, place, before, deadline)
         try:
-            deadline.limit(login.run)
-        except TimeoutError as error:
-            raise login.overdue() from error
-        except HopUnreachable as error:
-            dead = dead_hop(links[:-1])
-            if dead is None:
-                raise
-            raise dead from error
+            link.trust = _verified(link, check, before, hop, deadline)
+            _log_in(link, hop, link.trust.secrets_allowed, before, deadline)
+        except BaseException:
+            hang_up([link])
+            raise
+    report.note(f"{place}: logged in after {time.monotonic() - started:.3f} s")
+    return link
 
 
-def _connect(prefix: tuple[Hop, ...], place: str, links: list[Link], deadline: Deadline) -> Link:
+def _verified(link: Link, check: HostKeyCheck, before: Sequence[Link], hop: Hop, deadline: Deadline) -> Trust:
+    options = link.transport.get_security_options()
+    options.key_types = check.prefer(options.key_types)
+    _exchange_keys(link, before, hop, deadline)
+    key = link.transport.get_remote_server_key()
+    return check.verify(HostKey(key.get_name(), key.asbytes()))
+
+
+def _log_in(link: Link, hop: Hop, secrets_allowed: bool, before: Sequence[Link], deadline: Deadline) -> None:
+    login = Login(link.transport, hop, link.place, deadline, secrets_allowed)
+    try:
+        deadline.limit(login.run)
+    except TimeoutError as error:
+        raise login.overdue() from error
+    except HopUnreachable as error:
+        dead = dead_hop(before)
+        if dead is None:
+            raise
+        raise dead from error
+    link.used_fallback = login.used_fallback
+
+
+def _connect(prefix: tuple[Hop, ...], place: str, before: Sequence[Link], deadline: Deadline) -> Link:
     hop = prefix[-1]
-    if links:
-        return Link(place, _forward(links, prefix, place, deadline))
+    if before:
+        return Link(place, _forward(before, prefix, place, deadline))
     if hop.proxy_command is not None:
         command = expand(hop.proxy_command, hop, proxy_setting(hop))
         try:
-            proxy = ProxyProcess(command)
+            proxy = ProxyProcess(command, hop.surroundings)
         except OSError as error:
             raise HopUnreachable(place, f"the ProxyCommand cannot be started: {error.strerror or error}") from error
         return Link(place, proxy.sock, proxy)
@@ -227,22 +237,19 @@ def _advice(first: Hop) -> str:
     return advice + (f" {_NO_JUMP}" if first.setting == TARGET else "")
 
 
-def _forward(links: list[Link], prefix: tuple[Hop, ...], place: str, deadline: Deadline) -> paramiko.Channel:
+def _forward(links: Sequence[Link], prefix: tuple[Hop, ...], place: str, deadline: Deadline) -> paramiko.Channel:
     """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
     before, hop = links[-1], prefix[-1]
     try:
-        channel: paramiko.Channel = before.transport.open_channel(
-            "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 65535), timeout=deadline.remaining()
-        )
-        return channel
-    except paramiko.ChannelException as error:
+        return before.transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining())
+    except ChannelRefused as error:
         raise _forwarding_error(error, before, prefix, place) from error
     except BROKEN as error:
         silent = HopUnreachable(place, f"the hop before it opened no connection in {deadline.seconds:g} seconds")
         raise dead_hop(links) or silent from error
 
 
-def _forwarding_error(error: paramiko.ChannelException, before: Link, prefix: tuple[Hop, ...], place: str) -> HopError:
+def _forwarding_error(error: ChannelRefused, before: Link, prefix: tuple[Hop, ...], place: str) -> HopError:
     """What a refused direct-tcpip means (RFC 4254 section 5.1)."""
     hop = prefix[-1]
     host = f"[{hop.host}]" if ":" in hop.host else hop.host
@@ -260,7 +267,7 @@ def _forwarding_error(error: paramiko.ChannelException, before: Link, prefix: tu
             f"In its sshd_config, AllowTcpForwarding must be 'yes' or 'local', DisableForwarding 'no', and PermitOpen, "
             f"if set, must list {host}:{hop.port}; so must the permitopen of the key that was used. Hops are visited in the order in which they are written.",
         )
-    words = before.transport.open_failure
+    words = error.words
     if error.code == 2:  # SSH_OPEN_CONNECT_FAILED
         return HopUnreachable(
             place,
@@ -270,8 +277,7 @@ def _forwarding_error(error: paramiko.ChannelException, before: Link, prefix: tu
     return HopUnreachable(place, f"the hop before it opened no connection: {words} (code {error.code})")
 
 
-def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
-    link = links[-1]
+def _exchange_keys(link: Link, before: Sequence[Link], hop: Hop, deadline: Deadline) -> None:
     done = threading.Event()
     link.transport.start_client(event=done)
     done.wait(deadline.remaining())
@@ -280,7 +286,7 @@ def _exchange_keys(links: list[Link], hop: Hop, deadline: Deadline) -> None:
     error = link.transport.saved_exception
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         raise AlgorithmsRefused(link.place, *_incompatible(link.transport, str(error))) from error
-    dead = dead_hop(links[:-1])
+    dead = dead_hop(before)
     if dead is not None:
         raise dead from error
     if not done.is_set():

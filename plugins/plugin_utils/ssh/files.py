@@ -2,22 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files to and from the target: by SFTP with requests in flight, or through dd where there is no SFTP.
 
-A transfer is whole or an error. What is fetched gets its name only when it is complete.
+A transfer is whole or an error.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
 from .interface import Exited, Output, Process
 from .library import paramiko
+from .local_files import LocalFile
 from .transport import BROKEN
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
@@ -49,7 +48,7 @@ class SftpFiles:
                 raise link_lost from error
             raise NoSftp(said(str(error))) from error
 
-    def put(self, source: str, target: str) -> None:
+    def put(self, source: LocalFile, target: str) -> None:
         """Writes with requests in flight; every answer is read, and the size compared, before it is done."""
         what = f"cannot write {target} on the target"
         with self._named(what):
@@ -66,11 +65,11 @@ class SftpFiles:
         if found != size:
             raise CommandError(f"{what}: {found} of {size} bytes arrived")
 
-    def _write(self, remote: paramiko.SFTPFile, source: str, what: str) -> int:
+    def _write(self, remote: paramiko.SFTPFile, source: LocalFile, what: str) -> int:
         """Sends a whole file; returns its size in bytes."""
         size = 0
         requests = _WriteRequests(self._client, remote)
-        for data in _local_blocks(source):
+        for data in source.blocks(_BLOCK):
             with self._named(what):
                 requests.send(size, data)
             size += len(data)
@@ -78,11 +77,10 @@ class SftpFiles:
             requests.finish()
         return size
 
-    def fetch(self, source: str, target: str) -> None:
+    def fetch(self, source: str, target: LocalFile) -> None:
         """Reads ahead; the server's end of file ends it, since files such as those in /proc have no size."""
-        with _complete(target) as stream:
-            for data in self._blocks(source):
-                stream.write(data)
+        for data in self._blocks(source):
+            target.write(data)
 
     def _blocks(self, source: str) -> Iterator[bytes]:
         with self._named(f"cannot read {source} on the target"), self._client.open(_name(source), "rb") as remote:
@@ -210,11 +208,11 @@ class PipedFiles:
     def __init__(self, start: Callable[[str], Process]) -> None:
         self._start = start
 
-    def put(self, source: str, target: str) -> None:
+    def put(self, source: LocalFile, target: str) -> None:
         """Streams the file into ``dd``; its exit status decides."""
         process = self._start(f"dd of={shlex.quote(target)} bs={_DD_BLOCK}")
         try:
-            for data in _local_blocks(source):
+            for data in source.blocks(_BLOCK):
                 try:
                     process.write(data)
                 except OSError:  # dd has ended: its status says why
@@ -224,63 +222,31 @@ class PipedFiles:
         finally:
             process.close()
 
-    def fetch(self, source: str, target: str) -> None:
+    def fetch(self, source: str, target: LocalFile) -> None:
         """Streams the file out of ``dd``; its exit status decides."""
-        with _complete(target) as stream:
-            process = self._start(f"dd if={shlex.quote(source)} bs={_DD_BLOCK}")
-            try:
-                process.close_stdin()
-                self._finish(process, stream, f"cannot read {source} on the target")
-            finally:
-                process.close()
+        process = self._start(f"dd if={shlex.quote(source)} bs={_DD_BLOCK}")
+        try:
+            process.close_stdin()
+            self._finish(process, target, f"cannot read {source} on the target")
+        finally:
+            process.close()
 
     def close(self) -> None:
         """Nothing is kept between transfers."""
 
     @staticmethod
-    def _finish(process: Process, stream: IO[bytes] | None, what: str) -> None:
+    def _finish(process: Process, target: LocalFile | None, what: str) -> None:
         words = b""
         while True:
             event = process.read(None)
             if isinstance(event, Output) and event.stream is Stream.STDERR:
                 words = (words + event.data)[-4096:]
-            elif isinstance(event, Output) and stream is not None:
-                stream.write(event.data)
+            elif isinstance(event, Output) and target is not None:
+                target.write(event.data)
             elif isinstance(event, Exited):
                 if event.status != 0:
                     raise CommandError(f"{what}: {said(words) or f'dd ended with {event.status or event.signal}'}")
                 return
-
-
-def _local_blocks(source: str) -> Iterator[bytes]:
-    try:
-        with open(source, "rb") as stream:
-            yield from iter(lambda: stream.read(_BLOCK), b"")
-    except OSError as error:
-        raise CommandError(f"cannot read {source} on the controller: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _complete(target: str) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when it is complete; no half of it stays behind."""
-    directory, name = os.path.split(os.path.abspath(target))
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=f".{name[:40]}.", delete=False) as stream:
-        try:
-            yield stream
-            stream.flush()
-            os.chmod(stream.name, 0o666 & ~_umask())
-            os.replace(stream.name, target)
-        except BaseException as error:
-            os.unlink(stream.name)
-            if isinstance(error, OSError):
-                raise CommandError(f"cannot write {target} on the controller: {error.strerror or error}") from error
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _name(path: str) -> bytes:

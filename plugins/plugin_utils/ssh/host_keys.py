@@ -36,6 +36,30 @@ class HostKey:
         return f"{self.key_type} {fingerprint(self.blob)}"
 
 
+@dataclass(frozen=True)
+class Trust:
+    """A host key that was found to be right, and the files that said so.
+
+    :param secrets_allowed: whether secrets may be sent, as :meth:`HostKeyCheck.check` found.
+    :param stamp: what the known_hosts files were then.
+    """
+
+    hop: Hop
+    key: HostKey
+    secrets_allowed: bool
+    stamp: tuple[object, ...]
+
+    def renewed(self, place: str, warn: Callable[[str], None]) -> Trust:
+        """The same key, looked at once more if the files have changed since.
+
+        :param place: the hop as whoever asks names it.
+        :raises HostKeyRefused: it is not trusted any more.
+        """
+        if _stamp(self.hop) == self.stamp:
+            return self
+        return HostKeyCheck(self.hop, place, warn).verify(self.key)
+
+
 class HostKeyCheck:
     """The check of one hop's key, with what known_hosts says of that hop.
 
@@ -50,6 +74,7 @@ class HostKeyCheck:
         self._place = place
         self._warn = warn
         self._names = lookup_names(hop.host, hop.port, hop.host_keys.alias)
+        self._stamp = _stamp(hop)  # before they are read, so that no change between is missed
         try:
             self._known = self._read()
         except Exception as error:
@@ -73,6 +98,10 @@ class HostKeyCheck:
             raise
         except Exception as error:
             raise self._not_checked(error) from error
+
+    def verify(self, key: HostKey) -> Trust:
+        """As :meth:`check`, to be asked again later."""
+        return Trust(self._hop, key, self.check(key), self._stamp)
 
     def _verdict(self, key: HostKey) -> Verdict:
         """What the first name says. Of the name without its port only the very same key counts, as another key there
@@ -107,7 +136,7 @@ class HostKeyCheck:
 
     def _read(self) -> list[list[Entry]]:
         """The entries of each name."""
-        files = [Path(os.path.expanduser(name)) for name in self._hop.host_keys.known_hosts]
+        files = _files(self._hop)
         return [[entry for path in files for entry in self._read_file(path, name)] for name in self._names]
 
     def _read_file(self, path: Path, name: str) -> list[Entry]:
@@ -173,3 +202,19 @@ class HostKeyCheck:
     def _not_checked(self, error: Exception) -> HostKeyRefused:
         reason = said(str(error)) or type(error).__name__
         return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", "Make the file readable.")
+
+
+def _files(hop: Hop) -> list[Path]:
+    return [Path(os.path.expanduser(name)) for name in hop.host_keys.known_hosts]
+
+
+def _stamp(hop: Hop) -> tuple[object, ...]:
+    """What changes when one of the files does."""
+    stamps: list[object] = []
+    for path in _files(hop):
+        try:
+            found = path.stat()
+            stamps.append((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+        except OSError as error:
+            stamps.append(error.errno)
+    return tuple(stamps)

@@ -1,23 +1,30 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a session on a target offers, whoever carries it. Imports no paramiko: its users need not have it loaded."""
+"""What a session on a target offers, whoever carries it. Imports no paramiko: its users need not have it loaded.
+
+Every worker loads this for every task: no dataclass is in it, which takes Python a millisecond each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..chain.become import Stream
 
 
-@dataclass(frozen=True)
-class Report:
-    """Where work on connections says what it does; each takes one line without secrets."""
+class Report(NamedTuple):
+    """Where work on connections says what it does.
+
+    :param note: takes one line without secrets.
+    :param warn: the same, for what everybody should see.
+    :param commit: called just before the first thing is sent that may have an effect.
+    """
 
     note: Callable[[str], None]
     warn: Callable[[str], None]
+    commit: Callable[[], None] = lambda: None
 
 
 class TransferMethod(Enum):
@@ -28,27 +35,14 @@ class TransferMethod(Enum):
     PIPED = "piped"
 
 
-@dataclass(frozen=True)
-class SessionOptions:
-    """What a session needs to know besides the chain.
-
-    :param run_directory: private to the user and this run, for what its workers remember together; None for none.
-    """
-
-    transfer_method: TransferMethod = TransferMethod.SMART
-    run_directory: str | None = None
-
-
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """Bytes of one stream, as they came."""
 
     stream: Stream
     data: bytes
 
 
-@dataclass(frozen=True)
-class Exited:
+class Exited(NamedTuple):
     """The end of a command: its status, 0 to 255, or the name of the signal that ended it, without SIG."""
 
     status: int | None
@@ -82,6 +76,9 @@ class Session(Protocol):
 
     def fetch(self, source: str, target: str) -> None:
         """Copies a file of the target to the controller, whole or with an error."""
+
+    def reset(self) -> None:
+        """Ends the connection to the target, and lets a login that it refused be tried again; its bastions stay."""
 
     def close(self) -> None:
         """Ends the session."""

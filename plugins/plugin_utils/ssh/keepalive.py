@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import threading
 import time
-from collections.abc import Sequence
 
 from .dial import Link
 from .transport import BROKEN
@@ -33,31 +34,75 @@ class _Probe:
             link.transport.global_request(_REQUEST, wait=True)
 
 
-class Keepalive:
-    """Watches links until stopped, and gives up one that leaves ``count`` intervals without an answer.
+class _Watch:
+    """One link that is watched."""
 
-    :param interval: seconds between requests.
-    """
-
-    def __init__(self, links: Sequence[Link], interval: float, count: int) -> None:
-        self._links = tuple(links)
-        self._interval = interval
+    def __init__(self, link: Link, interval: float, count: int) -> None:
+        self.interval = interval
+        self._link = link
         self._count = count
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="keepalive", daemon=True)
-        self._thread.start()
+        self._probe: _Probe | None = None
+
+    def look(self) -> bool:
+        """Asks, if the last request was answered, and gives the link up if that took too long; False at its end."""
+        if not self._link.transport.is_active():
+            return False
+        if self._probe is None or not self._probe.waiting:
+            self._probe = _Probe(self._link)
+        elif time.monotonic() - self._probe.sent >= self.interval * self._count:
+            self._link.abort(f"no answer to keepalives for {self.interval * self._count:g} seconds")
+            return False
+        return True
+
+
+class Keepalive:
+    """Watches links, in one thread, until they end or it is stopped."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, _Watch]] = []  # a heap: when, and in which order they came
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def watch(self, link: Link, interval: float, count: int) -> None:
+        """Gives the link up when it leaves ``count`` intervals without an answer.
+
+        :param interval: seconds between requests; 0 sends none.
+        """
+        if interval <= 0:
+            return
+        with self._changed:
+            self._plan(_Watch(link, interval, count))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="keepalive", daemon=True)
+                self._thread.start()
+            self._changed.notify()
 
     def stop(self) -> None:
         """No more requests; returns at once."""
-        self._stopped.set()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
 
-    def _watch(self) -> None:
-        probes: dict[Link, _Probe] = {}
-        while not self._stopped.wait(self._interval):
-            for link in self._links:
-                probe = probes.get(link)
-                if probe is None or not probe.waiting:
-                    probes[link] = _Probe(link)
-                elif time.monotonic() - probe.sent >= self._interval * self._count:
-                    link.abort(f"no answer to keepalives for {self._interval * self._count:g} seconds")
-                    return
+    def _plan(self, watch: _Watch) -> None:
+        heapq.heappush(self._due, (time.monotonic() + watch.interval, next(self._order), watch))
+
+    def _run(self) -> None:
+        while True:
+            watch = self._next()
+            if watch is None:
+                return
+            if watch.look():
+                with self._changed:
+                    self._plan(watch)
+
+    def _next(self) -> _Watch | None:
+        """Waits for the next link whose time has come; None when stopped."""
+        with self._changed:
+            while not self._stopped:
+                wait = self._due[0][0] - time.monotonic() if self._due else None
+                if wait is not None and wait <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(wait)
+            return None

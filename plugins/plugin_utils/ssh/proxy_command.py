@@ -19,6 +19,7 @@ import time
 from collections import deque
 from typing import IO
 
+from ..chain.model import Surroundings
 from ..errors import said
 
 _STDERR_KEPT = 4096
@@ -31,17 +32,22 @@ class ProxyProcess:
     """A running ProxyCommand.
 
     :param command: the command line, tokens already expanded.
+    :param surroundings: where it is run; None for the directory and the environment of this process.
     :raises OSError: the shell cannot be started.
     """
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, surroundings: Surroundings | None = None) -> None:
+        given = surroundings.environment if surroundings else None
+        environment = os.environ if given is None else dict(given)
         self.sock, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
-                [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
+                [environment.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
+                cwd=surroundings.directory if surroundings else None,
+                env=environment,
                 start_new_session=True,
             )
         except BaseException:

@@ -1,59 +1,47 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A session on a target, over a chain that this process dialled itself."""
+"""What can be done on a target over links that are open: commands and files."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 
-from ..chain.model import Chain
-from ..errors import CommandError, HopUnreachable, LinkLost, said
+from ..errors import CommandError, HopUnreachable, LinkLost, SessionRefused, said
 from .deadline import Deadline
-from .dial import Link, dead_hop, dial, hang_up, lost_link
+from .dial import Link, dead_hop, lost_link
 from .files import NoSftp, PipedFiles, SftpFiles
-from .interface import Report, SessionOptions, TransferMethod
-from .keepalive import Keepalive
+from .interface import Report, TransferMethod
 from .library import paramiko
-from .logins import LoginTurns
+from .local_files import LocalFile
 from .process import ChannelProcess
-from .transport import BROKEN
+from .transport import BROKEN, ChannelRefused
 
 
-def open_session(chain: Chain, options: SessionOptions, report: Report) -> DialledSession:
-    """Dials a chain.
+class LinkSession:
+    """Commands and files on the target of some links, which it does not own.
 
-    :raises HopError: which names the hop; nothing stays open.
+    :param links: one per hop, the target's last.
+    :param timeout: seconds for a channel to be opened.
     """
-    report.note(f"dialling {chain}")
-    links = dial(chain, LoginTurns(options.run_directory), report)
-    return DialledSession(chain, links, options, report)
 
-
-def forget_refusal(chain: Chain, options: SessionOptions) -> None:
-    """Lets a login that the target refused be tried again; its bastions are as they were."""
-    LoginTurns(options.run_directory).forget(chain.hops)
-
-
-class DialledSession:
-    """Implements :class:`interface.Session` over links of its own."""
-
-    def __init__(self, chain: Chain, links: list[Link], options: SessionOptions, report: Report) -> None:
-        self._chain = chain
+    def __init__(self, links: Sequence[Link], timeout: float, report: Report) -> None:
         self._links = links
-        self._method = options.transfer_method
+        self._timeout = timeout
         self._report = report
-        self._files: SftpFiles | PipedFiles | None = None
-        self._keepalive = (
-            Keepalive(links, chain.alive_interval, chain.alive_count) if chain.alive_interval > 0 else None
-        )
 
     def start(self, command: str, pty: bool = False) -> ChannelProcess:
-        """See :class:`interface.Session`.
+        """Starts a command line in the login shell of the target's user.
 
         :raises HopUnreachable: no channel, so the command was not started and may be tried again.
         :raises LinkLost: the connection ended when the command may have been started.
         """
         channel = self._open_channel()
+        try:
+            self._report.commit()
+        except BaseException:
+            channel.close()
+            raise
         try:
             if pty:
                 self._get_pty(channel)
@@ -65,6 +53,30 @@ class DialledSession:
             raise self._lost() or refused from error
         return ChannelProcess(channel, self._ended_without_status)
 
+    def put(self, source: LocalFile, target: str, method: TransferMethod) -> None:
+        """Copies a file of the controller to the target, whole or with an error."""
+        with self._files(method) as files:
+            self._report.commit()
+            files.put(source, target)
+
+    def fetch(self, source: str, target: LocalFile, method: TransferMethod) -> None:
+        """Copies a file of the target to the controller, whole or with an error."""
+        with self._files(method) as files:
+            self._report.commit()
+            files.fetch(source, target)
+
+    def _open_channel(self) -> paramiko.Channel:
+        deadline = Deadline(self._timeout)
+        try:
+            return self._target.transport.open("session", timeout=deadline.remaining())
+        except ChannelRefused as error:
+            raise SessionRefused(
+                self._place, f"no session: {error.words}", "Does its MaxSessions leave room for one more?"
+            ) from error
+        except BROKEN as error:
+            silent = HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds")
+            raise dead_hop(self._links) or silent from error
+
     def _get_pty(self, channel: paramiko.Channel) -> None:
         try:
             channel.get_pty(term="dumb")
@@ -74,56 +86,32 @@ class DialledSession:
                 f"{self._place}: it gives no terminal (PermitTTY); let ansible_ssh_use_tty be false"
             ) from error
 
-    def put(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`."""
-        files = self._transfer()
-        Deadline(None).limit(lambda: files.put(source, target))
-
-    def fetch(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`."""
-        files = self._transfer()
-        Deadline(None).limit(lambda: files.fetch(source, target))
-
-    def close(self) -> None:
-        """Hangs up on all hops. Harmless when repeated."""
-        if self._keepalive is not None:
-            self._keepalive.stop()
-        hang_up(self._links)
-        if self._files is not None:
-            with contextlib.suppress(*BROKEN):
-                self._files.close()
-            self._files = None
-
-    def _open_channel(self) -> paramiko.Channel:
-        deadline = Deadline(self._chain.target.timeout)
+    @contextlib.contextmanager
+    def _files(self, method: TransferMethod) -> Iterator[SftpFiles | PipedFiles]:
+        """What moves files; it leaves no session behind, of which a server may allow few."""
+        files = self._sftp(method)
+        if files is None:
+            yield PipedFiles(self.start)
+            return
         try:
-            channel: paramiko.Channel = self._target.transport.open_session(timeout=deadline.remaining())
-            return channel
-        except paramiko.ChannelException as error:
-            raise HopUnreachable(
-                self._place,
-                f"no session: {self._target.transport.open_failure}",
-                "Does its MaxSessions leave room for one more?",
-            ) from error
-        except BROKEN as error:
-            silent = HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds")
-            raise dead_hop(self._links) or silent from error
+            yield files
+        finally:
+            with contextlib.suppress(*BROKEN):
+                files.close()
 
-    def _transfer(self) -> SftpFiles | PipedFiles:
-        if self._files is None:
-            self._files = PipedFiles(self.start) if self._method is TransferMethod.PIPED else self._sftp_or_piped()
-        return self._files
-
-    def _sftp_or_piped(self) -> SftpFiles | PipedFiles:
+    def _sftp(self, method: TransferMethod) -> SftpFiles | None:
+        if method is TransferMethod.PIPED or (method is TransferMethod.SMART and self._target.no_sftp):
+            return None
         try:
             return SftpFiles(self._open_channel(), self._lost)
         except NoSftp as error:
-            if self._method is TransferMethod.SFTP:
+            if method is TransferMethod.SFTP:
                 raise CommandError(
                     f"{self._place}: it offers no SFTP. Let ansible_ssh_transfer_method be 'smart' or 'piped'."
                 ) from error
+            self._target.no_sftp = True
             self._report.note(f"{self._place}: no SFTP, files go through dd")
-            return PipedFiles(self.start)
+            return None
 
     @property
     def _target(self) -> Link:

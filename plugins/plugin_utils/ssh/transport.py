@@ -45,6 +45,19 @@ def _handle_request(channel: paramiko.Channel, message: paramiko.Message) -> Non
     paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]
 
 
+class ChannelRefused(paramiko.SSHException):
+    """The other side does not open a channel (RFC 4254 section 5.1).
+
+    :param code: its reason.
+    :param words: its words, safe to show.
+    """
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(f"{words} (code {code})")
+        self.code = code
+        self.words = words
+
+
 class _Userauth(paramiko.auth_handler.AuthOnlyHandler):
     """The library makes the event after it has sent the request, and so misses an answer that comes between."""
 
@@ -92,11 +105,11 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.banner_timeout = self.handshake_timeout = self.auth_timeout = 86400.0
         #: Why the other side disconnected (RFC 4253 section 11.1), safe to show; empty if it did not say.
         self.disconnect_reason = ""
-        #: The server's words for the last channel that it did not open (RFC 4254 section 5.1); the library has its own.
-        self.open_failure = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
         self._userauth_accepted = threading.Event()
+        self._opening = threading.local()
+        self._refused: dict[int, ChannelRefused] = {}
 
     def run(self) -> None:
         """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""
@@ -130,12 +143,37 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         m.get_int()
         self.disconnect_reason = said(m.get_binary())
 
+    def open(self, kind: str, destination: tuple[str, int] | None = None, timeout: float = 10.0) -> paramiko.Channel:
+        """A channel. The library keeps one refusal for all that are being opened, and so may tell it to the wrong one.
+
+        :param kind: ``session``, or ``direct-tcpip`` with a destination.
+        :param timeout: seconds.
+        :raises ChannelRefused: by the server.
+        :raises paramiko.SSHException: no answer in time, or the connection ended.
+        """
+        origin = None if destination is None else ("127.0.0.1", 65535)
+        try:
+            channel: paramiko.Channel = self.open_channel(kind, destination, origin, timeout=timeout)
+            return channel
+        except BROKEN:
+            refusal = self._refused.pop(getattr(self._opening, "number", -1), None)
+            if refusal is None:
+                raise
+            raise refusal from None
+
+    def _next_channel(self) -> int:
+        self._opening.number = number = super()._next_channel()
+        return int(number)
+
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
-        m.get_int()
-        m.get_int()
-        self.open_failure = said(m.get_binary())
-        m.rewind()
-        super()._parse_channel_open_failure(m)
+        number = m.get_int()
+        refusal = ChannelRefused(m.get_int(), said(m.get_binary()))
+        with self.lock:
+            opened = self.channel_events.pop(number, None)
+            if opened is not None:
+                self._refused[number] = refusal
+                self._channels.delete(number)
+                opened.set()
 
     def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> Any:
         parsed = super()._really_parse_kex_init(m, ignore_first_byte)

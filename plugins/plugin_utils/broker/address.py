@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the broker of a worker is: a socket in a directory that nobody else can look into.
+
+One broker serves those who would open the same connections: of one user, with one agent, home and Python, and the same
+code of this collection. Every worker loads this for every task, so it is short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Iterator
+
+_FOLDER = "bastion-ssh"
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# sockaddr_un(7): 108 bytes with the final NUL; less on other systems.
+_LONGEST = 100
+_CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED, unix(7): pid, uid, gid
+
+
+class NoBroker(Exception):
+    """There is no broker, and there cannot be one; the text says why."""
+
+
+class Directory:
+    """A directory of ours, open, so that it stays the same whatever happens to its name.
+
+    :raises NoBroker: it cannot be made, or somebody else could put something into it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            os.makedirs(path, 0o700, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
+                raise NoBroker(f"{path} is not a directory") from error
+            raise NoBroker(f"{path}: {error.strerror}") from error
+        found = os.fstat(self._descriptor)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            self.close()
+            raise NoBroker(f"{path} is open to others than its user; it has to be ours, with mode 0700")
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes it. Harmless when repeated."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def open(self, name: str, flags: int) -> int:
+        """A descriptor of a file in it; raises OSError."""
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self._descriptor)
+
+    def inode(self, name: str) -> int | None:
+        """The number of a file in it; None if there is none."""
+        try:
+            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_ino
+        except FileNotFoundError:
+            return None
+
+    def names(self) -> list[str]:
+        """The files in it."""
+        return sorted(os.listdir(self._descriptor))
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._descriptor)
+
+    def address(self, name: str) -> str:
+        """A file in it as bind(2) and connect(2) take it.
+
+        :raises NoBroker: its path is too long, and there is no shorter one.
+        """
+        path = os.path.join(self.path, name)
+        if len(os.fsencode(path)) <= _LONGEST:
+            return path
+        short = f"/proc/self/fd/{self._descriptor}"
+        if not os.path.isdir(short):
+            raise NoBroker(f"{path} is too long for a socket; set ansible_ssh_persist_directory")
+        return f"{short}/{name}"
+
+    def connect(self, name: str) -> socket.socket | None:
+        """A connection to the broker that listens there; None if there is none.
+
+        :raises NoBroker: somebody else listens there, or sockets do not work there.
+        """
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(self.address(name))
+        except (FileNotFoundError, ConnectionRefusedError):
+            sock.close()
+            return None
+        except OSError as error:
+            sock.close()
+            raise NoBroker(f"{os.path.join(self.path, name)}: {error.strerror}") from error
+        if peer_uid(sock) != os.geteuid():
+            sock.close()
+            raise NoBroker(f"{os.path.join(self.path, name)} is the socket of another user")
+        return sock
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The user at the other end of a Unix socket; raises OSError."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])
+
+
+def directories(wanted: str | None, ansible_home: str) -> Iterator[str]:
+    """The paths to try in turn.
+
+    :param wanted: the user's choice, which is the only one then.
+    """
+    if wanted:
+        yield os.path.abspath(os.path.expanduser(wanted))
+        return
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    with contextlib.suppress(OSError):
+        if os.stat(runtime).st_uid == os.geteuid():  # sudo(8) may have kept that of another user
+            yield os.path.join(runtime, _FOLDER)
+    yield os.path.join(os.path.abspath(os.path.expanduser(ansible_home)), _FOLDER)
+
+
+def open_directory(wanted: str | None, ansible_home: str) -> Directory:
+    """The first of the directories that can be used.
+
+    :raises NoBroker: none can.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        raise NoBroker("this system does not tell who is at the other end of a socket")
+    problems = []
+    for path in directories(wanted, ansible_home):
+        try:
+            return Directory(path)
+        except NoBroker as error:
+            problems.append(str(error))
+    raise NoBroker("; ".join(problems))
+
+
+def broker_name() -> str:
+    """The name of our broker: the same for those who would open the same connections."""
+    same = [
+        os.geteuid(),
+        os.environ.get("SSH_AUTH_SOCK"),
+        os.environ.get("HOME"),
+        os.environ.get("PYTHONPATH"),
+        sys.executable,
+        sys.version,
+        *_code(),
+    ]
+    return hashlib.blake2b(repr(same).encode(), digest_size=8).hexdigest()
+
+
+def _code() -> Iterator[tuple[str, int, int]]:
+    """The files of this collection that a broker runs: another version of them is another broker."""
+    for folder in ("", "chain", "ssh", "broker"):
+        path = os.path.join(_PACKAGE, folder)
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.endswith(".py"):
+                    found = entry.stat()
+                    yield entry.path, found.st_size, found.st_mtime_ns

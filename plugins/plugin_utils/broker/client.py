@@ -1,0 +1,215 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A session that the broker holds, for the worker that asks for it.
+
+Every worker loads this for every task, so it is short, and neither it nor what it loads needs paramiko.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any
+
+from ..chain.become import Stream
+from ..errors import HopUnreachable, LinkLost, unpacked
+from ..ssh.interface import Exited, Output, Report
+from .address import NoBroker, broker_name, open_directory
+from .wire import BODY_LIMIT, Connection, Frame, WireError
+
+_ANSWER_SECONDS = 20.0
+_TRIES = 3
+_LOG_SAYS = "Its log may say why: broker.log, beside its socket."
+
+
+class BrokerSession:
+    """Implements :class:`interface.Session`; nothing is asked of the broker before it is used.
+
+    :param options: what the inventory says, as plain values.
+    :param directory: where the user wants the broker to be; None for where it is by itself.
+    :param home: ansible's own directory of this user.
+    """
+
+    def __init__(self, options: dict[str, Any], directory: str | None, home: str, report: Report) -> None:
+        self._options = options
+        self._directory = directory
+        self._home = home
+        self._report = report
+
+    def start(self, command: str, pty: bool = False) -> BrokerProcess:
+        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        request = _Request(self._report, {"op": "start", "command": command, "pty": pty, "options": self._options})
+        self._ask(request)
+        return BrokerProcess(request)
+
+    def put(self, source: str, target: str) -> None:
+        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        from ..ssh import local_files
+
+        with local_files.source(source) as file:
+            header = {"op": "put", "source": source, "target": target, "options": self._options}
+            self._done(_Request(self._report, header, file.stream.fileno()))
+
+    def fetch(self, source: str, target: str) -> None:
+        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        from ..ssh import local_files
+
+        with local_files.complete(target) as file:
+            header = {"op": "fetch", "source": source, "target": target, "options": self._options}
+            self._done(_Request(self._report, header, file.stream.fileno()))
+
+    def reset(self) -> None:
+        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        self._done(_Request(self._report, {"op": "reset", "options": self._options}))
+
+    def close(self) -> None:
+        """See :class:`interface.Session`. The broker keeps the connection."""
+
+    def _done(self, request: _Request) -> None:
+        try:
+            self._ask(request)
+        finally:
+            request.close()
+
+    def _ask(self, request: _Request) -> None:
+        """Brings a request to its first result; once more where a broker ended before it did anything."""
+        for _try in range(_TRIES):
+            try:
+                request.send(self._connect())
+                request.first_result()
+                return
+            except _BrokerEnded:
+                request.close()
+            except BaseException:
+                request.close()
+                raise
+        raise NoBroker("the broker ended before it answered; its log says why")
+
+    def _connect(self) -> socket.socket:
+        with open_directory(self._directory, self._home) as directory:
+            name = broker_name()
+            sock = directory.connect(f"{name}.sock")
+            if sock is not None:
+                return sock
+            # What only the one needs who starts it.
+            from ..settings import read_settings
+            from .spawn import start
+
+            read_settings(self._options)  # so that a mistake is told before there is any process
+            return start(directory, name)
+
+
+class _BrokerEnded(Exception):
+    """Before it did anything."""
+
+
+class _Request:
+    """One request, and what the broker says to it."""
+
+    def __init__(self, report: Report, header: dict[str, Any], descriptor: int | None = None) -> None:
+        self._report = report
+        self._header = header
+        self._descriptor = descriptor
+        self._connection: Connection | None = None
+        self._committed = False
+        self._place = ""  # of the target; empty until the broker has taken the request
+
+    def send(self, sock: socket.socket) -> None:
+        """Sends it to a broker."""
+        self._place = ""
+        self._connection = Connection(sock)
+        try:
+            self._connection.send(self._header, descriptor=self._descriptor)
+        except ConnectionError as error:
+            raise _BrokerEnded from error
+
+    def first_result(self) -> Frame:
+        """Waits until the command runs, or all is done."""
+        seconds: float | None = _ANSWER_SECONDS
+        while True:
+            try:
+                frame = self.receive(seconds)
+            except TimeoutError:
+                raise self._silent() from None
+            event = frame.header.get("event")
+            if event in ("started", "done"):
+                return frame
+            if event == "accepted":
+                self._place, seconds = str(frame.header["place"]), float(frame.header["seconds"])
+            elif event == "committed":
+                self._committed, seconds = True, None
+
+    def receive(self, timeout: float | None) -> Frame:
+        """The next frame that is not only to be shown.
+
+        :raises JumpError: what the broker says has happened.
+        :raises TimeoutError: the time is up.
+        """
+        while True:
+            frame = self._next(timeout)
+            event = frame.header.get("event")
+            if event == "note":
+                self._report.note(str(frame.header["line"]))
+            elif event == "warn":
+                self._report.warn(str(frame.header["line"]))
+            elif event == "error":
+                raise unpacked(frame.header)
+            else:
+                return frame
+
+    def tell(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Sends a frame more; raises OSError if nobody takes it."""
+        if self._connection is not None:
+            self._connection.send(header, body)
+
+    def close(self) -> None:
+        """Ends the request, and whatever the broker does for it. Harmless when repeated."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _next(self, timeout: float | None) -> Frame:
+        try:
+            frame = None if self._connection is None else self._connection.receive(timeout)
+        except (ConnectionError, WireError):
+            frame = None
+        if frame is not None:
+            return frame
+        if self._committed:
+            raise LinkLost(self._place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
+        raise _BrokerEnded
+
+    def _silent(self) -> Exception:
+        if not self._place:
+            return NoBroker("the broker does not answer")
+        return HopUnreachable(self._place, "the broker on the controller gave no answer in time", _LOG_SAYS)
+
+
+class BrokerProcess:
+    """Implements :class:`interface.Process`: a command that the broker runs."""
+
+    def __init__(self, request: _Request) -> None:
+        self._request = request
+
+    def read(self, timeout: float | None) -> Output | Exited | None:
+        """See :class:`interface.Process`."""
+        try:
+            header, body = self._request.receive(timeout)
+        except TimeoutError:
+            return None
+        if header.get("event") == "output":
+            return Output(Stream(header["stream"]), body)
+        return Exited(header["status"], header["signal"])
+
+    def write(self, data: bytes) -> None:
+        """See :class:`interface.Process`."""
+        for start in range(0, len(data), BODY_LIMIT):
+            self._request.tell({"op": "in"}, data[start : start + BODY_LIMIT])
+
+    def close_stdin(self) -> None:
+        """See :class:`interface.Process`."""
+        with contextlib.suppress(OSError):
+            self._request.tell({"op": "eof"})
+
+    def close(self) -> None:
+        """See :class:`interface.Process`."""
+        self._request.close()

@@ -1,0 +1,215 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One worker's request, from its first frame to the last answer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+from ..errors import CommandError, JumpError, packed
+from ..settings import TargetSettings
+from ..ssh.interface import Exited, Output, Process, Report
+from ..ssh.local_files import LocalFile
+from .session import PooledSession, pause
+from .transports import Transports
+from .wire import BODY_LIMIT, Connection, Frame, WireError
+
+log = logging.getLogger("bastion.ssh.broker")
+
+_REQUEST_SECONDS = 10.0
+_MARGIN = 15.0
+
+
+class Broker(Protocol):
+    """What a conversation needs of the broker."""
+
+    transports: Transports
+
+    def settings(self, options: dict[str, Any]) -> TargetSettings:
+        """The settings in a request's options; raises SettingsError."""
+
+    def status(self) -> dict[str, Any]:
+        """What there is now."""
+
+    def stop(self) -> None:
+        """Ends everything."""
+
+
+class Conversation:
+    """Serves one request.
+
+    :param connection: of a worker of the same user.
+    """
+
+    def __init__(self, connection: Connection, broker: Broker) -> None:
+        self._connection = connection
+        self._broker = broker
+        self._committed = False
+
+    def run(self) -> None:
+        """Serves it; whatever goes wrong, the worker hears of it if it is still there."""
+        try:
+            request = self._connection.receive(_REQUEST_SECONDS)
+            if request is not None:
+                self._answer(request)
+        except JumpError as error:
+            log.warning("%s", error)
+            self._tell({"event": "error", **packed(error)})
+        except (OSError, WireError) as error:
+            log.info("a worker is gone: %s", error)
+        except Exception as error:
+            # The error's own words are left out, as nobody knows what is in them; the lines of code are not.
+            log.error("%s at %s", type(error).__name__, where(error))
+            failed = CommandError(f"the broker failed with {type(error).__name__}; its log says where")
+            self._tell({"event": "error", **packed(failed)})
+
+    def _answer(self, request: Frame) -> None:
+        answers: dict[str, Callable[[dict[str, Any]], None]] = {
+            "start": self._start,
+            "put": self._put,
+            "fetch": self._fetch,
+            "reset": self._reset,
+            "status": self._status,
+            "stop": self._stop,
+        }
+        answer = answers.get(str(request.header.get("op")))
+        if answer is None:
+            raise WireError("no such request")
+        answer(request.header)
+
+    def _start(self, header: dict[str, Any]) -> None:
+        command, pty = header["command"], header["pty"]
+        process = self._session(header).start(str(command), bool(pty))
+        reader = threading.Thread(target=self._feed, args=(process,), name="stdin", daemon=True)
+        try:
+            self._connection.send({"event": "started"})
+            reader.start()
+            self._pump(process)
+        finally:
+            process.close()
+
+    def _pump(self, process: Process) -> None:
+        """Output to the worker, as fast as it takes it."""
+        while True:
+            event = process.read(None)
+            if isinstance(event, Output):
+                for start in range(0, len(event.data), BODY_LIMIT):
+                    piece = event.data[start : start + BODY_LIMIT]
+                    self._connection.send({"event": "output", "stream": event.stream.value}, piece)
+            elif isinstance(event, Exited):
+                self._connection.send({"event": "exited", "status": event.status, "signal": event.signal})
+                return
+
+    def _feed(self, process: Process) -> None:
+        """Input from the worker, as fast as the command takes it; without the worker, no command."""
+        try:
+            while (frame := self._connection.receive()) is not None:
+                if frame.header.get("op") == "eof":
+                    process.close_stdin()
+                elif frame.body:
+                    with contextlib.suppress(OSError):  # a command need not read its input
+                        process.write(frame.body)
+        except (OSError, WireError) as error:
+            log.info("a worker is gone: %s", error)
+        process.close()
+
+    def _put(self, header: dict[str, Any]) -> None:
+        session = self._session(header)
+        with self._file(header["source"], "rb") as file:
+            session.put_file(file, str(header["target"]))
+        self._connection.send({"event": "done"})
+
+    def _fetch(self, header: dict[str, Any]) -> None:
+        session = self._session(header)
+        with self._file(header["target"], "wb") as file:
+            session.fetch_file(str(header["source"]), file)
+        self._connection.send({"event": "done"})
+
+    def _reset(self, header: dict[str, Any]) -> None:
+        self._session(header).reset()
+        self._connection.send({"event": "done"})
+
+    def _status(self, _header: dict[str, Any]) -> None:
+        self._connection.send({"event": "done", "status": self._broker.status()})
+
+    def _stop(self, _header: dict[str, Any]) -> None:
+        self._broker.stop()
+        self._connection.send({"event": "done"})
+
+    def _session(self, header: dict[str, Any]) -> PooledSession:
+        """The session that a request is about; tells the worker how long it may have to wait for it."""
+        settings = self._broker.settings(header["options"])
+        chain = settings.chain
+        place = chain.place(len(chain.hops) - 1)
+        self._connection.send({"event": "accepted", "place": place, "seconds": _patience(settings)})
+        report = Report(note=self._note, warn=self._warn, commit=self._commit)
+        return PooledSession(self._broker.transports, settings, report)
+
+    @contextlib.contextmanager
+    def _file(self, name: object, mode: str) -> Iterator[LocalFile]:
+        """The worker's file, of which it has sent a descriptor: what it may open is its own matter."""
+        descriptor = self._connection.take_descriptor()
+        if descriptor is None:
+            raise WireError("no descriptor")
+        with os.fdopen(descriptor, mode) as stream:
+            yield _WorkersFile(str(name), stream, self._connection)
+            stream.flush()
+
+    def _note(self, line: str) -> None:
+        self._tell({"event": "note", "line": line})
+
+    def _warn(self, line: str) -> None:
+        log.warning("%s", line)
+        self._tell({"event": "warn", "line": line})
+
+    def _commit(self) -> None:
+        """Without this frame the worker knows that nothing was sent, however we end."""
+        self._connection.send({"event": "committed"})
+
+    def _tell(self, header: dict[str, Any]) -> None:
+        """Says something that no worker need be there for: a dial goes on for those who wait for it."""
+        with contextlib.suppress(OSError):
+            self._connection.send(header)
+
+
+class _WorkersFile(LocalFile):
+    """A file that is read and written only as long as its worker is there."""
+
+    def __init__(self, name: str, stream: BinaryIO, connection: Connection) -> None:
+        super().__init__(name, stream)
+        self._connection = connection
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """See :class:`LocalFile`; raises ConnectionError when the worker is gone."""
+        for block in super().blocks(size):
+            self._check()
+            yield block
+
+    def write(self, data: bytes) -> None:
+        """See :class:`LocalFile`; raises ConnectionError when the worker is gone."""
+        self._check()
+        super().write(data)
+
+    def _check(self) -> None:
+        if self._connection.hung_up():
+            raise ConnectionError("in the middle of a transfer")
+
+
+def _patience(settings: TargetSettings) -> float:
+    """Seconds after which a worker may give us up: all that its timeouts and retries allow, and more."""
+    chain = settings.chain
+    each = chain.timeout or 2 * sum(hop.timeout for hop in chain.hops)  # for its turn, and for the hop itself
+    tries = settings.retries + 2
+    return tries * (each + chain.target.timeout) + sum(map(pause, range(1, tries))) + _MARGIN
+
+
+def where(error: BaseException) -> str:
+    """The places in the code that an error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))

@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes two hops the same: everything that distinguishes a login and the way to it.
+
+Secrets enter as a keyed digest only; the key never leaves the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import astuple, replace
+from typing import NamedTuple
+
+from ..chain.model import Chain, Hop
+
+_KEY = secrets.token_bytes(32)
+# RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
+_ONE_TIME_CODE = re.compile(r"\d{6,10}")
+
+
+class Step(NamedTuple):
+    """One hop of a chain, without its secrets.
+
+    :param identity: the same for hops that one transport can serve, if the hops before them are the same, too.
+    :param fallback: the same for the same keys of last resort, which count only where one of them was needed.
+    """
+
+    identity: str
+    fallback: str
+
+
+def steps(chain: Chain) -> tuple[Step, ...]:
+    """The hops of a chain in order."""
+    return tuple(Step(_digest(_login(hop)), _digest(hop.credentials.fallback)) for hop in chain.hops)
+
+
+def _login(hop: Hop) -> object:
+    """Not where the hop is written, nor the time that it has."""
+    prompts = tuple(
+        (pattern, "" if _ONE_TIME_CODE.fullmatch(answer) else answer) for pattern, answer in hop.credentials.prompts
+    )
+    credentials = replace(hop.credentials, prompts=prompts, fallback=())
+    return astuple(replace(hop, setting="", timeout=0.0, credentials=credentials))
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(repr(value).encode(), key=_KEY, digest_size=16).hexdigest()

@@ -1,0 +1,30 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A session that its own process holds, for whoever does without a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..settings import read_settings
+from ..ssh.interface import Report
+from .session import PooledSession
+from .transports import Transports
+
+
+class OwnSession(PooledSession):
+    """Implements :class:`interface.Session`; its connections are dialled when it is used, and end with it.
+
+    :param options: what the inventory says, as plain values.
+    :raises SettingsError: with the variable's name.
+    """
+
+    def __init__(self, options: Mapping[str, Any], report: Report) -> None:
+        settings = read_settings(options)
+        self._own = Transports()
+        super().__init__(self._own, settings, report)
+
+    def close(self) -> None:
+        """Hangs up on all hops. Harmless when repeated."""
+        self._own.close()

@@ -1,0 +1,215 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may use which transport, until when: decisions only.
+
+Nothing is opened, closed or waited for here. The caller holds a lock around each call, dials what it was told to dial,
+and closes what ``take_closing`` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Any
+
+from .identity import Step
+
+
+class State(Enum):
+    """How far a shared transport is."""
+
+    DIALLING = "dialling"
+    OPEN = "open"
+    RETIRED = "retired"  # for nobody new; those who have a lease keep it
+
+
+class Shared:
+    """One transport that is shared, or about to be. Only the pool changes it.
+
+    :param parent: the transport that carries it; None for a first hop.
+    :param place: the hop, as whoever dials it names it.
+    :param label: the hop, whoever names it.
+    """
+
+    def __init__(self, parent: Shared | None, step: Step, place: str, label: str) -> None:
+        self.parent = parent
+        self.children: set[Shared] = set()
+        self.step = step
+        self.place = place
+        self.label = label
+        self.state = State.DIALLING
+        self.link: Any = None
+        self.error: BaseException | None = None
+        self.used_fallback = False
+        self.leases = 0
+        self.served = 0
+        self.opened_at = self.idle_since = 0.0
+        self.persist = 0.0
+
+    @property
+    def depth(self) -> int:
+        """How many transports carry it."""
+        return 0 if self.parent is None else self.parent.depth + 1
+
+    def __repr__(self) -> str:
+        return f"<{self.label}: {self.state.value}, {self.leases} leases>"
+
+
+_Place = tuple[int, str]
+
+
+class Pool:
+    """The transports of one process. Times are seconds of one clock that never goes back."""
+
+    def __init__(self) -> None:
+        self._shared: dict[_Place, list[Shared]] = {}
+        self._limits: dict[_Place, int] = {}
+        self._closing: list[Shared] = []
+
+    def find(
+        self, parent: Shared | None, step: Step, now: float, lifetime: float | None = None, session: bool = False
+    ) -> Shared | None:
+        """A transport to a hop: one that is open, else one that is being dialled, else None.
+
+        :param lifetime: seconds after which a transport is too old; None for never.
+        :param session: whether room for a session is needed, and not only for connections that are forwarded.
+        """
+        place = _place(parent, step)
+        for old in [shared for shared in self._siblings(place) if _is_old(shared, now, lifetime)]:
+            self.retire(old)
+        fitting = [shared for shared in self._siblings(place) if _fits(shared, step)]
+        limit = self._limits.get(place)
+        room = [shared for shared in fitting if not session or limit is None or shared.leases < limit]
+        usable = [shared for shared in room if shared.state is State.OPEN]
+        return min(usable, key=lambda shared: shared.leases, default=None) or next(
+            (shared for shared in fitting if shared.state is State.DIALLING), None
+        )
+
+    def begin(self, parent: Shared | None, step: Step, place: str, label: str) -> Shared:
+        """A transport that the caller dials now; it has the first lease."""
+        shared = Shared(parent, step, place, label)
+        shared.leases = 1
+        if parent is not None:
+            parent.children.add(shared)
+        self._shared.setdefault(_place(parent, step), []).append(shared)
+        return shared
+
+    def opened(self, shared: Shared, link: Any, used_fallback: bool, now: float) -> None:
+        """The dial has succeeded."""
+        shared.link = link
+        shared.used_fallback = used_fallback
+        shared.opened_at = shared.idle_since = now
+        if shared.state is State.DIALLING:
+            shared.state = State.OPEN
+
+    def failed(self, shared: Shared, error: BaseException) -> None:
+        """The dial has failed; those who waited find the error in it."""
+        shared.error = error
+        shared.leases -= 1
+        self._take_out(shared)
+
+    def claim(self, shared: Shared) -> None:
+        """One lease more."""
+        shared.leases += 1
+
+    def release(self, path: Sequence[Shared], persist: float, now: float) -> None:
+        """One lease less, of each transport on the way to a target.
+
+        :param persist: seconds for which they are kept from now on.
+        """
+        for shared in path:
+            shared.leases -= 1
+            shared.served += 1
+            shared.persist = max(shared.persist, persist)
+            shared.idle_since = now
+            if shared.state is State.RETIRED:
+                self._close_unused(shared)
+
+    def crowded(self, shared: Shared) -> bool:
+        """Takes note that a server let nobody open one session more; False if nobody has any, which is no limit then."""
+        others = shared.leases - 1
+        if others > 0:
+            place = _place(shared.parent, shared.step)
+            self._limits[place] = min(others, self._limits.get(place, others))
+        return others > 0
+
+    def retire(self, shared: Shared) -> None:
+        """Nobody new may use it, nor what it carries."""
+        if shared.state is State.RETIRED:
+            return
+        self._take_out(shared)
+        for child in list(shared.children):
+            self.retire(child)
+        self._close_unused(shared)
+
+    def expire(self, now: float) -> float | None:
+        """Retires what nothing has used for its time.
+
+        :returns: when to ask again; None if nothing is idle.
+        """
+        while True:
+            idle = [shared for shared in self if _is_idle(shared)]
+            expired = [shared for shared in idle if now >= shared.idle_since + shared.persist]
+            if not expired:
+                return min((shared.idle_since + shared.persist for shared in idle), default=None)
+            for shared in expired:
+                self.retire(shared)
+
+    @property
+    def closing(self) -> bool:
+        """Whether there is something to close."""
+        return bool(self._closing)
+
+    def take_closing(self) -> list[Shared]:
+        """What the caller closes now, those that are carried before those that carry them."""
+        closing, self._closing = self._closing, []
+        return sorted(closing, key=lambda shared: -shared.depth)
+
+    def __iter__(self) -> Iterator[Shared]:
+        return (shared for siblings in self._shared.values() for shared in siblings)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shared.values()))
+
+    def __repr__(self) -> str:
+        return f"<pool {sorted(self, key=lambda shared: shared.depth)}>"
+
+    def _siblings(self, place: _Place) -> list[Shared]:
+        return list(self._shared.get(place, ()))
+
+    def _close_unused(self, shared: Shared) -> None:
+        if shared.leases or shared.link is None:
+            return
+        for child in list(shared.children):  # which somebody began on it when it was retired already
+            self.retire(child)
+        self._closing.append(shared)
+
+    def _take_out(self, shared: Shared) -> None:
+        if shared.state is State.RETIRED:
+            return
+        shared.state = State.RETIRED
+        if shared.parent is not None:
+            shared.parent.children.discard(shared)
+        place = _place(shared.parent, shared.step)
+        siblings = self._shared[place]
+        siblings.remove(shared)
+        if not siblings:
+            del self._shared[place]
+            self._limits.pop(place, None)
+
+
+def _place(parent: Shared | None, step: Step) -> _Place:
+    return (0 if parent is None else id(parent), step.identity)
+
+
+def _fits(shared: Shared, step: Step) -> bool:
+    """A login that needed a key of last resort serves those only who have the same one."""
+    return not shared.used_fallback or shared.step.fallback == step.fallback
+
+
+def _is_old(shared: Shared, now: float, lifetime: float | None) -> bool:
+    return lifetime is not None and shared.state is State.OPEN and now - shared.opened_at >= lifetime
+
+
+def _is_idle(shared: Shared) -> bool:
+    return shared.state is State.OPEN and not shared.leases and not shared.children

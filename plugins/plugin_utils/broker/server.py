@@ -1,0 +1,226 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The broker: takes requests of workers on a Unix socket, and serves each in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import threading
+import time
+from functools import lru_cache
+from logging.handlers import RotatingFileHandler
+from typing import Any
+
+from ..errors import CommandError, packed
+from ..settings import TargetSettings, read_settings
+from ..ssh.library import why_unusable
+from .address import Directory, peer_uid
+from .conversation import Conversation, where
+from .pool import Shared
+from .spawn import locked
+from .transports import Transports
+from .wire import Connection
+
+log = logging.getLogger("bastion.ssh.broker")
+
+_LOG_BYTES = 256 * 1024
+_DESCRIPTORS = 65536
+_SETTINGS_KEPT = 4096
+_LOOK = 1.0
+
+
+class Broker:
+    """Keeps transports, and serves workers until it is idle or told to stop.
+
+    :param directory: where its socket is.
+    :param name: of the socket, without its suffix.
+    :param listening: the socket.
+    """
+
+    def __init__(self, directory: Directory, name: str, listening: socket.socket) -> None:
+        self.transports = Transports()
+        self._directory = directory
+        self._name = name
+        self._listening = listening
+        self._inode = directory.inode(f"{name}.sock")
+        self._started = time.time()
+        self._lock = threading.Lock()
+        self._workers = 0
+        self._idle_since = time.monotonic()
+        self._persist = 60.0
+        self._stopped = False
+        self._waker, self._woken = socket.socketpair()
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._settings = lru_cache(_SETTINGS_KEPT)(lambda text: read_settings(json.loads(text)))
+
+    def settings(self, options: dict[str, Any]) -> TargetSettings:
+        """The settings in a request's options, which are read once; raises SettingsError."""
+        problem = why_unusable()
+        if problem:
+            raise CommandError(problem)
+        settings = self._settings(json.dumps(options, sort_keys=True))
+        self._persist = settings.persist
+        return settings
+
+    def status(self) -> dict[str, Any]:
+        """What there is now, without secrets. Times are seconds since 1970 and lengths of time in seconds."""
+        now = time.monotonic()
+        return {
+            "pid": os.getpid(),
+            "since": self._started,
+            "workers": self._workers - 1,  # without the one who asks
+            "transports": [_described(shared, now) for shared in self.transports.shared()],
+        }
+
+    def stop(self) -> None:
+        """Ends all connections, and serves nobody any more."""
+        self._stopped = True
+        self.transports.close()
+        self._woken.send(b".")
+
+    def run(self) -> None:
+        """Serves. Returns when nothing is left."""
+        self._woken.setblocking(False)
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._listening.setblocking(False)
+        poll = select.poll()
+        poll.register(self._listening, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
+        while not self._stopped and not (self._is_idle() and self._leave()):
+            if any(number == self._listening.fileno() for number, _event in poll.poll(1000 * _LOOK)):
+                self._accept()
+        self.transports.close()
+        if self._stopped:
+            self._remove_socket()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        log.info("ended by signal %d", number)
+        self._stopped = True
+
+    def _accept(self) -> None:
+        try:
+            sock, _address = self._listening.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse(f"the broker has no file descriptor left ({error.strerror}); raise the limit (ulimit -n)")
+            else:
+                log.error("accept: %s", error)
+            return
+        with self._lock:
+            self._workers += 1
+        try:
+            threading.Thread(target=self._serve, args=(sock,), name="worker", daemon=True).start()
+        except RuntimeError as error:
+            log.error("%s", error)
+            sock.close()
+            self._gone()
+
+    def _refuse(self, why: str) -> None:
+        """Tells a worker that cannot be served; the spare descriptor is for its socket."""
+        log.error("%s", why)
+        os.close(self._spare)
+        try:
+            with contextlib.suppress(OSError), contextlib.closing(Connection(self._listening.accept()[0])) as worker:
+                worker.send({"event": "error", **packed(CommandError(why))})
+        finally:
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _serve(self, sock: socket.socket) -> None:
+        sock.setblocking(True)
+        connection = Connection(sock)
+        try:
+            if peer_uid(sock) == os.geteuid():
+                Conversation(connection, self).run()
+            else:
+                log.error("refused user %d", peer_uid(sock))
+        except Exception as error:
+            log.error("%s", type(error).__name__)
+        finally:
+            connection.close()
+            self._gone()
+
+    def _gone(self) -> None:
+        with self._lock:
+            self._workers -= 1
+            self._idle_since = time.monotonic()
+
+    def _is_idle(self) -> bool:
+        """Whether nobody needs us: no worker, no transport, and the time is over in which a next one may come."""
+        if self._workers or self.transports.shared():
+            return False
+        alone = self._directory.inode(f"{self._name}.sock") != self._inode  # nobody can find us any more
+        return alone or time.monotonic() >= self._idle_since + self._persist
+
+    def _leave(self) -> bool:
+        """Takes the socket away, unless somebody has come meanwhile."""
+        with locked(self._directory, self._name):
+            if self._directory.inode(f"{self._name}.sock") != self._inode:
+                return True
+            poll = select.poll()
+            poll.register(self._listening, select.POLLIN)
+            if poll.poll(0):
+                return False
+            self._directory.remove(f"{self._name}.sock")
+            return True
+
+    def _remove_socket(self) -> None:
+        with locked(self._directory, self._name):
+            if self._directory.inode(f"{self._name}.sock") == self._inode:
+                self._directory.remove(f"{self._name}.sock")
+
+
+def _described(shared: Shared, now: float) -> dict[str, Any]:
+    """One transport, for people."""
+    return {
+        "hop": shared.label,
+        "via": shared.parent.label if shared.parent else None,
+        "state": shared.state.value,
+        "leases": shared.leases,
+        "served": shared.served,
+        "age": round(now - shared.opened_at, 1) if shared.link else 0.0,
+        "idle": 0.0 if shared.leases or not shared.link else round(now - shared.idle_since, 1),
+    }
+
+
+def serve(path: str, name: str) -> None:
+    """Serves on the socket that is our standard input, until nobody needs us.
+
+    :param path: of the directory.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    listening = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    with Directory(path) as directory, listening:
+        _log_to(os.path.join(path, "broker.log"))
+        log.info("serves %s", name)
+        try:
+            Broker(directory, name, listening).run()
+        except BaseException as error:
+            log.error("ended by %s at %s", type(error).__name__, where(error))
+            raise
+        log.info("ends")
+
+
+def _log_to(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

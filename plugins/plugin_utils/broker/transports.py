@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The transports of one process, shared by all of its sessions: dialled once, kept while they are of use."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+
+from ..chain.model import Chain
+from ..errors import HopError, HopUnreachable
+from ..settings import TargetSettings
+from ..ssh.deadline import Deadline
+from ..ssh.dial import Link, open_hop
+from ..ssh.interface import Report
+from ..ssh.keepalive import Keepalive
+from ..ssh.logins import LoginTurns
+from ..ssh.session import LinkSession
+from .identity import Step, steps
+from .pool import Pool, Shared, State
+
+
+class Lease:
+    """A claim on all transports on the way to a target, until it is released.
+
+    :param path: the target's last.
+    :param fresh: whether the target was dialled for it.
+    """
+
+    def __init__(self, transports: Transports, path: Sequence[Shared], fresh: bool, way: _Way) -> None:
+        self.fresh = fresh
+        self.session = LinkSession([shared.link for shared in path], way.chain.target.timeout, way.report)
+        self._transports = transports
+        self._path = tuple(path)
+        self._persist = way.settings.persist
+        self._released = False
+
+    def release(self) -> None:
+        """Harmless when repeated."""
+        released, self._released = self._released, True
+        if not released:
+            self._transports.give_back(self._path, self._persist)
+
+    def retire(self) -> None:
+        """Takes care that nobody else uses this transport to the target, which does not work."""
+        self._transports.retire(self._path[-1])
+
+    def crowded(self) -> bool:
+        """Takes note that the target opens no further session; whether another transport may help."""
+        return self._transports.crowded(self._path[-1])
+
+
+class _Way:
+    """One request for a lease, and the time it has."""
+
+    def __init__(self, settings: TargetSettings, report: Report) -> None:
+        self.settings = settings
+        self.chain: Chain = settings.chain
+        self.report = report
+        self.turns = LoginTurns(settings.run_directory)
+        self.total = Deadline(settings.chain.timeout)
+        self.fresh = False
+
+    def unreachable(self, index: int, error: BaseException, dialled: Shared) -> BaseException:
+        """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
+        if not isinstance(error, HopError):
+            return error
+        place = self.chain.place(index) if error.place == dialled.place else error.place
+        return type(error)(place, error.problem, error.advice)
+
+
+class Transports:
+    """Shared transports. Everything here may be called from any thread; no lock is held over I/O."""
+
+    def __init__(self) -> None:
+        self._pool = Pool()
+        self._lock = threading.Lock()
+        self._dialled = threading.Condition(self._lock)
+        self._due = threading.Condition(self._lock)
+        self._next_look = math.inf
+        self._keepalive = Keepalive()
+        self._sweeper: threading.Thread | None = None
+        self._closed = False
+
+    def lease(self, settings: TargetSettings, report: Report) -> Lease:
+        """A lease on the way to a target; what is missing is dialled.
+
+        :raises HopError: which names the hop.
+        """
+        way = _Way(settings, report)
+        path: list[Shared] = []
+        try:
+            for index, step in enumerate(steps(way.chain)):
+                path.append(self._reach(way, index, step, path))
+        except BaseException:
+            self.give_back(path, settings.persist)
+            raise
+        if not way.fresh:
+            report.note(f"reused: {way.chain}, connected for {time.monotonic() - path[-1].opened_at:.0f} s")
+        return Lease(self, path, way.fresh, way)
+
+    def reset(self, settings: TargetSettings) -> None:
+        """Lets nobody use the connections to a target that there are; a login that it refused is forgotten."""
+        with self._lock:
+            parent: Shared | None = None
+            *before, last = steps(settings.chain)
+            for step in before:
+                parent = self._pool.find(parent, step, time.monotonic())
+                if parent is None:
+                    break
+            else:
+                while (target := self._pool.find(parent, last, time.monotonic())) and target.state is State.OPEN:
+                    self._pool.retire(target)
+            self._due.notify()
+        LoginTurns(settings.run_directory).forget(settings.chain.hops)
+
+    def give_back(self, path: Sequence[Shared], persist: float) -> None:
+        """Ends a lease."""
+        now = time.monotonic()
+        with self._lock:
+            self._pool.release(path, persist, now)
+            if self._pool.closing or now + persist < self._next_look:
+                self._due.notify()
+
+    def retire(self, shared: Shared) -> None:
+        """Takes a transport out of use."""
+        with self._lock:
+            self._pool.retire(shared)
+            self._due.notify()
+
+    def crowded(self, shared: Shared) -> bool:
+        """See :meth:`Lease.crowded`."""
+        with self._lock:
+            return self._pool.crowded(shared)
+
+    def shared(self) -> list[Shared]:
+        """Those there are now, the first hops first."""
+        with self._lock:
+            return sorted(self._pool, key=lambda shared: shared.depth)
+
+    def close(self) -> None:
+        """Ends all of them, and whatever uses them. Harmless when repeated."""
+        self._keepalive.stop()
+        with self._lock:
+            self._closed = True
+            links = [s.link for s in sorted(self._pool, key=lambda s: s.depth) if s.link is not None]
+            for shared in list(self._pool):
+                self._pool.retire(shared)
+            self._pool.take_closing()
+            self._due.notify()
+        _hang_up(links)
+
+    def _reach(self, way: _Way, index: int, step: Step, path: Sequence[Shared]) -> Shared:
+        """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
+        parent = path[-1] if path else None
+        is_target = index == len(way.chain.hops) - 1
+        deadline = Deadline(way.chain.hops[index].timeout, way.total)
+        while True:
+            with self._lock:
+                shared = self._pool.find(parent, step, time.monotonic(), way.settings.persist_max, is_target)
+                if shared is None:
+                    mine = self._pool.begin(parent, step, way.chain.place(index), way.chain.hops[index].label)
+                    break
+                if shared.state is State.OPEN:
+                    self._pool.claim(shared)
+                else:
+                    self._await(way, index, shared, deadline)
+                    continue
+            if self._is_usable(shared, way.report):
+                return shared
+        return self._dial(way, index, mine, path)
+
+    def _await(self, way: _Way, index: int, shared: Shared, deadline: Deadline) -> None:
+        """Waits, with the lock, until somebody else's dial is done."""
+        way.report.note(f"{way.chain.place(index)}: waiting for the dial of another task")
+        while shared.state is State.DIALLING:
+            if deadline.expired:
+                raise HopUnreachable(
+                    way.chain.place(index), f"the dial of another task was not done within {deadline.seconds:g} seconds"
+                )
+            self._dialled.wait(deadline.remaining())
+        if shared.error is not None:
+            raise way.unreachable(index, shared.error, shared)
+
+    def _is_usable(self, shared: Shared, report: Report) -> bool:
+        """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
+        usable = False
+        try:
+            usable = _is_good(shared.link, shared.place, report)
+        finally:
+            if not usable:
+                self.retire(shared)
+                self.give_back([shared], 0.0)
+        return usable
+
+    def _dial(self, way: _Way, index: int, mine: Shared, path: Sequence[Shared]) -> Shared:
+        try:
+            links = [shared.link for shared in path]
+            link = open_hop(way.chain, index, links, way.total, way.turns, way.report)
+        except BaseException as error:
+            with self._lock:
+                self._pool.failed(mine, error)
+                self._dialled.notify_all()
+            raise
+        with self._lock:
+            self._pool.opened(mine, link, link.used_fallback, time.monotonic())
+            if self._sweeper is None:
+                self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
+                self._sweeper.start()
+            self._dialled.notify_all()
+        self._keepalive.watch(link, way.chain.alive_interval, way.chain.alive_count)
+        way.fresh = True
+        return mine
+
+    def _sweep(self) -> None:
+        """Closes what is not needed any more."""
+        while not self._closed:
+            with self._lock:
+                now = time.monotonic()
+                soonest = self._pool.expire(now)
+                closing = self._pool.take_closing()
+                if not closing and not self._closed:
+                    self._next_look = math.inf if soonest is None else soonest
+                    self._due.wait(None if soonest is None else max(0.0, soonest - now))
+                    self._next_look = -math.inf
+            _hang_up([shared.link for shared in reversed(closing)])
+
+
+def _is_good(link: Link, place: str, report: Report) -> bool:
+    if not link.transport.is_active() or link.trust is None:
+        return False
+    trust = link.trust.renewed(place, report.warn)
+    # Where secrets may not be sent any more, a login with them may not be used either.
+    good = trust.secrets_allowed == link.trust.secrets_allowed
+    link.trust = trust
+    return good
+
+
+def _hang_up(links: Sequence[Link]) -> None:
+    """Closes links, of which those that carry come before those that are carried."""
+    for link in links:
+        link.abort("it was closed")
+    for link in reversed(links):
+        link.close()

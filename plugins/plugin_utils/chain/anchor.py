@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A chain that means the same wherever it is opened: no path in it depends on a working directory."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+
+from .model import Chain, Credentials, Hop, HostKeyPolicy, Identity, KeyFile, KeyText, Surroundings
+
+
+def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], ...] | None) -> Chain:
+    """The chain as it was meant in a working directory.
+
+    :param directory: absolute.
+    :param environment: in which a ProxyCommand is run; None for that of whoever runs it.
+    """
+
+    def absolute(path: str) -> str:
+        return path if path.startswith(("/", "~")) else posixpath.join(directory, path)
+
+    def identity(found: Identity) -> Identity:
+        if not isinstance(found, (KeyFile, KeyText)):
+            return found
+        certificate = None if found.certificate_file is None else absolute(found.certificate_file)
+        if isinstance(found, KeyFile):
+            return replace(found, path=absolute(found.path), certificate_file=certificate)
+        return replace(found, certificate_file=certificate)
+
+    def credentials(found: Credentials) -> Credentials:
+        identities, fallback = (tuple(map(identity, keys)) for keys in (found.identities, found.fallback))
+        return replace(found, identities=identities, fallback=fallback)
+
+    def policy(found: HostKeyPolicy) -> HostKeyPolicy:
+        return replace(found, known_hosts=tuple(map(absolute, found.known_hosts)))
+
+    def hop(found: Hop) -> Hop:
+        around = None if found.proxy_command is None else Surroundings(directory, environment)
+        return replace(
+            found, credentials=credentials(found.credentials), host_keys=policy(found.host_keys), surroundings=around
+        )
+
+    return replace(chain, hops=tuple(map(hop, chain.hops)))
