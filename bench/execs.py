@@ -14,6 +14,7 @@ from lab.client import ssh_config
 
 from .contenders import contender, plain_config
 from .network import Network
+from .plugins import plugin
 
 ROUNDS = 8
 BLOCK = 25  # commands of one client before it is the next one's turn
@@ -24,7 +25,7 @@ TITLES = {
     "own": "bastion.ssh.jump: a session in the same process",
 }
 
-Exec = Callable[[], None]
+Block = Callable[[int], list[float]]  # seconds of so many commands
 
 
 class NotAvailable(Exception):
@@ -32,7 +33,7 @@ class NotAvailable(Exception):
 
 
 @contextlib.contextmanager
-def through_master(network: Network) -> Iterator[Exec]:
+def through_master(network: Network) -> Iterator[Block]:
     """A process of ssh for each command, through a master that waits."""
     address, port = network.places[0]
     env = network.lab.environment()
@@ -44,49 +45,38 @@ def through_master(network: Network) -> Iterator[Exec]:
                    stderr=subprocess.DEVNULL)  # fmt: skip
     command = ["ssh", "-F", str(ssh_config(network.lab, {}, "ssh_config.none")), "-S", socket, *to, "true"]
 
-    def one() -> None:
+    def one() -> float:
+        start = time.monotonic()
         subprocess.run(command, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return time.monotonic() - start
 
     try:
-        yield one
+        yield lambda count: [one() for _command in range(count)]
     finally:
         subprocess.run(["ssh", "-F", "none", "-S", socket, "-O", "exit", *to], env=env, check=False,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
 
 
 @contextlib.contextmanager
-def through_broker(_network: Network) -> Iterator[Exec]:
+def through_broker(network: Network) -> Iterator[Block]:
     """A client of the broker, which has the connections."""
-    raise NotAvailable("there is no broker yet")
-    yield
+    with _jump(network, {}, "BrokerSession") as block:
+        yield block
 
 
 @contextlib.contextmanager
-def in_own_process(network: Network) -> Iterator[Exec]:
-    """A session of this process over connections of its own: no second process has a part in it."""
-    try:
-        from sessions import opened  # of the integration tests
-    except ImportError as error:
-        raise NotAvailable(str(error)) from None
-    address, port = network.places[0]
-    variables = dict(contender("jump", network).variables)
-    hop_key = variables.pop("ansible_ssh_jump_private_key_file")
-    users = [user.name for user in network.users[:2]]
-    variables |= {
-        "ansible_host": address,
-        "ansible_port": port,
-        "ansible_ssh_jump": [
-            {"host": server.address, "port": server.port, "user": user, "private_key_file": hop_key}
-            for server, user in zip((network.a, network.b), users, strict=True)
-        ],
-    }
-    with opened(network.lab, variables) as session:
+def in_own_process(network: Network) -> Iterator[Block]:
+    """A session of the process itself, over connections of its own."""
+    with _jump(network, {"ansible_ssh_persist": 0}, "OwnSession") as block:
+        yield block
 
-        def one() -> None:
-            if session.run("true").status:
-                raise RuntimeError("true failed")
 
-        yield one
+@contextlib.contextmanager
+def _jump(network: Network, variables: dict[str, Any], session: str) -> Iterator[Block]:
+    with plugin(network, contender("jump", network), variables, alone=False) as ask:
+        if (found := ask("session")) != session:
+            raise NotAvailable(f"the plugin has a {found}, not a {session}")
+        yield lambda count: list(ask("exec", count))
 
 
 CLIENTS = {"ssh": through_master, "broker": through_broker, "own": in_own_process}
@@ -95,19 +85,13 @@ CLIENTS = {"ssh": through_master, "broker": through_broker, "own": in_own_proces
 def exec_rounds(network: Network, rounds: int, missing: dict[str, str]) -> Iterator[dict[str, Any]]:
     """A row for each block of commands; what is not available is told in missing."""
     with contextlib.ExitStack() as stack:
-        ready: dict[str, Exec] = {}
+        ready: dict[str, Block] = {}
         for name, client in CLIENTS.items():
             try:
                 ready[name] = stack.enter_context(client(network))
             except NotAvailable as error:
                 missing[f"exec {name}"] = str(error)
         for number in range(rounds):
-            for name, one in ready.items():
-                one()  # the first of a block finds cold caches
-                yield {"client": name, "round": number, "wall": [_seconds(one) for _command in range(BLOCK)]}
-
-
-def _seconds(one: Exec) -> float:
-    start = time.monotonic()
-    one()
-    return time.monotonic() - start
+            for name, block in ready.items():
+                block(1)  # the first one finds cold caches
+                yield {"client": name, "round": number, "wall": block(BLOCK)}

@@ -31,11 +31,10 @@ class Verdict:
         return "reached" if round(self.value, 2) <= self.limit else "missed"
 
     def show(self, number: float | None) -> str:
-        """A number with the unit."""
+        """A limit or a value."""
         if number is None:
             return "-"
-        text = f"{number:.2f}" if self.unit.startswith("x") else f"{number:.3g}"
-        return f"{text} {self.unit}".rstrip()
+        return f"{number:.2f}" if self.unit.startswith("x ") else f"{number:.3g}"
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -82,8 +81,8 @@ def _counts(results: Results) -> list[Verdict]:
     logins = max((max(run) for run in runs if run), default=None)
     unreachable = results.unreachable(OURS, MANY, "cold")
     return [
-        Verdict("logins on each bastion, the most of all runs", 1, logins, ""),
-        Verdict(f"unreachable of {MANY} hosts, 50 forks, default MaxStartups", 0, unreachable, ""),
+        Verdict("on each bastion, the most of all runs", 1, logins, "logins"),
+        Verdict(f"unreachable of {MANY} hosts, 50 forks, default MaxStartups", 0, unreachable, "hosts"),
     ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab import Key, Lab, Sshd, User
 
@@ -60,8 +61,8 @@ def build(lab: Lab, count: int, *, one_server: bool = False) -> Network:
     users = (lab.user("jump1"), lab.user("jump2"), lab.user("target"))
     key = lab.key("everywhere")
     # Not the debug log of the tests, which costs time; it tells of logins, too.
-    common = {"keys": [key], "LogLevel": "VERBOSE"}
-    room = {"MaxStartups": str(4 * count), "count": count} if one_server else {}
+    common: dict[str, Any] = {"keys": [key], "LogLevel": "VERBOSE"}
+    room: dict[str, Any] = {"MaxStartups": str(4 * count), "count": count} if one_server else {}
     targets = [
         lab.sshd(f"t{number}", users=users[2:], permit_open=[], **common, **room)
         for number in range(1 if one_server else count)

@@ -43,14 +43,15 @@ class Cost:
 
 
 @contextlib.contextmanager
-def fresh_home(network: Network) -> Iterator[Path]:
-    """A home directory; what was started with it ends with it, and the bastions are idle afterwards."""
+def fresh_home(network: Network, *, alone: bool = True) -> Iterator[Path]:
+    """A home directory; what was started with it ends with it. Alone: the bastions are idle then, which is waited for."""
     home = network.home(Path(tempfile.mktemp(prefix="", dir=".")).name)
     try:
         yield home
     finally:
         processes.end(processes.marked(f"{home}/"))
-        network.settle()
+        if alone:
+            network.settle()
         shutil.rmtree(home)
 
 
@@ -60,7 +61,7 @@ def run_environment(network: Network, contender: Contender, home: Path) -> dict[
     # As in production: no callback of the tests, and compiled files are kept.
     for name in ("ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_CALLBACKS_ENABLED", "PYTHONDONTWRITEBYTECODE"):
         env.pop(name)
-    return env | {"ANSIBLE_PIPELINING": "1"} | contender.env
+    return {**env, "ANSIBLE_PIPELINING": "1", **contender.env}
 
 
 def inventory(network: Network, contender: Contender, hosts: int) -> dict[str, Any]:

@@ -57,8 +57,10 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _goals(results: Results) -> Table:
-    rows = [[each.what, each.show(each.limit), each.show(each.value), each.word] for each in verdicts(results)]
-    return Table("Goals", ["goal", "at most", "measured", ""], rows, numbers=False)
+    rows = [
+        [each.what, each.unit, each.show(each.limit), each.show(each.value), each.word] for each in verdicts(results)
+    ]
+    return Table("Goals", ["goal", "in", "at most", "measured", ""], rows, numbers=False)
 
 
 def _plays(results: Results, hosts: int) -> Table:

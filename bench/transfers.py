@@ -5,20 +5,15 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .contenders import SLOW, Contender
 from .network import Network
-from .runs import TIMEOUT, fresh_home, run_environment
+from .plugins import plugin
 
-SCRIPT = Path(__file__).with_name("copy_files.py")
 MIB = 1024 * 1024
 SIZE = 256
 SMALL = 16  # for who would take minutes; once
@@ -57,24 +52,12 @@ def _random_file(disk: Path, mib: int) -> Path:
 
 
 def _copy(network: Network, contender: Contender, disk: Path, source: Path) -> dict[str, float]:
-    path = Path(tempfile.mkdtemp(prefix="copy-", dir=network.lab.path))
+    """Seconds for each direction."""
     remote, back = disk / "remote", disk / "back"
-    address, port = network.places[0]
-    place = {"ansible_host": address, "ansible_port": port, "inventory_hostname": "target1"}
-    variables = dict(contender.variables) | place | {"ansible_ssh_transfer_method": "sftp"}
-    request = {"variables": variables, "source": str(source), "remote": str(remote), "back": str(back)}
-    (path / "request.json").write_text(json.dumps(request))
-    with fresh_home(network) as home:
-        done = subprocess.run(
-            [sys.executable, "-P", str(SCRIPT), "request.json", "took.json"], cwd=path,
-            env=run_environment(network, contender, home), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT, check=False,
-        )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{contender.name} did not copy:\n{done.stdout[-4000:]}")
+    with plugin(network, contender, {"ansible_ssh_transfer_method": "sftp"}) as ask:
+        took = {"put": ask("put", str(source), str(remote)), "fetch": ask("fetch", str(remote), str(back))}
     if not filecmp.cmp(source, back, shallow=False):
         raise RuntimeError(f"{contender.name} brought another file back")
     for file in (remote, back):
         file.unlink()
-    took: dict[str, float] = json.loads((path / "took.json").read_text())
     return took
