@@ -482,6 +482,11 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import define_options, keep_byte_code
+
+keep_byte_code()
+define_options()
+
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, JumpError, LoginRefused, SettingsError

@@ -16,7 +16,7 @@ from .chain.names import check_alias, check_user
 from .chain.resolve import JumpDefaults, Settings, resolve
 from .chain.spec import parse_checking, parse_files, parse_prompts, parse_text, parse_timeout
 from .errors import SettingsError, said
-from .ssh.interface import TransferMethod
+from .ssh.local_files import TransferMethod
 
 # -J, alone or behind other letters, and the two keywords in whatever quoting.
 _WAY_IN_ARGS = re.compile(

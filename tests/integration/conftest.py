@@ -19,10 +19,21 @@ def machine() -> Iterator[Machine]:
         yield made
 
 
+WAYS = ("broker", "own process")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever is done in a lab is done with a broker and without one, unless a mark ``ways`` says which."""
+    if "lab" in metafunc.fixturenames:
+        ways = next((mark.args for mark in metafunc.definition.iter_markers("ways")), WAYS)
+        metafunc.parametrize("lab", ways, indirect=True)
+
+
 @pytest.fixture
 def lab(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """An empty lab, taken down after the test."""
     with Lab(machine) as made:
+        made.broker = request.param == WAYS[0]
         request.node.lab = made
         yield made
 

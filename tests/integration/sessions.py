@@ -1,47 +1,40 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sessions in the test's own process, for what needs many commands or a close look."""
+"""Sessions without Ansible, in the test's own process or with a broker, for what needs many commands or a close look."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lab import Lab
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain, HostKeyChecking, HostKeyPolicy
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import Settings, resolve
+from ansible_collections.bastion.ssh.plugins.plugin_utils import loading
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.own import OwnSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, Result, run
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, SessionOptions, TransferMethod
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.session import DialledSession, open_session
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
-_FIELDS = {
-    "ansible_host": "host",
-    "ansible_port": "port",
-    "ansible_user": "user",
-    "ansible_password": "password",
-    "ansible_ssh_private_key_file": "private_key_file",
-    "ansible_ssh_jump": "jump",
-    "ansible_proxy_command": "proxy_command",
-    "ansible_ssh_timeout": "timeout",
-    "ansible_ssh_prompts": "prompts",
-    "ansible_ssh_server_alive_interval": "alive_interval",
-    "ansible_ssh_server_alive_count_max": "alive_count",
-}
+_DEFINITIONS = json.loads(Path(loading.__file__).with_name("definitions.json").read_text())
+_OPTIONS = {entry["name"]: name for name, option in _DEFINITIONS.items() for entry in option.get("vars", ())}
 
 
-def chain_of(lab: Lab, variables: Mapping[str, Any], checking: HostKeyChecking = HostKeyChecking.STRICT) -> Chain:
-    """The chain that inventory variables say, with the known_hosts file that the lab trusts."""
-    known = {_FIELDS[name]: value for name, value in variables.items() if name in _FIELDS}
-    policy = HostKeyPolicy(checking, (str(lab.home / ".ssh/known_hosts"),))
-    return resolve(Settings(login_name="nobody", host_keys=policy, look_for_keys=False, **known))
+def options_of(lab: Lab, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain options that inventory variables say, with the known_hosts file that the lab trusts."""
+    options = {name: option.get("default") for name, option in _DEFINITIONS.items()}
+    options |= {_OPTIONS[name]: value for name, value in variables.items() if name in _OPTIONS}
+    options |= {"known_hosts": [str(lab.home / ".ssh/known_hosts")], "look_for_keys": False}
+    return options | {"login_name": "nobody", "directory": str(lab.path), "run_directory": None, "environment": None}
 
 
 class OpenSession:
     """A session with a short way to run a command."""
 
-    def __init__(self, session: DialledSession) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
 
     def run(self, line: str, stdin: bytes | None = None) -> Result:
@@ -56,11 +49,18 @@ def opened(
     method: TransferMethod = TransferMethod.SMART,
     notes: list[str] | None = None,
 ) -> Iterator[OpenSession]:
-    """A session for inventory variables, closed with the context."""
+    """A session for inventory variables that has run a command, closed with the context."""
     kept: list[str] = [] if notes is None else notes
     report = Report(note=kept.append, warn=kept.append)
-    session = open_session(chain_of(lab, variables), SessionOptions(method), report)
+    options = options_of(lab, variables) | {"transfer_method": method.value}
+    session: Session
+    if lab.broker:
+        session = BrokerSession(options, str(lab.broker_directory), str(lab.home), report)
+    else:
+        session = OwnSession(options, report)
     try:
-        yield OpenSession(session)
+        made = OpenSession(session)
+        assert made.run("true").status == 0
+        yield made
     finally:
         session.close()

@@ -22,7 +22,13 @@ MODULES = {
 }
 
 # A room imports only from those before it, and from itself; errors is for all of them.
-ROOMS = ["plugin_utils.errors", "plugin_utils.chain", "plugin_utils.ssh", "plugin_utils.broker"]
+ROOMS = [
+    "plugin_utils.errors",
+    "plugin_utils.chain",
+    "plugin_utils.ssh",
+    "plugin_utils.settings",
+    "plugin_utils.broker",
+]
 OPTIONS = f"{PACKAGE}.plugin_utils.options"
 
 
@@ -121,7 +127,10 @@ def test_the_chain_is_pure(module: str) -> None:
     assert outside & ACTIVE == set()
 
 
-@pytest.mark.parametrize("module", named("plugin_utils.ssh.command") + named("plugin_utils.ssh.interface"))
+@pytest.mark.parametrize(
+    "module",
+    [*named("plugin_utils.ssh.command"), *named("plugin_utils.ssh.interface"), *named("plugin_utils.broker.client")],
+)
 def test_whoever_only_talks_to_a_session_does_not_load_paramiko(module: str) -> None:
     assert top(reached(module)) & {"paramiko", "cryptography"} == set()
 

@@ -193,11 +193,12 @@ class BrokerProcess:
     def read(self, timeout: float | None) -> Output | Exited | None:
         """See :class:`interface.Process`."""
         try:
-            header, body = self._request.receive(timeout)
+            frame = self._request.receive(timeout)
         except TimeoutError:
             return None
+        header = frame.header
         if header.get("event") == "output":
-            return Output(Stream(header["stream"]), body)
+            return Output(Stream(header["stream"]), frame.body)
         return Exited(header["status"], header["signal"])
 
     def write(self, data: bytes) -> None:

@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 _LENGTHS = struct.Struct(">II")
 #: The most that a frame may hold, in bytes: a chain of many hops with its keys as text, or a piece of a stream.
@@ -30,11 +30,14 @@ class WireError(Exception):
     """The other side does not keep to the form of a frame, or ended in the middle of one."""
 
 
-class Frame(NamedTuple):
+class Frame:
     """One message."""
 
-    header: dict[str, Any]
-    body: bytes = b""
+    __slots__ = ("body", "header")
+
+    def __init__(self, header: dict[str, Any], body: bytes) -> None:
+        self.header = header
+        self.body = body
 
 
 class Connection:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
 
 
 class Stream(Enum):
@@ -31,18 +30,26 @@ class Action(Enum):
     FAIL_MISSING = "missing password"
 
 
-class BecomeRules(NamedTuple):
+class BecomeRules:
     """How to read one escalation program; the predicates take one line, the last of which may not be complete.
 
     :param success: the marker that is printed, in a line of its own, just before the command runs.
     :param expects_prompt: whether there is a password to answer a prompt with.
     """
 
-    success: bytes
-    expects_prompt: bool
-    is_prompt: Callable[[bytes], bool]
-    is_incorrect: Callable[[bytes], bool]
-    is_missing: Callable[[bytes], bool]
+    def __init__(
+        self,
+        success: bytes,
+        expects_prompt: bool,
+        is_prompt: Callable[[bytes], bool],
+        is_incorrect: Callable[[bytes], bool],
+        is_missing: Callable[[bytes], bool],
+    ) -> None:
+        self.success = success
+        self.expects_prompt = expects_prompt
+        self.is_prompt = is_prompt
+        self.is_incorrect = is_incorrect
+        self.is_missing = is_missing
 
 
 class Escalation:

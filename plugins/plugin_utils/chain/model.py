@@ -97,8 +97,8 @@ class Hop:
 
     :param timeout: seconds for connecting, key exchange and login together.
     :param proxy_command: command template whose standard streams carry the connection; first hop only.
-    :param surroundings: of its proxy_command; None for those of the process that runs it.
     :param setting: where this hop was set, for messages: ``ansible_ssh_jump[0]`` or ``the target``.
+    :param surroundings: of its proxy_command; None for those of the process that runs it.
     """
 
     host: str
@@ -107,8 +107,8 @@ class Hop:
     host_keys: HostKeyPolicy = HostKeyPolicy()
     timeout: float = 10.0
     proxy_command: str | None = None
-    surroundings: Surroundings | None = None
     setting: str = TARGET
+    surroundings: Surroundings | None = None
 
     @property
     def credential_settings(self) -> str:

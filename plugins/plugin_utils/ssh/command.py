@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import NamedTuple
 
 from ..chain.become import Action, BecomeRules, Escalation, Stream
 from ..errors import CommandError
@@ -14,7 +13,7 @@ from .deadline import Deadline
 from .interface import Exited, Output, Process
 
 
-class Request(NamedTuple):
+class Request:
     """A command, and how to treat it.
 
     :param line: for the login shell of the target's user.
@@ -24,24 +23,32 @@ class Request(NamedTuple):
     :param become_timeout: seconds for the escalation to let the command start.
     """
 
-    line: str
-    stdin: bytes | None = None
-    pty: bool = False
-    rules: BecomeRules | None = None
-    become_name: str = ""
-    become_password: str | None = None
-    become_timeout: float = 12.0
+    def __init__(
+        self,
+        line: str,
+        stdin: bytes | None = None,
+        pty: bool = False,
+        rules: BecomeRules | None = None,
+        become_name: str = "",
+        become_password: str | None = None,
+        become_timeout: float = 12.0,
+    ) -> None:
+        self.line = line
+        self.stdin = stdin
+        self.pty = pty
+        self.rules = rules
+        self.become_name = become_name
+        self.become_password = become_password
+        self.become_timeout = become_timeout
 
-    def __repr__(self) -> str:
-        return f"<request {self.line!r}>"  # no secret is in it
 
-
-class Result(NamedTuple):
+class Result:
     """How a command went; with a signal, ``status`` is 128 plus its number as in a shell, or 255 if that is unknown."""
 
-    status: int
-    stdout: bytes
-    stderr: bytes
+    def __init__(self, status: int, stdout: bytes, stderr: bytes) -> None:
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
 
 
 # POSIX numbers of the signals that RFC 4254 section 6.10 names.

@@ -2,19 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a session on a target offers, whoever carries it. Imports no paramiko: its users need not have it loaded.
 
-Every worker loads this for every task: no dataclass is in it, which takes Python a millisecond each.
+Every worker loads this for every task. Therefore plain classes: a dataclass takes Python a millisecond to make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ..chain.become import Stream
 
 
-class Report(NamedTuple):
+def _nothing() -> None:
+    pass
+
+
+class Report:
     """Where work on connections says what it does.
 
     :param note: takes one line without secrets.
@@ -22,31 +25,34 @@ class Report(NamedTuple):
     :param commit: called just before the first thing is sent that may have an effect.
     """
 
-    note: Callable[[str], None]
-    warn: Callable[[str], None]
-    commit: Callable[[], None] = lambda: None
+    __slots__ = ("commit", "note", "warn")
+
+    def __init__(
+        self, note: Callable[[str], None], warn: Callable[[str], None], commit: Callable[[], None] = _nothing
+    ) -> None:
+        self.note = note
+        self.warn = warn
+        self.commit = commit
 
 
-class TransferMethod(Enum):
-    """How files go to and from the target."""
-
-    SMART = "smart"
-    SFTP = "sftp"
-    PIPED = "piped"
-
-
-class Output(NamedTuple):
+class Output:
     """Bytes of one stream, as they came."""
 
-    stream: Stream
-    data: bytes
+    __slots__ = ("data", "stream")
+
+    def __init__(self, stream: Stream, data: bytes) -> None:
+        self.stream = stream
+        self.data = data
 
 
-class Exited(NamedTuple):
+class Exited:
     """The end of a command: its status, 0 to 255, or the name of the signal that ended it, without SIG."""
 
-    status: int | None
-    signal: str | None = None
+    __slots__ = ("signal", "status")
+
+    def __init__(self, status: int | None, signal: str | None = None) -> None:
+        self.status = status
+        self.signal = signal
 
 
 class Process(Protocol):

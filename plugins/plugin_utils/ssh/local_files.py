@@ -8,9 +8,18 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from enum import Enum
 from typing import BinaryIO
 
 from ..errors import CommandError
+
+
+class TransferMethod(Enum):
+    """How files go to and from the target."""
+
+    SMART = "smart"
+    SFTP = "sftp"
+    PIPED = "piped"
 
 
 class LocalFile:

@@ -11,9 +11,9 @@ from ..errors import CommandError, HopUnreachable, LinkLost, SessionRefused, sai
 from .deadline import Deadline
 from .dial import Link, dead_hop, lost_link
 from .files import NoSftp, PipedFiles, SftpFiles
-from .interface import Report, TransferMethod
+from .interface import Report
 from .library import paramiko
-from .local_files import LocalFile
+from .local_files import LocalFile, TransferMethod
 from .process import ChannelProcess
 from .transport import BROKEN, ChannelRefused
 

@@ -42,6 +42,8 @@ class Lab(contextlib.ExitStack):
         self.home = self.path / "home"
         self.home.mkdir(mode=0o700)
         self.hosts: list[Sshd] = []
+        #: Whether runs and sessions share a broker; else each task dials by itself.
+        self.broker = True
         self._users: set[User] = set()
         self._net = [random.randrange(1, 250), random.randrange(0, 250), 0]
         self._loop: LoopThread | None = None
@@ -65,6 +67,11 @@ class Lab(contextlib.ExitStack):
         if self._loop is None:
             self._loop = self.enter_context(LoopThread())
         return self._loop
+
+    @property
+    def broker_directory(self) -> Path:
+        """Where the broker of this lab's runs has its socket."""
+        return self.home / ".ansible/bastion-ssh"
 
     # Addresses
 

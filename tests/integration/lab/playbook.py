@@ -118,6 +118,7 @@ def environment(lab: Lab, agent: Agent | None = None) -> dict[str, str]:
         "ANSIBLE_PYTHON_INTERPRETER": shutil.which("python3", path=env["PATH"]) or sys.executable,
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
         "ANSIBLE_CALLBACKS_ENABLED": "lab_results",
+        **({} if lab.broker else {"ANSIBLE_SSH_PERSIST": "0"}),
     }
 
 

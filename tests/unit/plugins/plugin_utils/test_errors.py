@@ -15,6 +15,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     HopUnreachable,
     JumpError,
     LoginRefused,
+    SessionRefused,
     SettingsError,
     said,
 )
@@ -83,4 +84,4 @@ def test_only_a_dial_that_nobody_refused_is_worth_repeating() -> None:
         return [kind, *[each for child in kind.__subclasses__() for each in family(child)]]
 
     assert LoginRefused in family(HopError)
-    assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable]
+    assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable, SessionRefused]

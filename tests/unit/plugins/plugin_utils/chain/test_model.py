@@ -18,6 +18,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     HostKeyPolicy,
     KeyFile,
     KeyText,
+    Surroundings,
 )
 
 A = Hop("bastion", 22, Credentials("a"), setting="ansible_ssh_jump[0]")
@@ -31,13 +32,15 @@ def test_no_secret_is_in_the_repr_of_a_chain() -> None:
     keys = (KeyFile("~/k", "SECRET1", "c"), KeyText("SECRET2", "SECRET3"), AgentKeys(), DefaultKeyFiles())
     credentials = Credentials("me", "SECRET4", keys, (KeyText("SECRET7"),), (("SECRET5", "SECRET6"),))
     policy = HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("f",), "alias")
-    chain = Chain((Hop("h", 22, credentials, policy, 5.0, "nc %h %p", "ansible_ssh_jump"),))
+    around = Surroundings("/d", (("NAME", "SECRET"),))
+    chain = Chain((Hop("h", 22, credentials, policy, 5.0, "nc %h %p", "ansible_ssh_jump", around),))
     assert repr(chain) == (
         "Chain(hops=(Hop(host='h', port=22, credentials=Credentials(user='me', identities=("
         "KeyFile(path='~/k', certificate_file='c'), KeyText(certificate_file=None), AgentKeys(), DefaultKeyFiles()), "
         "fallback=(KeyText(certificate_file=None),)), "
         "host_keys=HostKeyPolicy(checking=<HostKeyChecking.ACCEPT_NEW: 'accept-new'>, known_hosts=('f',), alias='alias'), "
-        "timeout=5.0, proxy_command='nc %h %p', setting='ansible_ssh_jump'),), timeout=None, alive_interval=15.0, alive_count=3)"
+        "timeout=5.0, proxy_command='nc %h %p', setting='ansible_ssh_jump', "
+        "surroundings=Surroundings(directory='/d')),), timeout=None, alive_interval=15.0, alive_count=3)"
     )
     assert "SECRET" not in f"{chain} {chain.place(0)} {chain.hops[0].label}"
 
