@@ -140,12 +140,12 @@ def _mitogen(network: Network) -> Contender:
     keys = network.lab.path / "mitogen"
     for user in network.users[:2]:
         path = keys / user.name / "key"
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(network.key.path, path)
         shutil.chown(path, user.uid, user.gid)
     known_hosts = shutil.copy(network.lab.home / ".ssh/known_hosts", keys / "known_hosts")
     Path(known_hosts).chmod(0o644)
-    (keys / "root").mkdir()
+    (keys / "root").mkdir(exist_ok=True)
     shutil.copy(network.key.path, keys / "root/key")
     config = keys / "ssh_config"
     config.write_text(f"IdentityFile {keys}/%u/key\nUserKnownHostsFile {known_hosts}\nGlobalKnownHostsFile none\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Cost:
 @contextlib.contextmanager
 def fresh_home(network: Network, *, alone: bool = True) -> Iterator[Path]:
     """A home directory; what was started with it ends with it. Alone: the bastions are idle then, which is waited for."""
-    home = network.home(Path(tempfile.mktemp(prefix="", dir=".")).name)
+    home = network.home(secrets.token_hex(3))  # short, as paths of sockets have to be
     try:
         yield home
     finally:
