@@ -13,7 +13,7 @@ from .network import Network
 from .runs import fresh_home, run_tasks
 
 TASKS = 10
-ROUNDS = {1: 5, 20: 5, 100: 1}
+ROUNDS = {1: 3, 20: 3, 100: 1}
 
 
 def forks(hosts: int) -> int:
