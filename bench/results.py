@@ -97,5 +97,5 @@ def median(rows: list[Row], value: Callable[[Mapping[str, Any]], float]) -> floa
 
 
 def ratio(ours: float | None, theirs: float | None) -> float | None:
-    """None where either is not known."""
-    return None if ours is None or not theirs else ours / theirs
+    """None where either is not known, or theirs is lost in noise."""
+    return None if ours is None or theirs is None or theirs <= 0 else ours / theirs
