@@ -18,6 +18,8 @@ from types import ModuleType
 from ansible import constants as C
 
 _PACKAGE = __name__.rpartition(".")[0]
+#: The connection plugin, as ansible-core's loader calls it.
+CONNECTION = f"{_PACKAGE.rpartition('.')[0]}.connection.jump"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -43,7 +45,6 @@ def keep_byte_code() -> None:
 
 def define_options() -> None:
     """Tells ansible-core the connection plugin's options, as its documentation has them: then it need not parse that."""
-    plugin = f"{_PACKAGE.rpartition('.')[0]}.connection.jump"  # as the loader calls it
-    if not C.config.has_configuration_definition("connection", plugin):
+    if not C.config.has_configuration_definition("connection", CONNECTION):
         with open(os.path.join(_HERE, "definitions.json"), encoding="utf-8") as stream:
-            C.config.initialize_plugin_configuration_definitions("connection", plugin, json.load(stream))
+            C.config.initialize_plugin_configuration_definitions("connection", CONNECTION, json.load(stream))

@@ -51,16 +51,17 @@ def opened(
 ) -> Iterator[OpenSession]:
     """A session for inventory variables that has run a command, closed with the context."""
     kept: list[str] = [] if notes is None else notes
-    report = Report(note=kept.append, warn=kept.append)
     options = options_of(lab, variables) | {"transfer_method": method.value}
-    session: Session
-    if lab.broker:
-        session = BrokerSession(options, str(lab.broker_directory), str(lab.home), report)
-    else:
-        session = OwnSession(options, report)
+    session = _session(lab, options, Report(note=kept.append, warn=kept.append))
     try:
         made = OpenSession(session)
         assert made.run("true").status == 0
         yield made
     finally:
         session.close()
+
+
+def _session(lab: Lab, options: dict[str, Any], report: Report) -> Session:
+    if not lab.broker:
+        return OwnSession(options, report)
+    return BrokerSession(options, str(lab.broker_directory), str(lab.home), report)

@@ -183,10 +183,13 @@ def test_every_hop_is_asked_to_show_itself_alive(lab: Lab, chain3: Chain3) -> No
             host.wait_log("rtype keepalive@openssh.com want_reply 1", times=2)
         process.write(b"still here")
         process.close_stdin()
-        assert process.read(10) == Output(Stream.STDOUT, b"still here")
+        output = process.read(10)
+        assert isinstance(output, Output)
+        assert (output.stream, output.data) == (Stream.STDOUT, b"still here")
         process.close()
 
 
+@pytest.mark.ways("own process")
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_a_dial_that_fails_leaves_nothing_open(lab: Lab, chain3: Chain3, index: int) -> None:
     def ours() -> list[str]:
@@ -216,6 +219,7 @@ def test_a_command_may_write_before_it_reads(lab: Lab, chain3: Chain3) -> None: 
     assert (result.status, len(result.stdout)) == (0, 20000000)
 
 
+@pytest.mark.ways("own process")
 def test_a_link_that_takes_nothing_does_not_hold_up_the_end(lab: Lab, chain3: Chain3, link: Forwarder) -> None:
     with opened(lab, over(link, chain3)["target"]) as session:
         process = session.session.start("cat > /dev/null")
@@ -252,6 +256,7 @@ def test_a_signal_is_acted_on_even_if_another_thread_gets_it(lab: Lab, chain3: C
             with pytest.raises(Interrupted):
                 process.read(None)
             assert time.monotonic() - started < 10  # and not when the command ends
+            process.close()
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -268,4 +273,4 @@ def test_an_interrupted_play_ends(lab: Lab, chain3: Chain3, marker: Path) -> Non
         os.kill(main, signal.SIGINT)
         run = running.result(30)
     assert run.rc not in (0, 4)
-    chain3.target.wait_log("Connection closed|Read error|Close session", 10)
+    chain3.target.wait_log("Connection closed|Read error|session_close_by_channel", 10)

@@ -18,7 +18,7 @@ from lab import Chain3, Lab, chain_of_three, play, playbook, wait_until
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, LinkLost
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import TransferMethod
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 MEBIBYTE = 1024 * 1024
 METHODS = [TransferMethod.SFTP, TransferMethod.PIPED]

@@ -150,6 +150,7 @@ def test_a_command_that_is_killed_is_noticed_without_a_spin(lab: Lab, host: Sshd
             process.read(None)
         assert time.monotonic() - killed < 2
         assert time.process_time() - used < 0.1  # 5 % of those two seconds
+        process.close()
 
 
 def test_a_mebibyte_of_stderr_does_not_block(lab: Lab, host: Sshd, user: User) -> None:  # trust: T23

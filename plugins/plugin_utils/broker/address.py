@@ -32,15 +32,19 @@ class NoBroker(Exception):
 class Directory:
     """A directory of ours, open, so that it stays the same whatever happens to its name.
 
+    :param create: whether to make it; else FileNotFoundError is raised where it is not there.
     :raises NoBroker: it cannot be made, or somebody else could put something into it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, create: bool = True) -> None:
         self.path = path
         try:
-            os.makedirs(path, 0o700, exist_ok=True)
+            if create:
+                os.makedirs(path, 0o700, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
+            if error.errno == errno.ENOENT and not create:
+                raise
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
                 raise NoBroker(f"{path} is not a directory") from error
             raise NoBroker(f"{path}: {error.strerror}") from error

@@ -139,8 +139,8 @@ class Conversation:
         self._connection.send({"event": "done", "status": self._broker.status()})
 
     def _stop(self, _header: dict[str, Any]) -> None:
+        self._connection.send({"event": "done", "status": self._broker.status()})
         self._broker.stop()
-        self._connection.send({"event": "done"})
 
     def _session(self, header: dict[str, Any]) -> PooledSession:
         """The session that a request is about; tells the worker how long it may have to wait for it."""

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..settings import read_settings
@@ -21,7 +23,8 @@ class OwnSession(PooledSession):
     """
 
     def __init__(self, options: Mapping[str, Any], report: Report) -> None:
-        settings = read_settings(options)
+        # Nobody else has a use for them, so they are kept for as long as there is a use for the session.
+        settings = replace(read_settings(options), persist=math.inf)
         self._own = Transports()
         super().__init__(self._own, settings, report)
 

@@ -8,6 +8,7 @@ and closes what ``take_closing`` returns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Any
@@ -142,16 +143,16 @@ class Pool:
             self.retire(child)
         self._close_unused(shared)
 
-    def expire(self, now: float) -> float | None:
+    def expire(self, now: float) -> float:
         """Retires what nothing has used for its time.
 
-        :returns: when to ask again; None if nothing is idle.
+        :returns: when to ask again; infinity if nothing is idle.
         """
         while True:
             idle = [shared for shared in self if _is_idle(shared)]
             expired = [shared for shared in idle if now >= shared.idle_since + shared.persist]
             if not expired:
-                return min((shared.idle_since + shared.persist for shared in idle), default=None)
+                return min((shared.idle_since + shared.persist for shared in idle), default=math.inf)
             for shared in expired:
                 self.retire(shared)
 

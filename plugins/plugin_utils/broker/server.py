@@ -189,6 +189,8 @@ def _described(shared: Shared, now: float) -> dict[str, Any]:
         "state": shared.state.value,
         "leases": shared.leases,
         "served": shared.served,
+        "sent": shared.link.transport.sent if shared.link else 0,
+        "received": shared.link.transport.received if shared.link else 0,
         "age": round(now - shared.opened_at, 1) if shared.link else 0.0,
         "idle": 0.0 if shared.leases or not shared.link else round(now - shared.idle_since, 1),
     }

@@ -222,8 +222,8 @@ class Transports:
                 soonest = self._pool.expire(now)
                 closing = self._pool.take_closing()
                 if not closing and not self._closed:
-                    self._next_look = math.inf if soonest is None else soonest
-                    self._due.wait(None if soonest is None else max(0.0, soonest - now))
+                    self._next_look = soonest
+                    self._due.wait(None if math.isinf(soonest) else max(0.0, soonest - now))
                     self._next_look = -math.inf
             _hang_up([shared.link for shared in reversed(closing)])
 

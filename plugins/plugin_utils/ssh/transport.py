@@ -110,6 +110,23 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._userauth_accepted = threading.Event()
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
+        #: Bytes that went over it, those of SSH itself included.
+        self.sent = self.received = 0
+        self._count(self.packetizer)
+
+    def _count(self, packetizer: Any) -> None:
+        write, read = packetizer.write_all, packetizer.read_all
+
+        def write_all(data: bytes) -> None:
+            write(data)
+            self.sent += len(data)
+
+        def read_all(size: int, check_rekey: bool = False) -> Any:
+            data = read(size, check_rekey)
+            self.received += len(data)
+            return data
+
+        packetizer.write_all, packetizer.read_all = write_all, read_all
 
     def run(self) -> None:
         """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""

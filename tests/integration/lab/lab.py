@@ -8,6 +8,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -47,6 +48,17 @@ class Lab(contextlib.ExitStack):
         self._users: set[User] = set()
         self._net = [random.randrange(1, 250), random.randrange(0, 250), 0]
         self._loop: LoopThread | None = None
+
+    def __exit__(self, *error: Any) -> Any:
+        self.end_brokers()  # first, as servers wait for their clients
+        return super().__exit__(*error)
+
+    def end_brokers(self) -> None:
+        """End the brokers of this lab's runs and sessions, and with them all connections that they keep."""
+        brokers = [pid for pid in self.running() if b"/broker/__main__.py" in processes.command_line(pid)]
+        for pid in brokers:
+            processes.send(pid, signal.SIGTERM)
+        processes.wait_until(lambda: not any(map(processes.is_alive, brokers)), 10, "end of the brokers")
 
     def _leave(self) -> None:
         processes.end(self.running())
@@ -161,6 +173,7 @@ class Lab(contextlib.ExitStack):
         port = port or self.port("0.0.0.0" if many else addresses[0])
         mark = str(self.path)
         host = Sshd(path, addresses, port, options=defaults | options, key_types=key_types, mark=mark)
+        host.before_settling = self.end_brokers
         if banner is not None:
             (path / "banner").write_text(banner)
         for user in users or ["root"]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import processes
@@ -62,6 +62,8 @@ class Sshd(SshdLog):
         self.addresses = list(addresses)
         self.port = port
         self._mark = mark
+        #: Ends what keeps connections open.
+        self.before_settling: Callable[[], None] = lambda: None
         self.keys: dict[str, Key] = {type: make_key(path / f"host_{type}", type) for type in key_types}
         (path / "authorized").mkdir()
         self._process: subprocess.Popen[bytes] | None = None
@@ -170,7 +172,8 @@ class Sshd(SshdLog):
         processes.end(self.sessions())
 
     def settle(self, timeout: float = 10) -> None:
-        """Wait until no connection is left: from then on the log tells everything."""
+        """Wait until no connection is left, none that a broker keeps either: from then on the log tells everything."""
+        self.before_settling()
         processes.wait_until(lambda: not self.sessions(), timeout, f"end of all connections to {self}")
 
     # Keys

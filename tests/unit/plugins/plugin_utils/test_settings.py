@@ -49,20 +49,20 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 
 def test_every_option_has_its_place() -> None:
-    changes: dict[str, Any] = dict(
+    changes = options(
         ssh_jump="a,b", ssh_jump_user="ju", ssh_jump_password="jp", ssh_jump_private_key_file="jk", ssh_jump_timeout=30.0,
         proxy_command="none", port=2222, remote_user="u", password="p", private_key_file="k", private_key_passphrase="pp",
         certificate_file="c", look_for_keys=False, prompts={"q": "a"}, host_key_checking="accept-new", known_hosts="f",
         host_key_alias="alias", connect_timeout=5, reconnection_retries=2, server_alive_interval=1.5, server_alive_count_max=4,
         transfer_method="piped", persist=5.0, persist_max=7.0,
     )  # fmt: skip
-    assert inventory(**changes) == Settings(
+    assert inventory_settings(changes) == Settings(
         "target", "me", port=2222, user="u", password="p", private_key_file="k", passphrase="pp", certificate_file="c",
         prompts=(("q", "a"),), host_keys=HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("f",), "alias"), look_for_keys=False,
         jump="a,b", jump_defaults=JumpDefaults("ju", "jp", "jk"), proxy_command="none", timeout=5.0, total_timeout=30.0,
         alive_interval=1.5, alive_count=4,
     )  # fmt: skip
-    settings = read(**changes)
+    settings = read_settings(changes)
     assert (settings.transfer_method, settings.retries) == (TransferMethod.PIPED, 2)
     assert (settings.persist, settings.persist_max) == (5.0, 7.0)
     assert [hop.host for hop in settings.chain.hops] == ["a", "b", "target"]

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module bastion.ssh.sessions: asks the brokers of this user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker, directories
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask, described
+from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller alone."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Returns what is documented of the module."""
+        super().run(tmp, task_vars)
+        _spec, arguments = self.validate_argument_spec(
+            argument_spec={"stop": {"type": "bool", "default": False}, "directory": {"type": "path"}}
+        )
+        ends = arguments["stop"] and not self._task.check_mode
+        try:
+            brokers = list(ask(_paths(arguments["directory"], task_vars or {}), "stop" if ends else "status"))
+        except NoBroker as error:
+            raise AnsibleActionFail(str(error)) from None
+        return {
+            "changed": arguments["stop"] and any("pid" in broker for broker in brokers),
+            "brokers": brokers,
+            "lines": [line for broker in brokers for line in described(broker)] or ["There is no broker."],
+        }
+
+
+def _paths(wanted: str | None, variables: dict[str, Any]) -> Iterable[str]:
+    define_options()
+    configured = C.config.get_config_value("persist_directory", None, "connection", CONNECTION, variables=variables)
+    return directories(wanted or configured, C.config.get_config_value("ANSIBLE_HOME"))

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What brokers there are, for people: asked one by one, and ended when that is wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .address import Directory, NoBroker
+from .wire import Connection, WireError
+
+_SECONDS = 10.0
+
+
+def ask(paths: Iterable[str], request: str) -> Iterator[dict[str, Any]]:
+    """What each broker says.
+
+    :param paths: of the directories to look into; those that are not there are passed over.
+    :param request: ``status``, or ``stop``, which ends it after that.
+    :returns: of each its directory and name, and what :meth:`server.Broker.status` has, or ``problem``.
+    :raises NoBroker: a directory is not the user's alone.
+    """
+    for path in dict.fromkeys(paths):
+        try:
+            directory = Directory(path, create=False)
+        except FileNotFoundError:
+            continue
+        with directory:
+            for file in directory.names():
+                name, dot, kind = file.rpartition(".")
+                if dot and kind == "sock":
+                    yield {"directory": path, "name": name, **_answer(directory, file, request)}
+
+
+def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
+    try:
+        sock = directory.connect(file)
+    except NoBroker as error:
+        return {"problem": str(error)}
+    if sock is None:
+        return {"problem": "nobody listens there; the broker was killed"}
+    with contextlib.closing(Connection(sock)) as connection:
+        try:
+            connection.send({"op": request})
+            frame = connection.receive(_SECONDS)
+            if request == "stop":
+                connection.receive(_SECONDS)  # its end
+        except (OSError, WireError):
+            frame = None
+    if frame is None or not isinstance(frame.header.get("status"), dict):
+        return {"problem": "no answer"}
+    return dict(frame.header["status"])
+
+
+def described(broker: dict[str, Any]) -> list[str]:
+    """A broker in words, a line for itself and one for each of its connections."""
+    place = f"{broker['directory']}/{broker['name']}.sock"
+    if "problem" in broker:
+        return [f"{place}: {broker['problem']}"]
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(broker["since"]))
+    lines = [f"broker {broker['pid']} since {since}, {broker['workers']} tasks at work, {place}"]
+    for transport in broker["transports"]:
+        via = f" via {transport['via']}" if transport["via"] else ""
+        use = f"{transport['leases']} in use" if transport["leases"] else f"idle for {transport['idle']:.0f} s"
+        traffic = f"{_bytes(transport['sent'])} sent, {_bytes(transport['received'])} received"
+        if transport["state"] == "open":
+            lines.append(
+                f"  {transport['hop']}{via}: open for {transport['age']:.0f} s, {use}, {transport['served']} times used, {traffic}"
+            )
+        else:
+            lines.append(f"  {transport['hop']}{via}: {transport['state']}")
+    return lines
+
+
+def _bytes(count: int) -> str:
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
