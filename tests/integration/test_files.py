@@ -176,7 +176,7 @@ class Hiccup(asyncssh.SFTPServer):
     """A server that fails one write in the middle, and takes all others."""
 
     def write(self, file_obj: object, offset: int, data: bytes) -> Any:
-        if offset == 3 * 32768:
+        if offset <= 3 * 32768 < offset + len(data):
             raise asyncssh.SFTPFailure("disk hiccup")
         return super().write(file_obj, offset, data)
 

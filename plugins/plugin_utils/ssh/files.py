@@ -20,12 +20,41 @@ from .local_files import LocalFile
 from .transport import BROKEN
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
+_LARGE_BLOCK = 255 * 1024  # what OpenSSH's server takes since 8.5, and says so
 _IN_FLIGHT = 64
+_BYTES_IN_FLIGHT = 4 * 1024 * 1024
+_LIMITS = b"limits@openssh.com"
 _DD_BLOCK = 65536
 
 
 class NoSftp(Exception):
     """The server has no SFTP subsystem."""
+
+
+class _Client(paramiko.SFTPClient):
+    """The library's client, and the extensions that the server announces, which the library drops."""
+
+    extensions = b""
+
+    def _read_packet(self) -> tuple[int, bytes]:
+        kind, data = super()._read_packet()
+        if kind == paramiko.sftp.CMD_VERSION:
+            self.extensions = data[4:]
+        return kind, data
+
+    def largest_block(self) -> int:
+        """How many bytes a request may carry (OpenSSH's PROTOCOL, section 4.8)."""
+        if _LIMITS not in self.extensions:
+            return _BLOCK
+        try:
+            kind, answer = self._request(paramiko.sftp.CMD_EXTENDED, _LIMITS)
+        except OSError:  # it announces what it then refuses
+            return _BLOCK
+        if kind != paramiko.sftp.CMD_EXTENDED_REPLY:
+            return _BLOCK
+        answer.get_int64()  # the longest packet
+        read, write = answer.get_int64(), answer.get_int64()
+        return max(_BLOCK, min(read, write, _LARGE_BLOCK))
 
 
 class SftpFiles:
@@ -40,7 +69,8 @@ class SftpFiles:
         self._lost = lost
         try:
             channel.invoke_subsystem("sftp")
-            self._client = paramiko.SFTPClient(channel)
+            self._client = _Client(channel)
+            self._block = self._client.largest_block()
         except BROKEN as error:
             channel.close()
             link_lost = lost()
@@ -68,8 +98,8 @@ class SftpFiles:
     def _write(self, remote: paramiko.SFTPFile, source: LocalFile, what: str) -> int:
         """Sends a whole file; returns its size in bytes."""
         size = 0
-        requests = _WriteRequests(self._client, remote)
-        for data in source.blocks(_BLOCK):
+        requests = _WriteRequests(self._client, remote, self._block)
+        for data in source.blocks(self._block):
             with self._named(what):
                 requests.send(size, data)
             size += len(data)
@@ -84,7 +114,7 @@ class SftpFiles:
 
     def _blocks(self, source: str) -> Iterator[bytes]:
         with self._named(f"cannot read {source} on the target"), self._client.open(_name(source), "rb") as remote:
-            yield from _ReadRequests(self._client, remote).blocks(remote.stat().st_size or 0)
+            yield from _ReadRequests(self._client, remote, self._block).blocks(remote.stat().st_size or 0)
 
     def close(self) -> None:
         """Ends the subsystem."""
@@ -107,9 +137,11 @@ class _WriteRequests:
     """Writes that are on their way; the library's own pipelined file forgets the answers to the last of them.
 
     :param remote: open for writing.
+    :param block: bytes in a request, at most.
     """
 
-    def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile) -> None:
+    def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile, block: int) -> None:
+        self._allowed = _requests(block)
         self._client: Any = client
         self._handle = remote.handle
         self._in_flight = 0
@@ -119,7 +151,7 @@ class _WriteRequests:
         """Asks for one write, and reads answers while too many are missing; raises OSError for one that failed."""
         self._client._async_request(self, paramiko.sftp.CMD_WRITE, self._handle, paramiko.sftp.int64(offset), data)
         self._in_flight += 1
-        self._await(_IN_FLIGHT - 1)
+        self._await(self._allowed - 1)
 
     def finish(self) -> None:
         """Reads all answers that are missing; raises OSError for one that failed."""
@@ -144,9 +176,12 @@ class _ReadRequests:
     """Reads that are on their way; the library's own read-ahead stops at the first moment without any.
 
     :param remote: open for reading.
+    :param block: bytes that one request asks for.
     """
 
-    def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile) -> None:
+    def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile, block: int) -> None:
+        self._block = block
+        self._allowed = _requests(block)
         self._client: Any = client
         self._handle = remote.handle
         self._offsets: dict[int, int] = {}  # of the requests in flight, by their numbers
@@ -159,16 +194,16 @@ class _ReadRequests:
         """
         asked = wanted = 0
         while True:
-            while asked <= wanted or (asked < size and len(self._offsets) + len(self._answers) < _IN_FLIGHT):
-                self._ask(asked, _BLOCK)
-                asked += _BLOCK
+            while asked <= wanted or (asked < size and len(self._offsets) + len(self._answers) < self._allowed):
+                self._ask(asked, self._block)
+                asked += self._block
             data = self._answer(wanted)
             if not data:
                 return
             yield data
             wanted += len(data)
-            if wanted % _BLOCK:  # a server may send less than it was asked for
-                self._ask(wanted, _BLOCK - wanted % _BLOCK)
+            if wanted % self._block:  # a server may send less than it was asked for
+                self._ask(wanted, self._block - wanted % self._block)
 
     def _ask(self, offset: int, length: int) -> None:
         number = self._client._async_request(
@@ -247,6 +282,11 @@ class PipedFiles:
                 if event.status != 0:
                     raise CommandError(f"{what}: {said(words) or f'dd ended with {event.status or event.signal}'}")
                 return
+
+
+def _requests(block: int) -> int:
+    """How many requests of a size are on their way at once."""
+    return min(_IN_FLIGHT, _BYTES_IN_FLIGHT // block)
 
 
 def _name(path: str) -> bytes:

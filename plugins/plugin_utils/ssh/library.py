@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import paramiko
+    from cryptography.exceptions import InvalidTag
 else:
     try:
         import paramiko
+        from cryptography.exceptions import InvalidTag
     except ImportError:
+        InvalidTag = OSError
 
         class _Base:
             _channel_handler_table = {}  # noqa: RUF012
+            _preferred_ciphers = ()
 
         paramiko = SimpleNamespace(
             ServiceRequestingTransport=_Base,
             Transport=_Base,
             auth_handler=SimpleNamespace(AuthOnlyHandler=object),
+            buffered_pipe=SimpleNamespace(BufferedPipe=object),
+            packet=SimpleNamespace(Packetizer=object),
+            SFTPClient=object,
             SSHException=OSError,
             Ed25519Key=None,
             ECDSAKey=None,
@@ -44,4 +51,4 @@ def why_unusable() -> str:
     )
 
 
-__all__ = ["paramiko", "why_unusable"]
+__all__ = ["InvalidTag", "paramiko", "why_unusable"]

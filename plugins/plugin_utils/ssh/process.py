@@ -28,6 +28,9 @@ class ChannelProcess:
     def __init__(self, channel: paramiko.Channel, lost: Callable[[], HopError]) -> None:
         self._channel = channel
         self._lost = lost
+        # What is taken is acknowledged at once: else, where the server's TCP holds small packets back until all before
+        # them are acknowledged (Nagle), the end of a command waits for a delayed acknowledgement, 40 ms.
+        channel.in_window_threshold = 0
         self._poll = select.poll()
         # poll(2), as select(2) cannot watch descriptors above 1023.
         self._poll.register(channel.fileno(), select.POLLIN)
