@@ -525,7 +525,7 @@ class Connection(ConnectionBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._options: dict[str, Any] | None = None
+        self._session_options: dict[str, Any] | None = None
         self._session: Session | None = None
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
@@ -589,9 +589,9 @@ class Connection(ConnectionBase):
     def _use(self, use: Callable[[Session], _T]) -> _T:
         """Uses the session, which is another one where the items of a loop have other options."""
         options = read_options(self.get_option)
-        if options != self._options:
+        if options != self._session_options:
             self.close()
-        self._options = options
+        self._session_options = options
         if self._session is None:
             wanted = options["persist"] and not os.path.exists(_no_broker(options))
             self._session = self._broker_session(options) if wanted else self._own_session(options)
