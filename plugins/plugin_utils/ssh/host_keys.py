@@ -11,13 +11,15 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 
 from ..chain.model import Hop, HostKeyChecking
 from ..errors import HostKeyRefused, JumpError, said
-from .known_hosts import REVOKED, Entry, Verdict, fingerprint, format_line, judge, lookup_names, parse
+from .known_hosts import REVOKED, Entry, KnownHosts, Verdict, fingerprint, format_line, judge, lookup_names
 
+_FILES_KEPT = 32
 # A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
 _SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 
@@ -136,15 +138,8 @@ class HostKeyCheck:
 
     def _read(self) -> list[list[Entry]]:
         """The entries of each name."""
-        files = _files(self._hop)
-        return [[entry for path in files for entry in self._read_file(path, name)] for name in self._names]
-
-    def _read_file(self, path: Path, name: str) -> list[Entry]:
-        try:
-            text = path.read_text("utf-8", "surrogateescape")
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return list(parse(text.split("\n"), str(path), name))
+        files = [_known_hosts(path, _stamp_of(path)) for path in _files(self._hop)]
+        return [[entry for file in files for entry in file.entries(name)] for name in self._names]
 
     def _record(self, key: HostKey) -> None:
         """Appends under a lock, after one more look: another worker may have recorded another key meanwhile."""
@@ -210,11 +205,22 @@ def _files(hop: Hop) -> list[Path]:
 
 def _stamp(hop: Hop) -> tuple[object, ...]:
     """What changes when one of the files does."""
-    stamps: list[object] = []
-    for path in _files(hop):
-        try:
-            found = path.stat()
-            stamps.append((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
-        except OSError as error:
-            stamps.append(error.errno)
-    return tuple(stamps)
+    return tuple(map(_stamp_of, _files(hop)))
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(_FILES_KEPT)
+def _known_hosts(path: Path, _version: tuple[int, ...]) -> KnownHosts:
+    """A file as it is; one that does not exist is as an empty one. Read once per version of it."""
+    try:
+        text = path.read_text("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        text = ""
+    return KnownHosts(text.split("\n"), str(path))

@@ -9,11 +9,12 @@ import fnmatch
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 REVOKED = "@revoked"
+_PATTERN = re.compile(r"[*?!|]")
 _HASHED = re.compile(r"\|1\|([^|]+)\|([^|]+)")
 
 
@@ -52,19 +53,45 @@ def lookup_names(host: str, port: int, alias: str | None = None) -> tuple[str, .
     return (plain,) if port == 22 else (f"[{plain}]:{port}", plain)
 
 
-def parse(lines: Iterable[str], source: str, name: str) -> Iterator[Entry]:
-    """The entries that name a host.
+class KnownHosts:
+    """A known_hosts file, read once for all names.
 
-    A line that names it and whose key cannot be read is an entry without a key: whoever decides must not take
-    the host for a stranger because of it. Lines about other hosts may be anything.
+    :param lines: of the file.
+    :param source: its name, for messages.
     """
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-        if not fields or fields[0].startswith("#") or not _names_match(fields[0], name):
-            continue
+
+    def __init__(self, lines: Iterable[str], source: str) -> None:
+        self._source = source
+        self._lines: dict[int, tuple[str, list[str]]] = {}  # number -> marker and fields
+        self._plain: dict[str, list[int]] = {}  # name -> numbers of the lines that name it as it is
+        self._others: list[int] = []  # of lines with patterns and hashed names
+        for number, line in enumerate(lines, 1):
+            fields = line.split()
+            marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+            if fields and not fields[0].startswith("#"):
+                self._lines[number] = (marker, fields)
+                self._index(number, fields[0])
+
+    def entries(self, name: str) -> list[Entry]:
+        """The entries that name a host, in their order.
+
+        A line that names it and whose key cannot be read is an entry without a key: whoever decides must not take
+        the host for a stranger because of it. Lines about other hosts may be anything.
+        """
+        others = [number for number in self._others if _names_match(self._lines[number][1][0], name)]
+        return [self._entry(number) for number in sorted({*self._plain.get(name, ()), *others})]
+
+    def _index(self, number: int, names: str) -> None:
+        if _PATTERN.search(names):
+            self._others.append(number)
+            return
+        for name in names.lower().split(","):
+            self._plain.setdefault(name, []).append(number)
+
+    def _entry(self, number: int) -> Entry:
+        marker, fields = self._lines[number]
         key_type, key = _read_key(fields[1:])
-        yield Entry(marker, key_type, key, f"{source}:{number}")
+        return Entry(marker, key_type, key, f"{self._source}:{number}")
 
 
 def judge(entries: Iterable[Entry], key: bytes) -> Verdict:

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.known_hosts import (
     Entry,
+    KnownHosts,
     Verdict,
     fingerprint,
     format_line,
     judge,
     lookup_names,
-    parse,
 )
 
 
@@ -128,7 +128,11 @@ MATRIX = [
 
 def ours(lines: list[str], name: str) -> list[tuple[int, str]]:
     """The numbers and markers of the readable lines that name it."""
-    return [(int(entry.where.rpartition(":")[2]), entry.marker) for entry in parse(lines, "f", name) if entry.key]
+    return [
+        (int(entry.where.rpartition(":")[2]), entry.marker)
+        for entry in KnownHosts(lines, "f").entries(name)
+        if entry.key
+    ]
 
 
 MARKERS = {"": "", " REVOKED": "@revoked", " CA": "@cert-authority"}
@@ -187,7 +191,7 @@ BROKEN = [
 
 # trust: T14
 def test_a_line_that_names_the_host_and_cannot_be_read_is_an_entry_without_a_key() -> None:
-    entries = list(parse(BROKEN, "f", "bastion"))
+    entries = KnownHosts(BROKEN, "f").entries("bastion")
     assert [entry.where for entry in entries] == [f"f:{number + 1}" for number in range(len(BROKEN))]
     assert [entry.key for entry in entries] == [None] * len(BROKEN)
 
@@ -207,7 +211,7 @@ def lines_of_others() -> list[str]:
 
 # trust: T14
 def test_lines_about_others_may_be_anything() -> None:
-    assert list(parse(lines_of_others(), "f", "bastion")) == []
+    assert KnownHosts(lines_of_others(), "f").entries("bastion") == []
 
 
 KEY, NEXT = blob("ssh-ed25519"), blob("ssh-ed25519", 1)
@@ -255,5 +259,5 @@ def test_a_fingerprint_is_written_as_ssh_keygen_writes_it(tmp_path: Path) -> Non
 def test_a_line_that_is_written_is_read_again(tmp_path: Path) -> None:
     line = format_line("[bastion]:2222", "ssh-ed25519", KEY)
     assert line == f"[bastion]:2222 {ED}"
-    assert list(parse([line], "f", "[bastion]:2222")) == [Entry("", "ssh-ed25519", KEY, "f:1")]
+    assert KnownHosts([line], "f").entries("[bastion]:2222") == [Entry("", "ssh-ed25519", KEY, "f:1")]
     assert keygen([line], "[bastion]:2222", tmp_path) == [(1, "")]
