@@ -11,10 +11,12 @@ import hashlib
 import re
 import secrets
 from dataclasses import astuple, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..chain.model import Chain, Hop
 
+_CHAINS_KEPT = 4096
 _KEY = secrets.token_bytes(32)
 # RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
 _ONE_TIME_CODE = re.compile(r"\d{6,10}")
@@ -31,6 +33,7 @@ class Step(NamedTuple):
     fallback: str
 
 
+@lru_cache(_CHAINS_KEPT)
 def steps(chain: Chain) -> tuple[Step, ...]:
     """The hops of a chain in order."""
     return tuple(Step(_digest(_login(hop)), _digest(hop.credentials.fallback)) for hop in chain.hops)
