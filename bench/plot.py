@@ -82,7 +82,7 @@ def draw(results: Results, path: Path) -> None:
         _draw_panel(figure.add_subplot(rows, 2, number), panel)
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
-    head, _, rest = text.getvalue().partition("<!DOCTYPE")
+    head, _doctype, rest = text.getvalue().partition("<!DOCTYPE")
     path.write_text(f"{head}{LICENSE}<!DOCTYPE{rest}")
 
 

@@ -482,9 +482,9 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import define_options, keep_byte_code
+from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import define_options, load_modules
 
-keep_byte_code()
+load_modules()
 define_options()
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker

@@ -8,12 +8,11 @@ documentation, which takes longer than a task.
 
 from __future__ import annotations
 
-import importlib.machinery
+import importlib
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
-from types import ModuleType
 
 from ansible import constants as C
 
@@ -21,26 +20,24 @@ _PACKAGE = __name__.rpartition(".")[0]
 #: The connection plugin, as ansible-core's loader calls it.
 CONNECTION = f"{_PACKAGE.rpartition('.')[0]}.connection.jump"
 _HERE = os.path.dirname(os.path.abspath(__file__))
+# What a worker needs that has a broker, each after those that it imports.
+_MODULES = (
+    "errors", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.address", "broker.wire", "broker.client",
+    "options",
+)  # fmt: skip
 
 
-class _WithByteCode:
-    """Finds the modules beside this one as Python does, which keeps their byte code."""
-
-    @staticmethod
-    def find_spec(
-        name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """See importlib.abc.MetaPathFinder."""
-        if path is None or not name.startswith(f"{_PACKAGE}."):
-            return None
-        loader = (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES)
-        return importlib.machinery.FileFinder(next(iter(path)), loader).find_spec(name)
-
-
-def keep_byte_code() -> None:
-    """From now on, the modules of this folder are compiled once, and not in every worker."""
-    if not any(finder is _WithByteCode for finder in sys.meta_path):
-        sys.meta_path.insert(0, _WithByteCode)  # type: ignore[arg-type]
+def load_modules() -> None:
+    """Imports the modules that every worker needs as Python does, which keeps their byte code."""
+    for name in _MODULES:
+        full_name = f"{_PACKAGE}.{name}"
+        if full_name in sys.modules:
+            continue
+        importlib.import_module(full_name.rpartition(".")[0])
+        spec = importlib.util.spec_from_file_location(full_name, os.path.join(_HERE, *name.split(".")) + ".py")
+        if spec is not None and spec.loader is not None:
+            sys.modules[full_name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[full_name])
 
 
 def define_options() -> None:

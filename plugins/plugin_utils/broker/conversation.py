@@ -10,7 +10,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from ..errors import CommandError, JumpError, packed
 from ..settings import TargetSettings
@@ -157,7 +157,7 @@ class Conversation:
         descriptor = self._connection.take_descriptor()
         if descriptor is None:
             raise WireError("no descriptor")
-        with os.fdopen(descriptor, mode) as stream:
+        with cast(BinaryIO, os.fdopen(descriptor, mode)) as stream:
             yield _WorkersFile(str(name), stream, self._connection)
             stream.flush()
 

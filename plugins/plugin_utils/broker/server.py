@@ -201,14 +201,14 @@ def serve(path: str, name: str) -> None:
 
     :param path: of the directory.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     listening = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    with Directory(path) as directory, listening:
+    with listening, Directory(path) as directory:
         _log_to(os.path.join(path, "broker.log"))
         log.info("serves %s", name)
         try:

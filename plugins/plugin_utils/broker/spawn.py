@@ -87,7 +87,7 @@ def _bound(directory: Directory, name: str) -> socket.socket:
 def _execute(directory: Directory, name: str, listening: socket.socket) -> None:
     process = subprocess.Popen(
         [sys.executable, _MAIN, directory.path, name],
-        stdin=listening,
+        stdin=listening.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",

@@ -37,7 +37,7 @@ class _Client(paramiko.SFTPClient):
     extensions = b""
 
     def _read_packet(self) -> tuple[int, bytes]:
-        kind, data = super()._read_packet()
+        kind, data = super()._read_packet()  # type: ignore[misc]
         if kind == paramiko.sftp.CMD_VERSION:
             self.extensions = data[4:]
         return kind, data
@@ -47,14 +47,14 @@ class _Client(paramiko.SFTPClient):
         if _LIMITS not in self.extensions:
             return _BLOCK
         try:
-            kind, answer = self._request(paramiko.sftp.CMD_EXTENDED, _LIMITS)
+            kind, answer = self._request(paramiko.sftp.CMD_EXTENDED, _LIMITS)  # type: ignore[attr-defined]
         except OSError:  # it announces what it then refuses
             return _BLOCK
         if kind != paramiko.sftp.CMD_EXTENDED_REPLY:
             return _BLOCK
         answer.get_int64()  # the longest packet
         read, write = answer.get_int64(), answer.get_int64()
-        return max(_BLOCK, min(read, write, _LARGE_BLOCK))
+        return max(_BLOCK, min(int(read), int(write), _LARGE_BLOCK))
 
 
 class SftpFiles:

@@ -71,12 +71,12 @@ class _Packetizer(paramiko.packet.Packetizer):
         self.received += len(data)
         return data
 
-    def write_all(self, out: bytes) -> None:
+    def write_all(self, out: Any) -> None:
         self.sent += len(out)
         super().write_all(out)
 
 
-class _Buffer(paramiko.buffered_pipe.BufferedPipe):
+class _Buffer(paramiko.buffered_pipe.BufferedPipe):  # type: ignore[type-arg]
     """What a channel received; the library's own moves all that is left with every piece that is taken."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class _Buffer(paramiko.buffered_pipe.BufferedPipe):
         return bytes(self._buffer[:limit])
 
 
-class ChannelRefused(paramiko.SSHException):
+class ChannelRefused(Exception):
     """The other side does not open a channel (RFC 4254 section 5.1).
 
     :param code: its reason.
