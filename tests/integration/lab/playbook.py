@@ -133,12 +133,14 @@ def playbook(
     timeout: float = 60,
     replace: Mapping[str, str] | None = None,
     beside: Path | None = None,
+    shell: str = "",
 ) -> Run:
     """Run ansible-playbook to its end.
 
     inventory: host -> variables, or a whole YAML inventory (one that has "all");
     plays: one play or several (see play()); env: added to the clean environment, None takes a variable out;
-    replace: texts of the inventory file, for what is no plain YAML; beside: a directory to be collections/ beside it.
+    replace: texts of the inventory file, for what is no plain YAML; beside: a directory to be collections/ beside it;
+    shell: a line of sh that runs it, in which "$@" is its command line.
     A run that does not end in time is killed and fails the test.
     """
     path = Path(tempfile.mkdtemp(prefix="run-", dir=lab.path))
@@ -155,6 +157,8 @@ def playbook(
     for name in [name for name, value in (env or {}).items() if value is None]:
         full.pop(name, None)
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventory.yml", *args, "play.yml"]
+    if shell:
+        command = ["sh", "-c", shell, "sh", *command]
     rc, stdout, stderr = run_command(command, path, full, timeout)
     results, recap = _read(path / "results")
     return Run(rc, stdout, stderr, results, recap, path)

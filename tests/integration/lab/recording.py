@@ -47,12 +47,14 @@ class _Session(asyncssh.SSHServer):
         self._user = ""
         self._rounds: list[Sequence[Prompt]] = []
         self._asked: Sequence[Prompt] = ()
+        self._connection: asyncssh.SSHServerConnection | None = None
 
     def _see(self, kind: str, value: str = "") -> None:
         self._server.seen.append(Seen(kind, self._user, value))
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Watch for requests to forward an agent, which asyncssh answers without telling the server."""
+        self._connection = conn
         peer = conn.get_extra_info("peername")
         self._see("connection", f"{peer[0]}:{peer[1]}")
         create = conn.create_agent_listener
@@ -105,11 +107,13 @@ class _Session(asyncssh.SSHServer):
             return False
         return self._ask() if self._rounds else True
 
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         self._see("forward", f"{dest_host}:{dest_port}")
         if not self._server.forward:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "forwarding is off")
-        return True
+        route = self._server.routes.get((dest_host, dest_port))
+        assert self._connection
+        return self._connection.forward_connection(*route) if route else True
 
 
 async def _feed(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:
@@ -141,13 +145,15 @@ class RecordingServer:
         rounds: Sequence[Sequence[Prompt]] = (),
         instructions: str = "",
         forward: bool = True,
+        routes: Mapping[tuple[str, int], tuple[str, int]] | None = None,
         sftp: bool = True,
         agent: bool = True,
         banner: str = "",
         **options: Any,
     ) -> None:
         """passwords: user -> password, {} refuses all, None does not offer passwords; keys: welcome from anybody;
-        rounds: the questions of keyboard-interactive, round by round; options: of asyncssh.create_server().
+        rounds: the questions of keyboard-interactive, round by round; routes: where it connects to instead, for
+        addresses of a private network; options: of asyncssh.create_server().
         """
         self.address = address
         self.port = port
@@ -157,6 +163,7 @@ class RecordingServer:
         self.rounds = rounds
         self.instructions = instructions
         self.forward = forward
+        self.routes = routes or {}
         self.banner = banner
         path.mkdir(parents=True)
         self.host_key = make_key(path / "host_ed25519")
