@@ -1,0 +1,193 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes a hop another one, and what does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.identity import steps
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
+    AgentKeys,
+    Chain,
+    Credentials,
+    DefaultKeyFiles,
+    Hop,
+    HostKeyChecking,
+    HostKeyPolicy,
+    Identity,
+    KeyFile,
+    KeyText,
+    Surroundings,
+)
+
+KEY, TEXT = KeyFile("/k", "SECRET1", "/c"), KeyText("SECRET2", "SECRET3", "/c")
+CREDENTIALS = Credentials("u", "SECRET4", (KEY, TEXT, AgentKeys()), (KEY, TEXT), (("(?i)pin", "SECRET5"),))
+POLICY = HostKeyPolicy(HostKeyChecking.STRICT, ("/f", "/g"), "alias")
+AROUND = Surroundings("/d", (("NAME", "SECRET6"),))
+HOP = Hop("h", 22, CREDENTIALS, POLICY, 10.0, "nc %h %p", "ansible_ssh_jump[0]", AROUND)
+
+
+def identity(hop: Hop) -> str:
+    return steps(Chain((hop,)))[0].identity
+
+
+def fallback(*keys: Identity) -> str:
+    return steps(Chain((login(fallback=keys),)))[0].fallback
+
+
+def login(**changes: Any) -> Hop:
+    return replace(HOP, credentials=replace(CREDENTIALS, **changes))
+
+
+def keys(*identities: Identity) -> Hop:
+    return login(identities=identities)
+
+
+def policy(**changes: Any) -> Hop:
+    return replace(HOP, host_keys=replace(POLICY, **changes))
+
+
+def around(**changes: Any) -> Hop:
+    return replace(HOP, surroundings=replace(AROUND, **changes))
+
+
+OTHERS = {
+    "host": replace(HOP, host="H"),
+    "port": replace(HOP, port=222),
+    "user": login(user="U"),
+    "password": login(password="another"),
+    "no password": login(password=None),
+    "an empty password": login(password=""),
+    "key file": keys(replace(KEY, path="/K"), TEXT, AgentKeys()),
+    "passphrase of the key file": keys(replace(KEY, passphrase="another"), TEXT, AgentKeys()),
+    "certificate of the key file": keys(replace(KEY, certificate_file=None), TEXT, AgentKeys()),
+    "key text": keys(KEY, replace(TEXT, text="another"), AgentKeys()),
+    "passphrase of the key text": keys(KEY, replace(TEXT, passphrase="another"), AgentKeys()),
+    "certificate of the key text": keys(KEY, replace(TEXT, certificate_file="/C"), AgentKeys()),
+    "order of the keys": keys(TEXT, KEY, AgentKeys()),
+    "no agent": keys(KEY, TEXT),
+    "default key files": keys(KEY, TEXT, AgentKeys(), DefaultKeyFiles()),
+    "default key files without an agent": keys(KEY, TEXT, DefaultKeyFiles()),
+    "a file for a text": keys(KEY, KeyFile("SECRET2", "SECRET3", "/c"), AgentKeys()),
+    "question": login(prompts=(("pin", "SECRET5"),)),
+    "answer": login(prompts=(("(?i)pin", "another"),)),
+    "no answers": login(prompts=()),
+    "host key checking": policy(checking=HostKeyChecking.OFF),
+    "known_hosts": policy(known_hosts=("/f",)),
+    "order of known_hosts": policy(known_hosts=("/g", "/f")),
+    "alias": policy(alias=None),
+    "proxy command": replace(HOP, proxy_command="nc %h 22"),
+    "directory of the proxy command": around(directory="/D"),
+    "environment of the proxy command": around(environment=(("NAME", "another"),)),
+    "no environment": around(environment=None),
+    "no surroundings": replace(HOP, surroundings=None),
+}
+
+
+# trust: T20, T29
+@pytest.mark.parametrize("hop", OTHERS.values(), ids=OTHERS)
+def test_a_hop_is_another_one_with_another(hop: Hop) -> None:
+    assert hop != HOP
+    assert identity(hop) != identity(HOP)
+
+
+# trust: T20, T29
+def test_no_two_of_these_are_the_same() -> None:
+    assert len({identity(hop) for hop in [HOP, *OTHERS.values()]}) == len(OTHERS) + 1
+
+
+@pytest.mark.parametrize(
+    "hop",
+    [HOP, replace(HOP), replace(HOP, setting="the target"), replace(HOP, timeout=1.0), login(fallback=())],
+    ids=["the same", "an equal one", "where it is written", "the time it has", "keys of last resort"],
+)
+def test_a_hop_is_the_same_whatever_its(hop: Hop) -> None:
+    assert identity(hop) == identity(HOP)
+
+
+# A field that is new has to be decided on.
+def test_every_field_of_a_hop_is_in_these_tables() -> None:
+    assert [field.name for field in fields(Hop)] == [
+        "host", "port", "credentials", "host_keys", "timeout", "proxy_command", "setting", "surroundings",
+    ]  # fmt: skip
+    assert [field.name for field in fields(Credentials)] == ["user", "password", "identities", "fallback", "prompts"]
+    assert [field.name for field in fields(HostKeyPolicy)] == ["checking", "known_hosts", "alias"]
+
+
+# trust: T20
+@pytest.mark.parametrize(
+    ("one", "another", "same"),
+    [
+        ("123456", "654321", True),
+        ("123456", "1234567890", True),
+        ("12345", "54321", False),
+        ("12345678901", "10987654321", False),
+        ("123456", "12345a", False),
+        ("123456", "123456\n", False),
+        ("123456", "", True),  # both are another one next time, or none at all
+    ],
+)
+def test_a_one_time_code_is_another_one_next_time(one: str, another: str, same: bool) -> None:
+    def asked(answer: str) -> str:
+        return identity(login(prompts=(("code", answer), ("pin", "SECRET5"))))
+
+    assert (asked(one) == asked(another)) == same
+
+
+# trust: T20
+@pytest.mark.parametrize(
+    "key",
+    [
+        KeyFile("/K", "SECRET1", "/c"),
+        KeyFile("/k", "another", "/c"),
+        KeyFile("/k", "SECRET1", None),
+        KeyText("/k", "SECRET1", "/c"),
+        TEXT,
+        KeyText("another", "SECRET3", "/c"),
+        KeyText("SECRET2", "another", "/c"),
+        KeyText("SECRET2", "SECRET3", None),
+        KeyText("SECRET2", None, "/c"),
+        AgentKeys(),
+        DefaultKeyFiles(),
+    ],
+    ids=str,
+)
+def test_keys_of_last_resort_are_told_apart(key: Identity) -> None:
+    others = {fallback(), fallback(KEY), fallback(KEY, key), *([] if key == TEXT else [fallback(TEXT)])}
+    assert fallback(key) not in others
+    assert fallback(key) == fallback(replace(key))
+
+
+def test_the_steps_of_a_chain_are_those_of_its_hops() -> None:
+    other = replace(HOP, host="H")
+    assert steps(Chain((HOP, other))) == (*steps(Chain((HOP,))), *steps(Chain((other,))))
+    assert steps(Chain((HOP, other), timeout=1.0, alive_interval=0.0)) == steps(Chain((HOP, other)))
+
+
+# trust: T21
+def test_there_is_no_secret_in_a_step() -> None:
+    (step,) = steps(Chain((HOP,)))
+    assert re.fullmatch(r"Step\(identity='[0-9a-f]{32}', fallback='[0-9a-f]{32}'\)", repr(step))
+
+
+SCRIPT = """
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.identity import steps
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain, Credentials, Hop
+
+go()
+chain = Chain((Hop("h", 22, Credentials("u", "SECRET")),))
+assert steps(chain) == steps(chain)
+print(*steps(chain)[0])
+"""
+
+
+# trust: T21
+def test_another_process_has_other_digests(outputs: Callable[..., list[str]]) -> None:
+    found = [word for output in outputs(SCRIPT, [], []) for word in output.split()]
+    assert len(set(found)) == 4, found
