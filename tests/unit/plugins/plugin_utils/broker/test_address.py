@@ -1,0 +1,337 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the broker is, and who may be there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import (
+    Directory,
+    NoBroker,
+    broker_name,
+    directories,
+    open_directory,
+)
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    return tmp_path / "home"
+
+
+def refused(path: Path | str) -> str:
+    with pytest.raises(NoBroker) as caught:
+        Directory(str(path))
+    return str(caught.value)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+# trust: T26
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_directory_is_made_for_its_user_alone(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        Directory(str(tmp_path / "a/b")).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a/b").stat().st_mode) == 0o700
+
+
+def test_a_directory_that_is_there_stays_as_it_is(place: Path) -> None:
+    place.mkdir(0o700)
+    (place / "file").touch()
+    with Directory(str(place)) as directory:
+        assert (directory.path, directory.names()) == (str(place), ["file"])
+        assert directory.inode("file") == (place / "file").stat().st_ino
+        directory.remove("file")
+        directory.remove("file")
+        assert (directory.names(), directory.inode("file")) == ([], None)
+        directory.close()
+
+
+def test_a_directory_is_not_made_for_one_who_only_looks(place: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Directory(str(place), create=False)
+    assert not place.exists()
+
+
+def symlink(path: Path) -> None:
+    path.with_name("elsewhere").mkdir(0o700)
+    path.symlink_to("elsewhere")
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def below_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.touch()
+
+
+def foreign(path: Path) -> None:
+    path.mkdir(0o700)
+    os.chown(path, NOBODY, -1)
+
+
+def mode(bits: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.mkdir()
+        path.chmod(bits)
+
+    return make
+
+
+NOT_A_DIRECTORY = "is not a directory"
+OPEN = "is open to others than its user; it has to be ours, with mode 0700"
+
+
+# trust: T26, T27
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (symlink, NOT_A_DIRECTORY),
+        (Path.touch, NOT_A_DIRECTORY),
+        (mode(0o777), OPEN),
+        (mode(0o1777), OPEN),
+        (mode(0o750), OPEN),
+        (mode(0o710), OPEN),
+        (mode(0o701), OPEN),
+        (mode(0o704), OPEN),
+        (mode(0o702), OPEN),
+        pytest.param(foreign, OPEN, marks=as_root),
+    ],
+)
+def test_a_directory_that_others_can_get_at_is_refused(
+    make: Callable[[Path], None], why: str, create: bool, place: Path
+) -> None:
+    make(place)
+    before = descriptors()
+    with pytest.raises(NoBroker) as caught:
+        Directory(str(place), create)
+    assert str(caught.value) == f"{place} {why}"
+    assert descriptors() == before
+    assert {name.name for name in place.parent.iterdir()} <= {"place", "elsewhere"}
+
+
+# trust: T27
+def test_a_directory_that_cannot_be_made_is_no_broker(tmp_path: Path) -> None:
+    dangling(tmp_path / "link")
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "link") == f"{tmp_path}/link is not a directory"
+    assert refused(tmp_path / "file/below") == f"{tmp_path}/file/below is not a directory"
+    assert "Read-only" in refused("/proc/self/x") or "No such file" in refused("/proc/self/x")
+    assert not (tmp_path / "nowhere").exists()
+
+
+# trust: T27
+def test_a_directory_stays_the_same_when_another_takes_its_name(place: Path) -> None:
+    with Directory(str(place)) as directory:
+        place.rename(place.with_name("moved"))
+        place.mkdir(0o777)
+        os.close(directory.open("file", os.O_CREAT | os.O_WRONLY))
+        assert directory.names() == ["file"]
+    assert list(place.iterdir()) == []
+
+
+# trust: T26, T27
+def test_a_file_in_it_is_private_and_no_symlink(place: Path) -> None:
+    with Directory(str(place)) as directory:
+        descriptor = directory.open("file", os.O_CREAT | os.O_WRONLY)
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
+        assert stat.S_IMODE((place / "file").stat().st_mode) == 0o600
+        (place / "link").symlink_to("file")
+        with pytest.raises(OSError, match="symbolic"):
+            directory.open("link", os.O_CREAT | os.O_WRONLY)
+        assert directory.inode("link") == (place / "link").lstat().st_ino
+
+
+# trust: T27
+def test_the_users_directory_is_the_only_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.parent))
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(home.parent)
+    assert list(directories("/wanted", str(home))) == ["/wanted"]
+    assert list(directories("~/wanted", str(home))) == ["/home/me/wanted"]
+    assert list(directories("wanted/.", str(home))) == [f"{home.parent}/wanted"]
+    assert list(directories("", "~/.ansible"))[1:] == ["/home/me/.ansible/bastion-ssh"]
+    home.touch()
+    with pytest.raises(NoBroker, match=f"^{home} is not a directory$"):
+        open_directory(str(home), str(home.parent))
+
+
+def test_the_runtime_directory_comes_first_and_ansibles_home_next(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    both = [f"{tmp_path}/bastion-ssh", f"{home}/bastion-ssh"]
+    assert list(directories(None, str(home))) == both
+    with open_directory(None, str(home)) as directory:
+        assert directory.path == both[0]
+    os.chmod(both[0], 0o755)
+    with open_directory(None, str(home)) as directory:
+        assert directory.path == both[1]
+    os.chmod(both[1], 0o755)
+    with pytest.raises(NoBroker, match=f"^{both[0]} {OPEN}; {both[1]} {OPEN}$"):
+        open_directory(None, str(home))
+
+
+# trust: T27
+@pytest.mark.parametrize("runtime", ["", "/nonexistent", pytest.param("foreign", marks=as_root), "."])
+def test_a_runtime_directory_that_is_not_ours_is_passed_over(
+    runtime: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if runtime == "foreign":
+        foreign(tmp_path / "foreign")
+        runtime = str(tmp_path / "foreign")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    assert list(directories(None, str(home))) == [f"{home}/bastion-ssh"]
+
+
+def test_without_a_way_to_know_the_other_end_there_is_no_broker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    with pytest.raises(NoBroker, match="does not tell who is at the other end"):
+        open_directory(None, str(home))
+    assert not home.exists()
+
+
+# trust: T30
+@pytest.mark.parametrize("length", [1, 40, 99, 100, 101, 107, 108, 200, 240])
+def test_a_socket_works_however_long_its_path_is(length: int, tmp_path: Path) -> None:
+    wanted = length - len("/name.sock") - len(f"{tmp_path}/")
+    path = tmp_path / ("d" * max(1, wanted))
+    with Directory(str(path)) as directory, socket.socket(socket.AF_UNIX) as listening:
+        at = directory.address("name.sock")
+        assert at == str(path / "name.sock") or re.fullmatch(r"/proc/self/fd/\d+/name\.sock", at)
+        assert len(at) <= 100
+        assert directory.connect("name.sock") is None
+        listening.bind(at)
+        assert directory.connect("name.sock") is None, "nobody listens yet"
+        listening.listen()
+        assert directory.inode("name.sock") == (path / "name.sock").lstat().st_ino
+        sock = directory.connect("name.sock")
+        assert sock is not None
+        with sock, listening.accept()[0] as served:
+            assert (address.peer_uid(sock), address.peer_uid(served)) == (os.geteuid(), os.geteuid())
+
+
+def test_what_is_no_socket_is_no_broker(place: Path) -> None:
+    with Directory(str(place)) as directory:
+        (place / "name.sock").touch()
+        assert directory.connect("name.sock") is None
+        (place / "name.sock").unlink()
+        (place / "name.sock").symlink_to("name.sock")
+        with pytest.raises(NoBroker, match=f"^{place}/name.sock: Too many levels"):
+            directory.connect("name.sock")
+
+
+LISTENER = """
+import os, socket
+
+with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind(sys.argv[1])
+    os.chmod(sys.argv[1], 0o777)
+    os.setgid(65534)
+    os.setuid(65534)
+    listening.listen()
+    go()
+    listening.settimeout(30)
+    with listening.accept()[0] as worker:
+        print(worker.recv(100))
+"""
+
+
+# trust: T26, T27
+@as_root
+def test_nothing_is_said_to_the_socket_of_another_user(place: Path, start: Callable[..., list[object]]) -> None:
+    with Directory(str(place)) as directory:
+        (process,) = start(LISTENER, [f"{place}/name.sock"])
+        with pytest.raises(NoBroker, match=f"^{place}/name.sock is the socket of another user$"):
+            directory.connect("name.sock")
+        assert process.communicate(timeout=30)[0] == "b''\n"  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what a broker runs."""
+    copy = tmp_path / "code"
+    shutil.copytree(address._PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(address, "_PACKAGE", str(copy))
+    return copy
+
+
+# trust: T20
+@pytest.mark.parametrize("variable", ["SSH_AUTH_SOCK", "HOME", "PYTHONPATH"])
+def test_those_with_another_environment_have_another_broker(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for value in ("one", "two", ""):
+        monkeypatch.setenv(variable, value)
+        names.append(broker_name())
+    monkeypatch.delenv(variable)
+    names.append(broker_name())
+    assert len(set(names)) == 4
+    assert all(re.fullmatch("[0-9a-f]{16}", name) for name in names)
+
+
+def test_those_with_the_same_environment_have_the_same_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = broker_name()
+    monkeypatch.setenv("ANYTHING", "else")
+    monkeypatch.chdir("/")
+    assert broker_name() == before
+
+
+@pytest.mark.parametrize("module", ["errors.py", "chain/model.py", "ssh/dial.py", "broker/server.py"])
+def test_another_version_of_the_code_has_another_broker(module: str, code: Path) -> None:
+    before = broker_name()
+    assert broker_name() == before
+    found = (code / module).stat()
+    os.utime(code / module, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+    touched = broker_name()
+    (code / module).write_text("# another size\n")
+    os.utime(code / module, ns=(found.st_atime_ns, found.st_mtime_ns))
+    written = broker_name()
+    (code / module).unlink()
+    assert len({before, touched, written, broker_name()}) == 4
+
+
+def test_what_no_broker_runs_does_not_matter(code: Path) -> None:
+    before = broker_name()
+    (code / "__pycache__").mkdir()
+    (code / "broker/notes.txt").touch()
+    assert broker_name() == before
+
+
+def test_another_user_or_python_has_another_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {broker_name()}
+    monkeypatch.setattr(address.sys, "executable", "/another")
+    names.add(broker_name())
+    monkeypatch.setattr(address.sys, "version", "another")
+    names.add(broker_name())
+    monkeypatch.setattr(address.os, "geteuid", lambda: NOBODY)
+    names.add(broker_name())
+    assert len(names) == 4
