@@ -1,0 +1,431 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The broker as a process: how it starts and ends, who may speak to it, and what happens when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import Chain3, Lab, Run, environment, play, playbook, processes, wait_until
+from lab.brokers import brokers, kill, leases, log, open_files, playbooks, status, the_broker, the_socket
+from lab.playbook import run_command
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address
+
+pytestmark = pytest.mark.ways("broker")
+
+NOBODY = 65534
+TRUE = {"name": "True", "ansible.builtin.raw": "true"}
+WITHOUT = "No broker, so each task connects by itself: "
+
+
+def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:
+    return {"name": name, "ansible.builtin.raw": command, **more}
+
+
+@pytest.fixture
+def marker(lab: Lab) -> Path:
+    """A file that any user of the machine may append to."""
+    path = lab.path / "marker"
+    path.touch()
+    path.chmod(0o666)
+    return path
+
+
+@contextmanager
+def running(lab: Lab, inventory: dict[str, Any], *tasks: dict[str, Any], **more: Any) -> Iterator[Future[Run]]:
+    """A playbook beside the test."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(playbook, lab, inventory, play(*tasks, **more))
+
+
+def until_marked(marker: Path, run: Future[Run]) -> str:
+    """Waits until a command has written the file, and returns what."""
+    wait_until(lambda: marker.read_text().endswith("\n") or run.done(), 60, "the command has started")
+    return marker.read_text().strip()
+
+
+@contextmanager
+def as_nobody(lab: Lab, program: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python program that another user runs."""
+    python = environment(lab)["ANSIBLE_PYTHON_INTERPRETER"]
+    process = subprocess.Popen(
+        [python, "-c", program, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd="/",
+        env={"BSSH_LAB": str(lab.path)}, user=NOBODY, group=NOBODY, extra_groups=[],
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            processes.end_child(process)
+
+
+# Start
+
+
+RACE = """
+import os, sys, threading
+root, directory, go = sys.argv[1:]
+sys.path.insert(0, root)
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address, spawn, wire
+
+def start():
+    ready.wait()
+    with address.Directory(directory) as opened:
+        name = address.broker_name()
+        connection = wire.Connection(opened.connect(f"{name}.sock") or spawn.start(opened, name))
+    connection.send({"op": "status"})
+    found.append(connection.receive(60).header["status"]["pid"])
+    connection.close()
+
+found, ready = [], threading.Barrier(11)
+threads = [threading.Thread(target=start) for _number in range(10)]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+sys.stdin.read()
+ready.wait()
+for thread in threads:
+    thread.join()
+print(*found)
+"""
+
+
+def test_100_starts_at_once_are_one_broker(lab: Lab) -> None:  # trust: T30
+    root = address.__file__.partition("/ansible_collections/")[0]
+    env = lab.environment()
+    command = [sys.executable, "-c", RACE, root, str(lab.broker_directory), ""]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
+        for _number in range(10)
+    ]
+    for racer in racers:
+        assert racer.stdout
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.close()
+    found: list[str] = []
+    for racer in racers:
+        with racer:
+            assert racer.stdout
+            found += racer.stdout.read().split()
+    assert len(found) == 100
+    assert set(found) == {str(the_broker(lab))}
+    assert log(lab).count(" serves ") == 1
+
+
+def test_a_home_of_200_characters_is_not_too_long(lab: Lab, chain3: Chain3) -> None:  # trust: T30
+    home = lab.home / ("x" * 200)
+    shutil.copytree(lab.home / ".ssh", home / ".ssh")
+    env = {"HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible")}
+    for _time in range(2):
+        run = playbook(lab, chain3.inventory(), play(TRUE), env=env, args=["-v"]).check()
+        assert WITHOUT not in run.text
+    broker = the_broker(lab)
+    assert str(home / ".ansible/bastion-ssh") in processes.command_line(broker).decode()
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]
+
+
+def test_it_inherits_nothing_and_holds_nobody(lab: Lab, chain3: Chain3) -> None:  # trust: T31
+    canary = lab.path / "canary"
+    playbook(lab, chain3.inventory(), play(TRUE), shell=f'exec 7>{canary}; "$@" | cat').check()
+    broker = the_broker(lab)
+    wait_until(lambda: not leases(lab), 10, "the end of the last task")
+    directory = str(lab.broker_directory)
+    files = set(open_files(broker).values())
+    assert {name for name in files if not name.startswith("socket:")} <= {
+        "/dev/null", directory, f"{directory}/broker.log"
+    }  # fmt: skip
+    assert os.getsid(broker) == broker
+    assert os.readlink(f"/proc/{broker}/cwd") == "/"
+
+
+# End
+
+
+def test_nothing_but_its_log_is_left_after_the_idle_time(lab: Lab, chain3: Chain3) -> None:  # trust: T33
+    before = set(lab.home.rglob("*"))
+    playbook(lab, chain3.inventory(ansible_ssh_persist=0.5), play(TRUE)).check()
+    wait_until(lambda: not brokers(lab), 10, "the end of the idle broker")
+    assert [path.name for path in lab.broker_directory.iterdir()] == ["broker.log"]
+    left = {path for path in lab.home.rglob("*") if not path.is_dir()} - before
+    assert left == {lab.broker_directory / "broker.log"}
+    for host in chain3.hosts:
+        wait_until(lambda host=host: not host.sessions(), 10, "the end of its connections")
+
+
+# Privilege
+
+STATUS = json.dumps({"op": "status"}).encode()
+STATUS = struct.pack(">II", len(STATUS), 0) + STATUS
+
+CURIOUS = """
+import socket, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+try:
+    sock.sendall(bytes.fromhex(sys.argv[2]))
+    answer = sock.recv(100)
+except ConnectionError:
+    answer = b""
+print(len(answer))
+"""
+
+
+def test_another_user_is_not_heard_even_if_the_door_is_open(lab: Lab, chain3: Chain3) -> None:  # trust: T26
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    path = the_socket(lab)
+    for folder in (lab.home, lab.home / ".ansible", lab.broker_directory):
+        folder.chmod(0o777)
+    path.chmod(0o666)
+    with as_nobody(lab, CURIOUS, path, STATUS.hex()) as process:
+        assert process.communicate(timeout=20)[0] == b"0\n"
+        assert process.returncode == 0
+    assert f"refused user {NOBODY}" in log(lab)
+
+
+LISTENER = """
+import os, socket, sys
+path, told = sys.argv[1:]
+sock = socket.socket(socket.AF_UNIX)
+sock.bind(path)
+os.chmod(path, 0o777)
+sock.listen()
+print("ready", flush=True)
+while True:
+    end, _address = sock.accept()
+    while data := end.recv(65536):
+        with open(told, "ab") as file:
+            file.write(data)
+"""
+
+
+@pytest.mark.parametrize("planted", ["a symlink", "a directory", "a socket"])
+def test_what_another_user_has_planted_is_not_used(lab: Lab, chain3: Chain3, planted: str) -> None:  # trust: T27
+    playbook(lab, chain3.inventory(), play(TRUE)).check()  # which tells the name of the socket
+    name = the_socket(lab).name
+    theirs, wanted, told = lab.path / "theirs", lab.path / "wanted", lab.path / "told"
+    theirs.mkdir(0o700)
+    os.chown(theirs, NOBODY, NOBODY)
+    told.touch()
+    os.chown(told, NOBODY, NOBODY)
+    with as_nobody(lab, LISTENER, theirs / name, told) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        if planted == "a symlink":
+            wanted.symlink_to(theirs)
+        elif planted == "a directory":
+            theirs.rename(wanted)
+        else:
+            wanted.mkdir(0o700)
+            (theirs / name).rename(wanted / name)
+        env = {"ANSIBLE_SSH_PERSIST_DIRECTORY": str(wanted)}
+        inventory = {f"host{number}": chain3.variables for number in range(3)}
+        run = playbook(lab, inventory, play(TRUE, TRUE), env=env, args=["-v"]).check()
+        assert process.poll() is None
+    assert run.text.count(f"{WITHOUT}{wanted}") == 1
+    assert told.read_bytes() == b""
+    assert len(brokers(lab)) == 1  # the first
+
+
+def frame(header: object, body: bytes = b"") -> bytes:
+    data = json.dumps(header).encode()
+    return struct.pack(">II", len(data), len(body)) + data + body
+
+
+HOSTILE = {
+    "a pickle": b"\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85R.",
+    "4 GiB": b"\xff\xff\xff\xff\0\0\0\0" + bytes(100_000),
+    "a body of 4 GiB": b"\0\0\0\2\xff\xff\xff\xff{}",
+    "no JSON": struct.pack(">II", 4, 0) + b"\xff\xfe\0\1",
+    "a deep list": struct.pack(">II", 500_000, 0) + b"[" * 500_000,
+    "no object": frame([1, 2]),
+    "half a frame": STATUS[:-1],
+    "a request that there is not": frame({"op": "shutdown"}),
+    "a list of requests": frame({"op": ["status"]}),
+    "no options": frame({"op": "start"}),
+    "options of a wrong type": frame({"op": "start", "command": "id", "pty": False, "options": "all"}),
+    "a command of a wrong type": frame({"op": "start", "command": {"a": 1}, "pty": [], "options": {}}),
+    "a file without a descriptor": frame({"op": "put", "source": "/etc/shadow", "target": "x", "options": {}}),
+    "a reset of nothing": frame({"op": "reset", "options": None}),
+}
+
+
+def test_a_hostile_client_is_dropped_and_the_others_are_served(lab: Lab, chain3: Chain3) -> None:  # trust: T28
+    def connected() -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(20)
+        sock.connect(str(path))
+        return sock
+
+    def rest(sock: socket.socket) -> bytes:
+        data = b""
+        try:
+            while piece := sock.recv(65536):
+                data += piece
+        except ConnectionResetError:
+            pass
+        sock.close()
+        return data
+
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker, path = the_broker(lab), the_socket(lab)
+    silent = connected()
+    silent.sendall(STATUS[:5])
+    for what, data in HOSTILE.items():
+        sock = connected()
+        try:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, OSError):
+            pass
+        assert b'"status"' not in rest(sock), what
+    slow = connected()
+    for number in range(len(STATUS)):
+        slow.sendall(STATUS[number : number + 1])
+    assert b'"status"' in rest(slow)
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    assert rest(silent) == b""  # within the time in which a request has to come
+    wait_until(lambda: not status(lab)["workers"], 5, "the end of all conversations")
+    assert brokers(lab) == [broker]
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]
+
+
+# Faults
+
+
+def test_a_killed_broker_is_replaced(lab: Lab, chain3: Chain3) -> None:  # trust: T30
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    first = the_broker(lab)
+    kill(first)
+    assert the_socket(lab).exists()
+    run = playbook(lab, chain3.inventory(), play(TRUE), args=["-v"]).check()
+    assert WITHOUT not in run.text
+    assert the_broker(lab) != first
+
+
+def test_a_broker_killed_in_mid_command_is_unreachable_and_nothing_runs_twice(
+    lab: Lab, chain3: Chain3, marker: Path
+) -> None:  # trust: T48
+    wait = raw(f"echo x >> {marker}; exec sleep 60", "Wait", ignore_unreachable=True)
+    inventory = chain3.inventory(ansible_ssh_retries=3)
+    with running(lab, inventory, wait, raw("echo next", "Next")) as run:
+        until_marked(marker, run)
+        first = the_broker(lab)
+        kill(first)
+        result = run.result().result("target", "Wait")
+    assert result.status == "unreachable"
+    assert f"hop 3 of 3, {chain3.users[2].name}@{chain3.target.endpoint}" in result.result["msg"]
+    assert "the broker on the controller ended" in result.result["msg"]
+    assert marker.read_text() == "x\n"
+    assert run.result().result("target", "Next").result["stdout"] == "next\n"
+    assert the_broker(lab) != first
+
+
+def test_a_broker_killed_in_mid_dial_is_replaced(lab: Lab, chain3: Chain3, marker: Path) -> None:  # trust: T48
+    link = lab.forwarder(chain3.a)
+    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
+    first, second = chain3.jump_list
+    jump = [first | {"host": link.address, "port": link.port}, second]
+    link.stall()
+    with running(lab, chain3.inventory(ansible_ssh_jump=jump), raw(f"echo x >> {marker}")) as run:
+        wait_until(lambda: link.connections or run.done(), 60, "the dial")
+        broker = the_broker(lab)
+        kill(broker)
+        link.resume()
+        assert run.result().result("target").status == "ok"
+    assert marker.read_text() == "x\n"
+    assert the_broker(lab) != broker
+
+
+ECHO = "echo $$ >> {}; while echo here; do sleep 0.1; done"  # ends as soon as nobody listens
+
+
+def test_a_killed_worker_ends_its_command_and_no_other_work(
+    lab: Lab, chain3: Chain3, marker: Path
+) -> None:  # trust: T31
+    done = lab.path / "done"
+    patient = raw(f"echo x; while ! [ -e {done} ]; do sleep 0.1; done; echo y")
+    with running(lab, chain3.inventory(), patient) as other:
+        wait_until(lambda: chain3.target.count("Starting session") or other.done(), 60, "the other command")
+        before = playbooks(lab)
+        with running(lab, chain3.inventory(), raw(ECHO.format(marker))) as victim:
+            command = int(until_marked(marker, victim))
+            (main,) = [pid for pid in playbooks(lab) if pid not in before]
+            (worker,) = processes.descendants(main)
+            kill(worker)
+            wait_until(lambda: not processes.is_alive(command), 20, "the end of the command")
+            assert victim.result().rc != 0
+        broker = the_broker(lab)
+        done.touch()
+        assert other.result().check().result("target").result["stdout"] == "x\ny\n"
+    assert the_broker(lab) == broker
+    wait_until(lambda: not leases(lab), 10, "the end of all leases")
+
+
+def test_an_interrupted_play_leaves_the_idle_broker_only(lab: Lab, chain3: Chain3, marker: Path) -> None:
+    servers = lab.running()
+    with running(lab, chain3.inventory(), raw(ECHO.format(marker))) as run:
+        command = int(until_marked(marker, run))
+        (main,) = playbooks(lab)
+        os.kill(main, signal.SIGINT)
+        assert run.result().rc not in (0, 4)
+    wait_until(lambda: not processes.is_alive(command), 20, "the end of the command")
+    wait_until(lambda: not leases(lab), 10, "the end of the lease")
+    sessions = [pid for host in chain3.hosts for pid in host.sessions()]
+    assert [pid for pid in lab.running() if pid not in servers and pid not in sessions] == [the_broker(lab)]
+    assert status(lab)["workers"] == 0
+
+
+# For people
+
+
+def sessions(lab: Lab, *args: str) -> str:
+    """What the playbook bastion.ssh.sessions prints."""
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "bastion.ssh.sessions", *args]
+    rc, stdout, stderr = run_command(command, lab.path, environment(lab), 60)
+    assert rc == 0, stdout + stderr
+    return stdout
+
+
+def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
+    assert "There is no broker." in sessions(lab)
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker = the_broker(lab)
+    shown = sessions(lab, "--check", "-e", "stop=true")
+    assert f"broker {broker} since " in shown
+    names = [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
+    assert f"{names[0]}: open for" in shown
+    assert f"{names[1]} via {names[0]}: open for" in shown
+    assert f"{names[2]} via {names[1]}: open for" in shown
+    assert shown.count("1 times used") == 3
+    assert "KiB sent" in shown
+    assert brokers(lab) == [broker]
+    assert f"broker {broker} since " in sessions(lab, "-e", "stop=true")
+    assert brokers(lab) == []
+    assert "There is no broker." in sessions(lab)
+
+
+def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3, marker: Path) -> None:
+    with running(lab, chain3.inventory(), raw(ECHO.format(marker), ignore_unreachable=True)) as run:
+        until_marked(marker, run)
+        shown = sessions(lab, "-e", "stop=true")
+        assert shown.count("1 in use") == 3
+        assert "1 tasks at work" in shown
+        assert run.result().result("target").status == "unreachable"
