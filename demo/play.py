@@ -18,6 +18,7 @@ from .servers import LOOPBACK, Lab
 
 DEMO = Path(__file__).parent
 PLAYBOOKS = ("chain.yml", "proxy_command.yml")
+SESSIONS = "bastion.ssh.sessions -e stop=true"
 
 
 def environment(made: Path) -> dict[str, str]:
@@ -46,7 +47,7 @@ def utf8_locale() -> str:
 
 async def run_playbook(made: Path, playbook: str, variables: Path) -> tuple[int, list[str]]:
     """Status and recap."""
-    command = [str(made / "venv/bin/ansible-playbook"), "--extra-vars", f"@{variables}", playbook]
+    command = [str(made / "venv/bin/ansible-playbook"), "--extra-vars", f"@{variables}", *playbook.split()]
     child = await asyncio.create_subprocess_exec(
         *command, cwd=DEMO, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT, start_new_session=True,
@@ -96,6 +97,8 @@ async def play(made: Path) -> int:
             statuses.append(status)
             rows = [("HOP", "WHO LOGGED IN", "WHAT IT DID"), *lab.report()]
             summary += [f"\n== {playbook}", "", *recap, "", table(rows)]
+        print(f"\n$ ansible-playbook {SESSIONS}  # which connections were kept; it ends them", flush=True)
+        statuses.append((await run_playbook(made, SESSIONS, variables))[0])
     print("\n".join(summary))
     print(f"\nPrivilege escalation: {become['says']}. The lab has stopped; its files are in {lab.directory}")
     return next((status for status in statuses if status), 0)

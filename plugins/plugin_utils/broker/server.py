@@ -101,7 +101,8 @@ class Broker:
                 self._accept()
         self.transports.close()
         if self._stopped:
-            self._remove_socket()
+            with contextlib.suppress(OSError), locked(self._directory, self._name):
+                self._remove_socket()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         log.info("ended by signal %d", number)
@@ -160,25 +161,25 @@ class Broker:
         """Whether nobody needs us: no worker, no transport, and the time is over in which a next one may come."""
         if self._workers or self.transports.shared():
             return False
-        alone = self._directory.inode(f"{self._name}.sock") != self._inode  # nobody can find us any more
-        return alone or time.monotonic() >= self._idle_since + self._persist
+        # Without the socket nobody can find us any more.
+        return not self._has_socket() or time.monotonic() >= self._idle_since + self._persist
 
     def _leave(self) -> bool:
         """Takes the socket away, unless somebody has come meanwhile."""
-        with locked(self._directory, self._name):
-            if self._directory.inode(f"{self._name}.sock") != self._inode:
-                return True
-            poll = select.poll()
-            poll.register(self._listening, select.POLLIN)
-            if poll.poll(0):
+        poll = select.poll()
+        poll.register(self._listening, select.POLLIN)
+        with contextlib.suppress(OSError), locked(self._directory, self._name):  # the directory may be gone, too
+            if self._has_socket() and poll.poll(0):
                 return False
-            self._directory.remove(f"{self._name}.sock")
-            return True
+            self._remove_socket()
+        return True
+
+    def _has_socket(self) -> bool:
+        return self._directory.inode(f"{self._name}.sock") == self._inode
 
     def _remove_socket(self) -> None:
-        with locked(self._directory, self._name):
-            if self._directory.inode(f"{self._name}.sock") == self._inode:
-                self._directory.remove(f"{self._name}.sock")
+        if self._has_socket():
+            self._directory.remove(f"{self._name}.sock")
 
 
 def _described(shared: Shared, now: float) -> dict[str, Any]:
