@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The broker at limits: of servers, of the controller, and of whoever takes nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from lab import Chain3, Lab, blackhole, play, playbook, processes, wait_until
+from lab.brokers import brokers, forget_peak, peak_memory, the_broker
+from lab.chains import chain_of_three
+from sessions import opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output, Process
+
+pytestmark = pytest.mark.ways("broker")
+
+MEBIBYTE = 1024 * 1024
+TRUE = {"name": "True", "ansible.builtin.raw": "true"}
+
+
+def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:
+    return {"name": name, "ansible.builtin.raw": command, **more}
+
+
+# Servers
+
+
+def test_bastions_that_let_one_at_a_time_log_in_carry_40_hosts(lab: Lab) -> None:  # trust: T39
+    chain = chain_of_three(lab, targets=40, MaxStartups=100)
+    for bastion in (chain.a, chain.b):
+        bastion.options["MaxStartups"] = "1:100:1"
+        bastion.reload()
+    run = playbook(lab, chain.inventory(), play(TRUE), args=["--forks", "50"]).check()
+    assert len(run.results) == 40
+    chain.settle()
+    assert chain.login_counts() == [1, 1, 40]
+    assert [bastion.connections() for bastion in (chain.a, chain.b)] == [1, 1]
+
+
+def test_bastions_that_give_no_session_carry_many_targets(lab: Lab) -> None:  # trust: T40
+    chain = chain_of_three(lab, targets=8, MaxStartups=100)
+    for bastion in (chain.a, chain.b):
+        bastion.options["MaxSessions"] = 0
+        bastion.reload()
+    playbook(lab, chain.inventory(), play(TRUE), args=["--forks", "8"]).check()
+    chain.settle()
+    assert chain.login_counts() == [1, 1, 8]
+
+
+def test_a_target_that_gives_one_session_at_a_time_serves_20_tasks_at_once(lab: Lab) -> None:  # trust: T40
+    chain = chain_of_three(lab, MaxStartups=100, MaxSessions=1)
+    source, home = lab.path / "source", chain.users[2].home
+    source.write_text("copied\n")
+    inventory = {f"host{number}": {"ansible_connection": "local"} for number in range(20)}
+    tasks = [
+        raw("echo here; sleep 0.3", delegate_to="target"),
+        {
+            "name": "Copy",
+            "ansible.builtin.copy": {"src": str(source), "dest": f"{home}/{{{{ inventory_hostname }}}}"},
+            "delegate_to": "target",
+        },
+    ]
+    run = playbook(
+        lab, inventory | chain.inventory(), play(*tasks, hosts="all:!target"), args=["--forks", "20"]
+    ).check()
+    assert len(run.all_results) == 40
+    assert {result.result["stdout"] for result in run.all_results if result.task == "Raw"} == {"here\n"}
+    assert {(home / name).read_text() for name in inventory} == {"copied\n"}
+    chain.settle()
+    assert chain.login_counts()[:2] == [1, 1]
+    assert len(chain.target.logins()) <= 20
+
+
+def test_a_dead_target_does_not_hold_up_the_others(lab: Lab) -> None:  # trust: T37
+    chain = chain_of_three(lab, targets=4)
+    dead, marker = lab.sink(blackhole), lab.path / "marker"
+    marker.touch()
+    marker.chmod(0o666)
+    chain.b.options["PermitOpen"] = " ".join([*chain.target.endpoints, dead.endpoint])
+    chain.b.reload()
+    inventory = chain.inventory(ansible_ssh_timeout=10)
+    inventory["dead"] = inventory["target1"] | {"ansible_host": dead.address, "ansible_port": dead.port}
+    inventory = {"dead": inventory.pop("dead"), **inventory}
+    tasks = [raw("true"), raw(f"echo x >> {marker}", "Mark")]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, inventory, play(*tasks, strategy="free"))
+        wait_until(lambda: dead.connections or running.done(), 60, "the dial of the dead one")
+        wait_until(lambda: marker.read_text() == "x\n" * 4 or running.done(), 60, "the end of the good ones")
+        assert not running.done()
+        run = running.result()
+    statuses = run.statuses()
+    assert statuses.pop("dead") == ["unreachable"]
+    assert set(map(tuple, statuses.values())) == {("ok", "ok")}
+
+
+# The controller
+
+
+@pytest.mark.xfail(reason="a lack of descriptors is told as a refused login, or as the end of the broker")
+def test_few_descriptors_are_a_clear_error_and_neither_a_spin_nor_a_hang(lab: Lab) -> None:  # trust: T41
+    chain = chain_of_three(lab, targets=60, MaxStartups=100)
+    inventory = chain.inventory()
+    one = {"target1": inventory["target1"]}
+    playbook(lab, one, play(TRUE), shell='ulimit -n 128; exec "$@"').check()
+    broker = the_broker(lab)
+    wait = raw("sleep 4", "Wait", ignore_unreachable=True, ignore_errors=True)
+    run = playbook(lab, inventory, play(wait, TRUE), args=["--forks", "60"], timeout=100)
+    assert brokers(lab) == [broker]
+    assert processes.cpu_seconds(broker) < 10
+    waited = [result for result in run.all_results if result.task == "Wait"]
+    assert len(waited) == 60
+    unclear = [result.result["msg"] for result in waited if result.status != "ok" and "ulimit" not in str(result)]
+    assert unclear == []
+    assert {result.status for result in run.all_results if result.task == "True"} == {"ok"}
+
+
+# Memory
+
+
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_who_takes_slowly_costs_no_memory(lab: Lab, chain3: Chain3, direction: str) -> None:
+    total = 128 * MEBIBYTE
+    with opened(lab, chain3.variables) as session:
+        broker = the_broker(lab)
+        forget_peak(broker)
+        before = peak_memory(broker)
+        process = session.session.start(f"head -c {total} /dev/zero" if direction == "down" else "sleep 2; wc -c")
+        if direction == "down":
+            time.sleep(2)
+        else:
+            threading.Thread(target=feed, args=(process, total), daemon=True).start()
+        taken, last = 0, b""
+        while not isinstance(event := process.read(60), Exited):
+            assert isinstance(event, Output)
+            taken, last = taken + len(event.data), event.data
+        process.close()
+        assert (taken if direction == "down" else int(last)) == total
+        assert peak_memory(broker) - before < 32 * MEBIBYTE
+
+
+def feed(process: Process, total: int) -> None:
+    """Writes zeroes to a command's input, and ends it."""
+    for _piece in range(total // MEBIBYTE):
+        process.write(bytes(MEBIBYTE))
+    process.close_stdin()
