@@ -4,20 +4,25 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
+    CommandError,
     HopError,
     HopUnreachable,
     JumpError,
     LoginRefused,
     SessionRefused,
     SettingsError,
+    packed,
     said,
+    unpacked,
 )
 
 _DELIMITER = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}")
@@ -78,10 +83,64 @@ def test_an_error_of_a_setting_begins_with_its_name() -> None:
     assert not isinstance(error, HopError)
 
 
+def family(kind: type[Any]) -> list[type[Any]]:
+    return [kind, *[each for child in kind.__subclasses__() for each in family(child)]]
+
+
 # trust: T19
 def test_only_a_dial_that_nobody_refused_is_worth_repeating() -> None:
-    def family(kind: type[HopError]) -> list[type[HopError]]:
-        return [kind, *[each for child in kind.__subclasses__() for each in family(child)]]
-
     assert LoginRefused in family(HopError)
     assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable, SessionRefused]
+
+
+WORDS = "it's down: {'a'}; ü \u202e \udcff"
+
+
+@pytest.mark.parametrize("kind", family(JumpError))
+def test_an_error_is_the_same_in_another_process(kind: type[JumpError]) -> None:
+    counts = (2, 3) if issubclass(kind, HopError) else (2,) if issubclass(kind, SettingsError) else (1,)
+    for count in counts:
+        error = kind(*[f"{WORDS}{number}." for number in range(count)])
+        told = unpacked(json.loads(json.dumps(packed(error))))
+        assert type(told) is kind
+        assert (str(told), vars(told)) == (str(error), vars(error))
+
+
+# trust: T28
+@pytest.mark.parametrize(
+    "kind",
+    ["", "Exception", "OSError", "SystemExit", "eval", "os.system", "__import__", "jumperror", "JumpError ", "NoBroker",
+     None, 1, ["JumpError"], {"JumpError": 1}],
+    ids=repr,
+)  # fmt: skip
+def test_nothing_but_an_error_of_the_family_can_be_told(kind: object) -> None:
+    with pytest.raises(KeyError):
+        unpacked({"kind": kind, "values": ["x"]})
+
+
+# trust: T28
+@pytest.mark.parametrize("values", [None, "abc", 1, {"a": 1}, ()], ids=repr)
+def test_an_error_is_told_in_a_list_of_words(values: object) -> None:
+    with pytest.raises(TypeError, match=r"^no error$"):
+        unpacked({"kind": "CommandError", "values": values})
+
+
+# trust: T28
+@pytest.mark.parametrize("data", [{}, {"kind": "CommandError"}, {"values": ["x"]}], ids=repr)
+def test_half_an_error_is_none(data: dict[str, object]) -> None:
+    with pytest.raises(KeyError):
+        unpacked(data)
+
+
+# trust: T28
+@pytest.mark.parametrize(
+    ("kind", "count"), [("SettingsError", 1), ("SettingsError", 3), ("HopError", 1), ("HopError", 4)]
+)
+def test_an_error_with_other_words_than_it_has_is_none(kind: str, count: int) -> None:
+    with pytest.raises(TypeError):
+        unpacked({"kind": kind, "values": ["x"] * count})
+
+
+def test_whatever_is_told_is_words() -> None:
+    assert str(unpacked({"kind": "CommandError", "values": [["a", 1]]})) == "['a', 1]"
+    assert type(unpacked({"kind": "CommandError", "values": ["x"]})) is CommandError
