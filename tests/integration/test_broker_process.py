@@ -165,8 +165,7 @@ def test_nothing_but_its_log_is_left_after_the_idle_time(lab: Lab, chain3: Chain
     assert [path.name for path in lab.broker_directory.iterdir()] == ["broker.log"]
     left = {path for path in lab.home.rglob("*") if not path.is_dir()} - before
     assert left == {lab.broker_directory / "broker.log"}
-    for host in chain3.hosts:
-        wait_until(lambda host=host: not host.sessions(), 10, "the end of its connections")
+    wait_until(lambda: not any(host.sessions() for host in chain3.hosts), 10, "the end of its connections")
 
 
 # Privilege
