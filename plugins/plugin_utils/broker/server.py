@@ -19,7 +19,7 @@ from functools import lru_cache
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
-from ..errors import CommandError, packed
+from ..errors import CommandError, HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.library import why_unusable
 from .address import Directory, peer_uid
@@ -35,6 +35,8 @@ _LOG_BYTES = 256 * 1024
 _DESCRIPTORS = 65536
 _SETTINGS_KEPT = 4096
 _LOOK = 1.0
+_DESCRIPTORS_OF_OURS = 16
+_DESCRIPTORS_OF_A_WORKER = 4  # its connection, what a command is waited for with, a file that is read
 
 
 class Broker:
@@ -59,6 +61,7 @@ class Broker:
         self._stopped = False
         self._waker, self._woken = socket.socketpair()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._settings = lru_cache(_SETTINGS_KEPT)(lambda text: read_settings(json.loads(text)))
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
@@ -84,7 +87,7 @@ class Broker:
         """Ends all connections, and serves nobody any more."""
         self._stopped = True
         self.transports.close()
-        self._woken.send(b".")
+        self._wake()
 
     def run(self) -> None:
         """Serves. Returns when nothing is left."""
@@ -93,12 +96,17 @@ class Broker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._listening.setblocking(False)
+        self._waker.setblocking(False)
         poll = select.poll()
-        poll.register(self._listening, select.POLLIN)
         poll.register(self._waker, select.POLLIN)
         while not self._stopped and not (self._is_idle() and self._leave()):
-            if any(number == self._listening.fileno() for number, _event in poll.poll(1000 * _LOOK)):
+            # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
+            poll.register(self._listening, select.POLLIN if self._has_room() else 0)
+            ready = [number for number, event in poll.poll(1000 * _LOOK) if event & select.POLLIN]
+            if self._listening.fileno() in ready:
                 self._accept()
+            if self._waker.fileno() in ready:
+                self._waker.recv(4096)
         self.transports.close()
         if self._stopped:
             with contextlib.suppress(OSError), locked(self._directory, self._name):
@@ -108,6 +116,18 @@ class Broker:
         log.info("ended by signal %d", number)
         self._stopped = True
 
+    def _has_room(self) -> bool:
+        """Whether there are descriptors for one worker more, whatever those that are here may still open."""
+        wanted = _DESCRIPTORS_OF_OURS + _DESCRIPTORS_OF_A_WORKER * (self._workers + 1)
+        if wanted + _DESCRIPTORS_OF_A_WORKER * len(self.transports.shared()) < self._limit:
+            return True  # without a look, which takes its time where there are many
+        if len(os.listdir("/dev/fd")) + wanted < self._limit:
+            return True
+        if not self._workers:
+            self.transports.retire_idle()
+        # Nobody can leave, so the next one is served or refused.
+        return not self._workers
+
     def _accept(self) -> None:
         try:
             sock, _address = self._listening.accept()
@@ -115,7 +135,7 @@ class Broker:
             return
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._refuse(f"the broker has no file descriptor left ({error.strerror}); raise the limit (ulimit -n)")
+                self._refuse(f"it has no file descriptor left ({error.strerror})")
             else:
                 log.error("accept: %s", error)
             return
@@ -131,10 +151,11 @@ class Broker:
     def _refuse(self, why: str) -> None:
         """Tells a worker that cannot be served; the spare descriptor is for its socket."""
         log.error("%s", why)
+        error = HopUnreachable("the broker on the controller", why, "Raise its limit (ulimit -n), or take fewer forks.")
         os.close(self._spare)
         try:
             with contextlib.suppress(OSError), contextlib.closing(Connection(self._listening.accept()[0])) as worker:
-                worker.send({"event": "error", **packed(CommandError(why))})
+                worker.send({"event": "error", **packed(error)})
         finally:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -156,6 +177,11 @@ class Broker:
         with self._lock:
             self._workers -= 1
             self._idle_since = time.monotonic()
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._woken.send(b".")
 
     def _is_idle(self) -> bool:
         """Whether nobody needs us: no worker, no transport, and the time is over in which a next one may come."""

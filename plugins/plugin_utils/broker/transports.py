@@ -130,6 +130,12 @@ class Transports:
             self._pool.retire(shared)
             self._due.notify()
 
+    def retire_idle(self) -> None:
+        """Takes all out of use that nothing uses."""
+        with self._lock:
+            self._pool.expire(math.inf)
+            self._due.notify()
+
     def crowded(self, shared: Shared) -> bool:
         """See :meth:`Lease.crowded`."""
         with self._lock:
