@@ -317,6 +317,16 @@ def test_a_limit_is_forgotten_with_the_last_transport() -> None:
     assert pool.find(None, A, 0.0, session=True) is third
 
 
+def test_a_limit_is_not_learned_from_one_that_nobody_new_uses() -> None:
+    pool = Pool()
+    (old,) = reach(pool, A)
+    pool.claim(old)
+    pool.retire(old)
+    assert pool.crowded(old), "another one may have room"
+    (new,) = reach(pool, A)
+    assert pool.find(None, A, 0.0, session=True) is new
+
+
 def test_a_limit_is_that_of_one_place_only() -> None:
     pool = Pool()
     first, second = reach(pool, A, C), reach(pool, B, C)

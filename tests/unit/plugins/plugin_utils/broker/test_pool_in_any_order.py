@@ -35,7 +35,7 @@ class Worker:
 
 NUMBERS = st.integers(0, 1000)
 STEPS = [Step(identity, fallback) for identity in "ab" for fallback in "kl"]
-WAYS = st.lists(st.sampled_from(STEPS), min_size=1, max_size=3)
+WAYS = st.lists(st.sampled_from(STEPS), min_size=2, max_size=3)
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -53,10 +53,12 @@ class AnyOrder(RuleBasedStateMachine):
         fitting = [each for each in self.workers if bool(each.mine) == dialling and each.is_there == there]
         return fitting[number % len(fitting)] if fitting else None
 
+    @precondition(lambda self: len(self.workers) < 5)
     @rule(way=WAYS, lifetime=st.sampled_from([None, 5.0]))
     def come(self, way: list[Step], lifetime: float | None) -> None:
         self.workers.append(Worker(way, lifetime))
 
+    @precondition(lambda self: self.some(0))
     @rule(number=NUMBERS)
     def go_on(self, number: int) -> None:
         if worker := self.some(number):
@@ -75,6 +77,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.pool.claim(found)
                 worker.path.append(found)
 
+    @precondition(lambda self: self.some(0, dialling=True))
     @rule(number=NUMBERS, used_fallback=st.booleans())
     def dialled(self, number: int, used_fallback: bool) -> None:
         worker = self.some(number, dialling=True)
@@ -84,6 +87,7 @@ class AnyOrder(RuleBasedStateMachine):
             worker.path.append(worker.mine)
             worker.mine = None
 
+    @precondition(lambda self: self.some(0, dialling=True))
     @rule(number=NUMBERS)
     def not_dialled(self, number: int) -> None:
         worker = self.some(number, dialling=True)
@@ -92,20 +96,29 @@ class AnyOrder(RuleBasedStateMachine):
             worker.mine = None
             self.leave(worker, 0.0)
 
-    @rule(number=NUMBERS, persist=st.sampled_from([0.0, 3.0, 30.0]), there=st.booleans())
-    def done(self, number: int, persist: float, there: bool) -> None:
-        if worker := self.some(number, there=there):
+    @precondition(lambda self: self.some(0, there=True))
+    @rule(number=NUMBERS, persist=st.sampled_from([0.0, 3.0, 30.0]))
+    def done(self, number: int, persist: float) -> None:
+        if worker := self.some(number, there=True):
             self.leave(worker, persist)
+
+    @precondition(lambda self: self.some(0))
+    @rule(number=NUMBERS)
+    def given_up(self, number: int) -> None:
+        if worker := self.some(number):
+            self.leave(worker, 0.0)
 
     def leave(self, worker: Worker, persist: float) -> None:
         self.workers.remove(worker)
         self.pool.release(worker.path, persist, self.now)
 
+    @precondition(lambda self: self.some(0, there=True))
     @rule(number=NUMBERS)
     def broken(self, number: int) -> None:
         if worker := self.some(number, there=True):
             self.pool.retire(worker.path[-1])
 
+    @precondition(lambda self: self.some(0, there=True))
     @rule(number=NUMBERS)
     def crowded(self, number: int) -> None:
         if worker := self.some(number, there=True):
@@ -117,6 +130,7 @@ class AnyOrder(RuleBasedStateMachine):
         everything = list(self.pool)
         self.pool.retire(everything[number % len(everything)])
 
+    @precondition(lambda self: len(self.pool))
     @rule(seconds=st.sampled_from([0.5, 3.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -126,6 +140,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.pool.expire(self.now) == soonest
         assert repr(self.pool) == before
 
+    @precondition(lambda self: self.pool.closing)
     @rule()
     def close(self) -> None:
         closing = self.pool.take_closing()
