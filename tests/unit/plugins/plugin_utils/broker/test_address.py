@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -328,10 +329,10 @@ def test_what_no_broker_runs_does_not_matter(code: Path) -> None:
 
 def test_another_user_or_python_has_another_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {broker_name()}
-    monkeypatch.setattr(address.sys, "executable", "/another")
+    monkeypatch.setattr(sys, "executable", "/another")
     names.add(broker_name())
-    monkeypatch.setattr(address.sys, "version", "another")
+    monkeypatch.setattr(sys, "version", "another")
     names.add(broker_name())
-    monkeypatch.setattr(address.os, "geteuid", lambda: NOBODY)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     names.add(broker_name())
     assert len(names) == 4

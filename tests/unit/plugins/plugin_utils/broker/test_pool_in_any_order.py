@@ -124,13 +124,13 @@ class AnyOrder(RuleBasedStateMachine):
         if worker := self.some(number, there=True):
             assert self.pool.crowded(worker.path[-1]) == (worker.path[-1].leases > 1)
 
-    @precondition(lambda self: len(self.pool))
+    @precondition(lambda self: len(self.pool) > 0)
     @rule(number=NUMBERS)
     def reset(self, number: int) -> None:
         everything = list(self.pool)
         self.pool.retire(everything[number % len(everything)])
 
-    @precondition(lambda self: len(self.pool))
+    @precondition(lambda self: len(self.pool) > 0)
     @rule(seconds=st.sampled_from([0.5, 3.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds

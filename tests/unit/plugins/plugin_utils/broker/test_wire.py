@@ -176,7 +176,12 @@ HOSTILE = {
 @pytest.mark.parametrize(("data", "why"), HOSTILE.values(), ids=HOSTILE)
 def test_what_is_no_frame_is_refused(data: bytes, why: str, raw: tuple[socket.socket, Connection]) -> None:
     left, connection = raw
-    writer = threading.Thread(target=lambda: (left.sendall(data), left.shutdown(socket.SHUT_WR)))
+
+    def say() -> None:
+        left.sendall(data)
+        left.shutdown(socket.SHUT_WR)
+
+    writer = threading.Thread(target=say)
     writer.start()
     with pytest.raises(WireError, match=f"^{why}$"):
         connection.receive(SECONDS)

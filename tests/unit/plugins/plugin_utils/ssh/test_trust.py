@@ -64,7 +64,10 @@ def test_files_that_have_not_changed_are_not_read_again(
 
 
 def rewrite(text: str) -> Callable[[Path], None]:
-    return lambda path: path.write_text(text) and None
+    def change(path: Path) -> None:
+        path.write_text(text)
+
+    return change
 
 
 def replaced(path: Path) -> None:
@@ -138,7 +141,8 @@ def test_a_key_is_looked_at_once_more_when_a_file_has_changed(
 
 # trust: T32
 def test_secrets_are_allowed_as_the_files_say_now(files: tuple[Path, Path]) -> None:
-    found, warnings = trust(files, OFF), []
+    warnings: list[str] = []
+    found = trust(files, OFF)
     for text, allowed in ((OTHER, False), (OTHER + KNOWN, True), ("", True), (OTHER, False)):
         files[0].write_text(text)
         found = found.renewed("hop 1 of 1", warnings.append)
