@@ -134,7 +134,8 @@ def directories(wanted: str | None, ansible_home: str) -> Iterator[str]:
         return
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     with contextlib.suppress(OSError):
-        if os.stat(runtime).st_uid == os.geteuid():  # sudo(8) may have kept that of another user
+        # sudo(8) may have kept that of another user; a relative one is none, says the specification.
+        if os.path.isabs(runtime) and os.stat(runtime).st_uid == os.geteuid():
             yield os.path.join(runtime, _FOLDER)
     yield os.path.join(os.path.abspath(os.path.expanduser(ansible_home)), _FOLDER)
 

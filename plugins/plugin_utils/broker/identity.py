@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..chain.model import Chain, Hop
+from ..chain.model import Chain, Hop, in_full
 
 _CHAINS_KEPT = 4096
 _KEY = secrets.token_bytes(32)
@@ -39,14 +39,14 @@ def steps(chain: Chain) -> tuple[Step, ...]:
     return tuple(Step(_digest(_login(hop)), _digest(hop.credentials.fallback)) for hop in chain.hops)
 
 
-def _login(hop: Hop) -> object:
+def _login(hop: Hop) -> Hop:
     """Not where the hop is written, nor the time that it has."""
     prompts = tuple(
         (pattern, "" if _ONE_TIME_CODE.fullmatch(answer) else answer) for pattern, answer in hop.credentials.prompts
     )
     credentials = replace(hop.credentials, prompts=prompts, fallback=())
-    return astuple(replace(hop, setting="", timeout=0.0, credentials=credentials))
+    return replace(hop, setting="", timeout=0.0, credentials=credentials)
 
 
 def _digest(value: object) -> str:
-    return hashlib.blake2b(repr(value).encode(), key=_KEY, digest_size=16).hexdigest()
+    return hashlib.blake2b(repr(in_full(value)).encode(), key=_KEY, digest_size=16).hexdigest()

@@ -100,8 +100,10 @@ class Connection:
     def hung_up(self) -> bool:
         """Whether the other side has ended the conversation, which it does by leaving."""
         if not self._ended and self._poll.poll(0):
-            with contextlib.suppress(OSError):
+            try:
                 self._ended = not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except ConnectionError:  # it left before it had read everything
+                self._ended = True
         return self._ended
 
     def close(self) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 
 #: The ``setting`` of a hop that no list of jump hosts mentions.
@@ -156,3 +156,10 @@ class Chain:
     def __str__(self) -> str:
         """``controller -> a -> b -> target``, for people."""
         return " -> ".join(["controller", *(hop.label for hop in self.hops)])
+
+
+def in_full(value: object) -> object:
+    """A value of this room as nested tuples that are equal for equal values only: types and secrets are in them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return (type(value).__name__, *(in_full(getattr(value, item.name)) for item in fields(value)))
+    return tuple(map(in_full, value)) if isinstance(value, tuple) else value

@@ -18,11 +18,11 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import astuple, replace
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
-from ..chain.model import Hop
+from ..chain.model import Hop, in_full
 from ..errors import HopUnreachable, LoginRefused
 from .deadline import Deadline
 
@@ -88,7 +88,7 @@ class LoginTurns:
             key = _key(self._directory)
         except OSError:
             return None
-        identity = repr([astuple(_login(hop)) for hop in way]).encode()
+        identity = repr([in_full(_login(hop)) for hop in way]).encode()
         return self._directory / hmac.new(key, identity, hashlib.sha256).hexdigest()
 
 
@@ -97,7 +97,7 @@ def _login(hop: Hop) -> Hop:
     credentials = hop.credentials
     if credentials.password is not None or credentials.prompts:
         credentials = replace(credentials, fallback=())
-    return replace(hop, setting="", timeout=0.0, credentials=credentials)
+    return replace(hop, setting="", timeout=0.0, surroundings=None, credentials=credentials)
 
 
 def _key(directory: Path) -> bytes:
