@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people see of the broker, and how they end it: the playbook bastion.ssh.sessions."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from lab import Chain3, Lab, environment, play, playbook, wait_until
+from lab.brokers import brokers, the_broker
+from lab.playbook import run_command
+
+pytestmark = pytest.mark.ways("broker")
+
+TRUE = {"name": "True", "ansible.builtin.raw": "true"}
+
+
+def sessions(lab: Lab, *args: str) -> str:
+    """What the playbook bastion.ssh.sessions prints."""
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "bastion.ssh.sessions", *args]
+    rc, stdout, stderr = run_command(command, lab.path, environment(lab), 60)
+    assert rc == 0, stdout + stderr
+    return stdout
+
+
+def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
+    assert "There is no broker." in sessions(lab)
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker = the_broker(lab)
+    shown = sessions(lab, "--check", "-e", "stop=true")
+    assert f"broker {broker} since " in shown
+    names = [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
+    assert f"{names[0]}: open for" in shown
+    assert f"{names[1]} via {names[0]}: open for" in shown
+    assert f"{names[2]} via {names[1]}: open for" in shown
+    assert shown.count("1 times used") == 3
+    assert "KiB sent" in shown
+    assert brokers(lab) == [broker]
+    assert f"broker {broker} since " in sessions(lab, "-e", "stop=true")
+    assert brokers(lab) == []
+    assert "There is no broker." in sessions(lab)
+
+
+def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:
+    wait = {"name": "Wait", "ansible.builtin.raw": "exec sleep 60"}
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, chain3.inventory(), play(wait))
+        wait_until(lambda: chain3.target.count("Starting session") or running.done(), 60, "the command has started")
+        shown = sessions(lab, "-e", "stop=true")
+        assert shown.count("1 in use") == 3
+        assert "1 tasks at work" in shown
+        assert running.result().result("target").status == "unreachable"
