@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,24 @@ def test_a_file_that_cannot_be_written_is_named(make: object, why: str, tmp_path
     assert type(caught.value) is CommandError
     assert str(caught.value) == f"cannot write {tmp_path}/in/file on the controller: {why}"
     assert [name for _path, _folders, names in os.walk(tmp_path / "in") for name in names] == []
+
+
+@pytest.fixture
+def full() -> Iterator[None]:
+    """Files hold no more than 1000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("full")
+def test_a_file_that_is_found_too_large_at_the_last_moment_does_not_appear(file: Path) -> None:
+    file.write_bytes(b"old")
+    with pytest.raises(CommandError) as caught, complete(str(file)) as local:
+        local.write(bytes(1001))
+    assert str(caught.value) == f"cannot write {file} on the controller: File too large"
+    assert (os.listdir(file.parent), file.read_bytes()) == (["file"], b"old")
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ü" * 127, ".hidden", "with space", "-n"])
