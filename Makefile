@@ -52,7 +52,7 @@ test-matrix: $(addprefix test-,$(ROWS)) ## Run all tests on each older row of th
 $(addprefix test-,$(ROWS)): test-%: needs tree
 	@.ci/venv .build/$*/venv $* $(PYTHON_$*)
 	@.ci/in .build/$*/venv .build/$* .ci/install $(TREE) .build/$*/venv .build/$*
-	.ci/in .build/$*/venv .build/$* $(PYTEST) $(ARGS)
+	.ci/in .build/$*/venv .build/$* $(PYTEST) --with-broker-only $(ARGS)
 
 unit: install ## Run the unit tests
 	$(RUN) $(PYTEST) tests/unit $(ARGS)

@@ -22,10 +22,16 @@ def machine() -> Iterator[Machine]:
 WAYS = ("broker", "own process")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The command line of a row whose libraries differ, and not what is done with them."""
+    parser.addoption("--with-broker-only", action="store_true", help="do once what is the same with and without a broker")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Whatever is done in a lab is done with a broker and without one, unless a mark ``ways`` says which."""
     if "lab" in metafunc.fixturenames:
-        ways = next((mark.args for mark in metafunc.definition.iter_markers("ways")), WAYS)
+        both = WAYS[:1] if metafunc.config.getoption("--with-broker-only") else WAYS
+        ways = next((mark.args for mark in metafunc.definition.iter_markers("ways")), both)
         metafunc.parametrize("lab", ways, indirect=True)
 
 
