@@ -36,8 +36,12 @@ def load_modules() -> None:
         importlib.import_module(full_name.rpartition(".")[0])
         spec = importlib.util.spec_from_file_location(full_name, os.path.join(_HERE, *name.split(".")) + ".py")
         if spec is not None and spec.loader is not None:
-            sys.modules[full_name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[full_name])
+            module = sys.modules[full_name] = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[full_name]
+                raise
 
 
 def define_options() -> None:

@@ -24,7 +24,9 @@ WAYS = ("broker", "own process")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The command line of a row whose libraries differ, and not what is done with them."""
-    parser.addoption("--with-broker-only", action="store_true", help="do once what is the same with and without a broker")
+    parser.addoption(
+        "--with-broker-only", action="store_true", help="do once what is the same with and without a broker"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

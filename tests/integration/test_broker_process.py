@@ -170,8 +170,14 @@ def test_nothing_but_its_log_is_left_after_the_idle_time(lab: Lab, chain3: Chain
 
 # Privilege
 
-STATUS = json.dumps({"op": "status"}).encode()
-STATUS = struct.pack(">II", len(STATUS), 0) + STATUS
+
+def frame(header: object) -> bytes:
+    """A request as the broker reads it."""
+    data = json.dumps(header).encode()
+    return struct.pack(">II", len(data), 0) + data
+
+
+STATUS = frame({"op": "status"})
 
 CURIOUS = """
 import socket, sys
@@ -247,11 +253,6 @@ def test_what_another_user_has_planted_is_not_used(lab: Lab, chain3: Chain3, pla
     assert run.text.count(WITHOUT + PLANTED[planted].format(wanted, name)) == run.text.count(WITHOUT) == 1
     assert told.read_bytes() == b""
     assert len(brokers(lab)) == 1  # the first
-
-
-def frame(header: object, body: bytes = b"") -> bytes:
-    data = json.dumps(header).encode()
-    return struct.pack(">II", len(data), len(body)) + data + body
 
 
 HOSTILE = {
@@ -401,4 +402,4 @@ def test_an_interrupted_play_leaves_the_idle_broker_only(lab: Lab, chain3: Chain
     wait_until(lambda: not leases(lab), 10, "the end of the lease")
     sessions = [pid for host in chain3.hosts for pid in host.sessions()]
     assert [pid for pid in lab.running() if pid not in servers and pid not in sessions] == [the_broker(lab)]
-    assert status(lab)["workers"] == 0
+    wait_until(lambda: not status(lab)["workers"], 10, "the end of all conversations")

@@ -42,6 +42,8 @@ class Directory:
             if create:
                 os.makedirs(path, 0o700, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except ValueError as error:  # a NUL
+            raise NoBroker(f"{path!r} is no path") from error
         except OSError as error:
             if error.errno == errno.ENOENT and not create:
                 raise
@@ -103,9 +105,10 @@ class Directory:
 
         :raises NoBroker: somebody else listens there, or sockets do not work there.
         """
+        address = self.address(name)
         sock = socket.socket(socket.AF_UNIX)
         try:
-            sock.connect(self.address(name))
+            sock.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
             sock.close()
             return None

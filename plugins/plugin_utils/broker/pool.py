@@ -129,8 +129,8 @@ class Pool:
     def crowded(self, shared: Shared) -> bool:
         """Takes note that a server let nobody open one session more; False if nobody has any, which is no limit then."""
         others = shared.leases - 1
-        if others > 0:
-            place = _place(shared.parent, shared.step)
+        place = _place(shared.parent, shared.step)
+        if others > 0 and place in self._shared:
             self._limits[place] = min(others, self._limits.get(place, others))
         return others > 0
 
