@@ -103,17 +103,17 @@ def test_a_dead_target_does_not_hold_up_the_others(lab: Lab) -> None:  # trust: 
 
 
 def test_few_descriptors_are_a_clear_error_and_neither_a_spin_nor_a_hang(lab: Lab) -> None:  # trust: T41
-    chain = chain_of_three(lab, targets=40, MaxStartups=100)
+    chain = chain_of_three(lab, targets=30, MaxStartups=100)
     inventory = chain.inventory()
     one = {"target1": inventory["target1"]}
     playbook(lab, one, play(TRUE), shell='ulimit -n 64; exec "$@"').check()
     broker = the_broker(lab)
-    wait = raw("sleep 6", "Wait", ignore_unreachable=True, ignore_errors=True)
-    run = playbook(lab, inventory, play(wait, TRUE), args=["--forks", "40"], timeout=100)
+    wait = raw("sleep 2", "Wait", ignore_unreachable=True, ignore_errors=True)
+    run = playbook(lab, inventory, play(wait, TRUE), args=["--forks", "30"])
     assert brokers(lab) == [broker]
     assert processes.cpu_seconds(broker) < 10
     waited = [result for result in run.all_results if result.task == "Wait"]
-    assert len(waited) == 40
+    assert len(waited) == 30
     unclear = [result.result["msg"] for result in waited if result.status != "ok" and "ulimit" not in str(result)]
     assert unclear == []
     assert {result.status for result in run.all_results if result.task == "True"} == {"ok"}

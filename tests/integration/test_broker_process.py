@@ -19,14 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, Run, environment, play, playbook, processes, wait_until
-from lab.brokers import brokers, kill, leases, log, open_files, playbooks, status, the_broker, the_socket
+from lab import Chain3, Lab, Run, play, playbook, processes, wait_until
+from lab.brokers import (
+    NOBODY,
+    as_nobody,
+    brokers,
+    kill,
+    leases,
+    log,
+    open_files,
+    playbooks,
+    status,
+    the_broker,
+    the_socket,
+)
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import spawn
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
 
 pytestmark = pytest.mark.ways("broker")
 
-NOBODY = 65534
 TRUE = {"name": "True", "ansible.builtin.raw": "true"}
 WITHOUT = "No broker, so each task connects by itself: "
 
@@ -57,47 +69,25 @@ def until_marked(marker: Path, run: Future[Run]) -> str:
     return marker.read_text().strip()
 
 
-@contextlib.contextmanager
-def as_nobody(lab: Lab, program: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python program that another user runs."""
-    python = environment(lab)["ANSIBLE_PYTHON_INTERPRETER"]
-    process = subprocess.Popen(
-        [python, "-c", program, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd="/",
-        env={"BSSH_LAB": str(lab.path)}, user=NOBODY, group=NOBODY, extra_groups=[],
-    )  # fmt: skip
-    with process:
-        try:
-            yield process
-        finally:
-            processes.end_child(process)
-
-
 # Start
 
 
 RACE = """
-import os, sys, threading
+import sys, threading
 root, directory = sys.argv[1:]
 sys.path.insert(0, root)
-sys.setswitchinterval(1e-6)
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address, spawn, wire
 
 def start():
-    ready.wait()
     with address.Directory(directory) as opened:
-        name = address.broker_name()
-        connection = wire.Connection(opened.connect(f"{name}.sock") or spawn.start(opened, name))
+        connection = wire.Connection(opened.connect("race.sock") or spawn.start(opened, "race"))
     connection.send({"op": "status"})
     found.append(connection.receive(60).header["status"]["pid"])
     connection.close()
 
-found, ready = [], threading.Barrier(11)
-threads = [threading.Thread(target=start) for _number in range(10)]
+found, threads = [], [threading.Thread(target=start) for _number in range(10)]
 for thread in threads:
     thread.start()
-print("ready", flush=True)
-sys.stdin.read()
-ready.wait()
 for thread in threads:
     thread.join()
 print(*found)
@@ -105,27 +95,28 @@ print(*found)
 
 
 def test_100_starts_at_once_are_one_broker(lab: Lab) -> None:  # trust: T30
-    root = address.__file__.partition("/ansible_collections/")[0]
-    env = lab.environment()
+    root = spawn.__file__.partition("/ansible_collections/")[0]
     command = [sys.executable, "-c", RACE, root, str(lab.broker_directory)]
-    racers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
-        for _number in range(10)
-    ]
-    for racer in racers:
-        assert racer.stdout
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin
-        racer.stdin.close()
-    found: list[str] = []
-    for racer in racers:
-        with racer:
-            assert racer.stdout
-            found += racer.stdout.read().split()
+    with contextlib.ExitStack() as racing:
+        directory = racing.enter_context(Directory(str(lab.broker_directory)))
+        with spawn.locked(directory, "race"):  # so that everybody has found no broker, and wants to start one
+            racers = [
+                racing.enter_context(
+                    subprocess.Popen(command, stdout=subprocess.PIPE, env=lab.environment(), text=True)
+                )
+                for _number in range(10)
+            ]
+            waiting = f":{directory.inode('race.lock')} "
+            wait_until(lambda: waiters(waiting) == 100, 30, "100 who want to start it")
+        found = " ".join(racer.communicate(timeout=60)[0] for racer in racers).split()
     assert len(found) == 100
     assert set(found) == {str(the_broker(lab))}
     assert log(lab).count(" serves ") == 1
+
+
+def waiters(inode: str) -> int:
+    """How many wait for the lock of a file."""
+    return sum("-> FLOCK" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def test_a_home_of_200_characters_is_not_too_long(lab: Lab, chain3: Chain3) -> None:  # trust: T30

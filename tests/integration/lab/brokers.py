@@ -4,15 +4,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from . import processes
 from .lab import Lab
+from .playbook import environment
 from .processes import wait_until
+
+NOBODY = 65534
 
 
 def brokers(lab: Lab) -> list[int]:
@@ -79,3 +85,18 @@ def playbooks(lab: Lab) -> list[int]:
     """The ansible-playbook processes of this lab that no other one has started."""
     found = [pid for pid in lab.running() if b"/ansible-playbook\0" in processes.command_line(pid)]
     return [pid for pid in found if processes.parent(pid) not in found]
+
+
+@contextlib.contextmanager
+def as_nobody(lab: Lab, program: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python program that another user runs."""
+    python = environment(lab)["ANSIBLE_PYTHON_INTERPRETER"]
+    process = subprocess.Popen(
+        [python, "-c", program, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd="/",
+        env={"BSSH_LAB": str(lab.path)}, user=NOBODY, group=NOBODY, extra_groups=[],
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            processes.end_child(process)
