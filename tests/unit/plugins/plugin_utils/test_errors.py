@@ -102,7 +102,7 @@ def test_an_error_is_the_same_in_another_process(kind: type[JumpError]) -> None:
     for count in counts:
         error = kind(*[f"{WORDS}{number}." for number in range(count)])
         told = unpacked(json.loads(json.dumps(packed(error))))
-        assert type(told) is kind
+        assert told.__class__ is kind
         assert (str(told), vars(told)) == (str(error), vars(error))
 
 
@@ -143,4 +143,4 @@ def test_an_error_with_other_words_than_it_has_is_none(kind: str, count: int) ->
 
 def test_whatever_is_told_is_words() -> None:
     assert str(unpacked({"kind": "CommandError", "values": [["a", 1]]})) == "['a', 1]"
-    assert type(unpacked({"kind": "CommandError", "values": ["x"]})) is CommandError
+    assert unpacked({"kind": "CommandError", "values": ["x"]}).__class__ is CommandError

@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_written_is_named(make: object, why: str, tmp_path
     make(tmp_path / "in/file")
     with pytest.raises(JumpError) as caught, complete(f"{tmp_path}/in/file") as local:
         local.write(b"x")
-    assert type(caught.value) is CommandError
+    assert caught.type is CommandError
     assert str(caught.value) == f"cannot write {tmp_path}/in/file on the controller: {why}"
     assert [name for _path, _folders, names in os.walk(tmp_path / "in") for name in names] == []
 
