@@ -15,7 +15,7 @@ from ..chain.become import Stream
 from ..errors import HopUnreachable, LinkLost, unpacked
 from ..ssh.interface import Exited, Output, Report
 from .address import NoBroker, broker_name, open_directory
-from .wire import BODY_LIMIT, Connection, Frame, WireError
+from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
 
 _ANSWER_SECONDS = 20.0
 _TRIES = 3
@@ -115,13 +115,11 @@ class _Request:
         self._place = ""  # of the target; empty until the broker has taken the request
 
     def send(self, sock: socket.socket) -> None:
-        """Sends it to a broker."""
+        """Sends it to a broker; one that is gone already may have said why."""
         self._place = ""
         self._connection = Connection(sock)
-        try:
+        with contextlib.suppress(Gone):
             self._connection.send(self._header, descriptor=self._descriptor)
-        except ConnectionError as error:
-            raise _BrokerEnded from error
 
     def first_result(self) -> Frame:
         """Waits until the command runs, or all is done."""
@@ -158,7 +156,7 @@ class _Request:
                 return frame
 
     def tell(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """Sends a frame more; raises OSError if nobody takes it."""
+        """Sends a frame more; raises Gone if nobody takes it."""
         if self._connection is not None:
             self._connection.send(header, body)
 
@@ -170,7 +168,7 @@ class _Request:
     def _next(self, timeout: float | None) -> Frame:
         try:
             frame = None if self._connection is None else self._connection.receive(timeout)
-        except (ConnectionError, WireError):
+        except WireError:
             frame = None
         if frame is not None:
             return frame

@@ -18,7 +18,7 @@ from ..ssh.interface import Exited, Output, Process, Report
 from ..ssh.local_files import LocalFile
 from .session import PooledSession, pause
 from .transports import Transports
-from .wire import BODY_LIMIT, Connection, Frame, WireError
+from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
 
 log = logging.getLogger("bastion.ssh.broker")
 
@@ -55,19 +55,28 @@ class Conversation:
     def run(self) -> None:
         """Serves it; whatever goes wrong, the worker hears of it if it is still there."""
         try:
-            request = self._connection.receive(_REQUEST_SECONDS)
+            request = self._request()
             if request is not None:
                 self._answer(request)
         except JumpError as error:
             log.warning("%s", error)
             self._tell({"event": "error", **packed(error)})
-        except (OSError, WireError) as error:
+        except Gone as error:
             log.info("a worker is gone: %s", error)
+        except WireError as error:
+            log.warning("a worker's request: %s", error)
+            self._tell({"event": "error", **packed(CommandError(f"the broker cannot read the request: {error}"))})
         except Exception as error:
             # The error's own words are left out, as nobody knows what is in them; the lines of code are not.
             log.error("%s at %s", type(error).__name__, where(error))
             failed = CommandError(f"the broker failed with {type(error).__name__}; its log says where")
             self._tell({"event": "error", **packed(failed)})
+
+    def _request(self) -> Frame | None:
+        try:
+            return self._connection.receive(_REQUEST_SECONDS)
+        except TimeoutError:
+            raise WireError(f"not whole within {_REQUEST_SECONDS:g} seconds") from None
 
     def _answer(self, request: Frame) -> None:
         answers: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -115,8 +124,8 @@ class Conversation:
                 elif frame.body:
                     with contextlib.suppress(OSError):  # a command need not read its input
                         process.write(frame.body)
-        except (OSError, WireError) as error:
-            log.info("a worker is gone: %s", error)
+        except WireError as error:
+            log.warning("a worker's input: %s", error)
         process.close()
 
     def _put(self, header: dict[str, Any]) -> None:
@@ -174,7 +183,7 @@ class Conversation:
 
     def _tell(self, header: dict[str, Any]) -> None:
         """Says something that no worker need be there for: a dial goes on for those who wait for it."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Gone):
             self._connection.send(header)
 
 
@@ -186,19 +195,19 @@ class _WorkersFile(LocalFile):
         self._connection = connection
 
     def blocks(self, size: int) -> Iterator[bytes]:
-        """See :class:`LocalFile`; raises ConnectionError when the worker is gone."""
+        """See :class:`LocalFile`; raises Gone when the worker is."""
         for block in super().blocks(size):
             self._check()
             yield block
 
     def write(self, data: bytes) -> None:
-        """See :class:`LocalFile`; raises ConnectionError when the worker is gone."""
+        """See :class:`LocalFile`; raises Gone when the worker is."""
         self._check()
         super().write(data)
 
     def _check(self) -> None:
         if self._connection.hung_up():
-            raise ConnectionError("in the middle of a transfer")
+            raise Gone("in the middle of a transfer")
 
 
 def _patience(settings: TargetSettings) -> float:

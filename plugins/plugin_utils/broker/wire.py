@@ -30,6 +30,10 @@ class WireError(Exception):
     """The other side does not keep to the form of a frame, or ended in the middle of one."""
 
 
+class Gone(ConnectionError):
+    """The other side has left."""
+
+
 class Frame:
     """One message."""
 
@@ -60,7 +64,7 @@ class Connection:
         """Sends a frame; blocks while the other side takes nothing.
 
         :param descriptor: an open file that the other side gets a descriptor of as well.
-        :raises OSError: the other side is gone.
+        :raises Gone: the other side has.
         :raises WireError: more than a frame may hold.
         """
         head = json.dumps(header, separators=(",", ":")).encode()
@@ -68,9 +72,13 @@ class Connection:
             raise WireError("the frame is too long")
         data = b"".join((_LENGTHS.pack(len(head), len(body)), head, body))
         with self._sending:
-            if descriptor is not None:
-                data = data[socket.send_fds(self._sock, [data], [descriptor]) :]
-            self._sock.sendall(data)
+            try:
+                if descriptor is not None:
+                    data = data[socket.send_fds(self._sock, [data], [descriptor]) :]
+                if data:  # to send nothing fails, too, once the other side has done all and left
+                    self._sock.sendall(data)
+            except OSError as error:
+                raise Gone(error.strerror) from error
 
     def receive(self, timeout: float | None = None) -> Frame | None:
         """The next frame.
@@ -126,14 +134,14 @@ class Connection:
     def _read(self) -> None:
         try:
             # One descriptor comes with a message at most; the kernel closes those for which there is no room.
-            data, descriptors, _flags, _address = socket.recv_fds(self._sock, _CHUNK, 1)
+            data, descriptors, flags, _address = socket.recv_fds(self._sock, _CHUNK, 1)
         except ConnectionError:
-            data, descriptors = b"", []
+            data, descriptors, flags = b"", [], 0
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
             self._descriptors.append(descriptor)
-        if len(self._descriptors) > 1:
-            raise WireError("more than one descriptor")
+        if len(self._descriptors) > 1 or flags & socket.MSG_CTRUNC:
+            raise WireError("more than one descriptor, or none that is free")
         self._ended = not data
         self._received += data
 

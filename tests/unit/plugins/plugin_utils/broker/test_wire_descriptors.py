@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_more_than_one_descriptor_is_refused(raw: tuple[socket.socket, Connectio
     before = descriptors()
     for _time in range(2):
         socket.send_fds(left, [EMPTY[:5]], [file])
-    with pytest.raises(WireError, match=r"^more than one descriptor$"):
+    with pytest.raises(WireError, match=r"^more than one descriptor, or none that is free$"):
         connection.receive(SECONDS)
     connection.close()
     assert descriptors() == before - 1
@@ -147,3 +148,23 @@ def test_who_has_left_without_hearing_us_out_has_hung_up(pair: tuple[Connection,
     left.close()
     assert right.hung_up()
     assert right.receive(SECONDS) is None
+
+
+def test_who_leaves_once_all_was_sent_is_not_missed(
+    pair: tuple[Connection, Connection], file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = pair
+    send = socket.send_fds
+
+    def sends_and_is_slow(*arguments: Any) -> int:
+        sent = send(*arguments)
+        right.receive(SECONDS)
+        right.send({"event": "done"})
+        right.close()
+        return sent
+
+    monkeypatch.setattr(socket, "send_fds", sends_and_is_slow)
+    left.send({}, descriptor=file)
+    answer = left.receive(SECONDS)
+    assert answer is not None
+    assert answer.header == {"event": "done"}
