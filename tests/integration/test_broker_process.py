@@ -33,6 +33,7 @@ from lab.brokers import (
     the_broker,
     the_socket,
 )
+from sessions import options_of
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import spawn
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
@@ -246,56 +247,73 @@ def test_what_another_user_has_planted_is_not_used(lab: Lab, chain3: Chain3, pla
     assert len(brokers(lab)) == 1  # the first
 
 
-HOSTILE = {
-    "a pickle": b"\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85R.",
-    "4 GiB": b"\xff\xff\xff\xff\0\0\0\0" + bytes(100_000),
-    "a body of 4 GiB": b"\0\0\0\2\xff\xff\xff\xff{}",
-    "no JSON": struct.pack(">II", 4, 0) + b"\xff\xfe\0\1",
-    "a deep list": struct.pack(">II", 500_000, 0) + b"[" * 500_000,
-    "no object": frame([1, 2]),
-    "half a frame": STATUS[:-1],
-    "a request that there is not": frame({"op": "shutdown"}),
-    "a list of requests": frame({"op": ["status"]}),
-    "no options": frame({"op": "start"}),
-    "options of a wrong type": frame({"op": "start", "command": "id", "pty": False, "options": "all"}),
-    "a command of a wrong type": frame({"op": "start", "command": {"a": 1}, "pty": [], "options": {}}),
-    "a file without a descriptor": frame({"op": "put", "source": "/etc/shadow", "target": "x", "options": {}}),
-    "a reset of nothing": frame({"op": "reset", "options": None}),
-}
+def hostile(options: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
+    """What no worker sends, and which words of the answer say what is wrong with it."""
+    pickled = b"\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85R."
+    return {
+        "a pickle": (pickled, "the frame is too long"),
+        "4 GiB": (b"\xff\xff\xff\xff\0\0\0\0" + bytes(100_000), "the frame is too long"),
+        "a body of 4 GiB": (b"\0\0\0\2\xff\xff\xff\xff{}", "the frame is too long"),
+        "no JSON": (struct.pack(">II", 4, 0) + b"\xff\xfe\0\1", "the header is not JSON"),
+        "a deep list": (struct.pack(">II", 500_000, 0) + b"[" * 500_000, "the header is not JSON"),
+        "no object": (frame([1, 2]), "the header is no object"),
+        "half a frame": (STATUS[:-1], "half a frame"),
+        "a request that there is not": (frame({"op": "shutdown"}), "no such request"),
+        "a list of requests": (frame({"op": ["status"]}), "no such request"),
+        "no options": (frame({"op": "start", "command": "id"}), "no options"),
+        "options of a wrong type": (frame({"op": "start", "command": "id", "options": "all"}), "no options"),
+        "a reset of nothing": (frame({"op": "reset", "options": None}), "no options"),
+        "no command": (frame({"op": "start", "options": options}), "no command"),
+        "a command of a wrong type": (
+            frame({"op": "start", "command": {"a": 1}, "pty": [], "options": options}),
+            "no command",
+        ),
+        "a file without a descriptor": (
+            frame({"op": "put", "source": "/etc/shadow", "target": "x", "options": options}),
+            "no descriptor",
+        ),
+        "a target of a wrong type": (
+            frame({"op": "fetch", "source": "/etc/shadow", "target": ["x"], "options": options}),
+            "no target",
+        ),
+    }
 
 
-def test_a_hostile_client_is_dropped_and_the_others_are_served(lab: Lab, chain3: Chain3) -> None:  # trust: T28
+def test_a_hostile_client_is_told_and_dropped_and_the_others_are_served(lab: Lab, chain3: Chain3) -> None:  # trust: T28
     def connected() -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(20)
         sock.connect(str(path))
         return sock
 
-    def rest(sock: socket.socket) -> bytes:
+    def rest(sock: socket.socket) -> str:
+        """What it still says before it hangs up."""
         data = b""
         with contextlib.suppress(ConnectionResetError), sock:
             while piece := sock.recv(65536):
                 data += piece
-        return data
+        return data.decode(errors="replace")
 
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     broker, path = the_broker(lab), the_socket(lab)
     silent = connected()
     silent.sendall(STATUS[:5])
-    for what, data in HOSTILE.items():
+    for what, (data, words) in hostile(options_of(lab, chain3.variables)).items():
         sock = connected()
         sock.settimeout(5)  # much less than the time that there is for a request
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             sock.sendall(data)
             if what == "half a frame":
                 sock.shutdown(socket.SHUT_WR)
-        assert b'"status"' not in rest(sock), what
+        answer = rest(sock)
+        assert f"the broker cannot read the request: {words}" in answer, what
+        assert '"status"' not in answer, what
     slow = connected()
     for number in range(len(STATUS)):
         slow.sendall(STATUS[number : number + 1])
-    assert b'"status"' in rest(slow)
+    assert '"status"' in rest(slow)
     playbook(lab, chain3.inventory(), play(TRUE)).check()
-    assert rest(silent) == b""  # within the time in which a request has to come
+    assert "the broker cannot read the request: not whole within " in rest(silent)
     wait_until(lambda: not status(lab)["workers"], 5, "the end of all conversations")
     assert brokers(lab) == [broker]
     chain3.settle()
