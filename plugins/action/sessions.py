@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker, directories
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import directories
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask, described
 from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
 
@@ -30,12 +29,9 @@ class ActionModule(ActionBase):
             argument_spec={"stop": {"type": "bool", "default": False}, "directory": {"type": "path"}}
         )
         ends = arguments["stop"] and not self._task.check_mode
-        try:
-            brokers = list(ask(_paths(arguments["directory"], task_vars or {}), "stop" if ends else "status"))
-        except NoBroker as error:
-            raise AnsibleActionFail(str(error)) from None
+        brokers = list(ask(_paths(arguments["directory"], task_vars or {}), "stop" if ends else "status"))
         return {
-            "changed": arguments["stop"] and any("pid" in broker for broker in brokers),
+            "changed": arguments["stop"] and any("problem" not in broker for broker in brokers),
             "brokers": brokers,
             "lines": [line for broker in brokers for line in described(broker)] or ["There is no broker."],
         }

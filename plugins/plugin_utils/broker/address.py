@@ -51,7 +51,7 @@ class Directory:
                 raise NoBroker(f"{path} is not a directory") from error
             raise NoBroker(f"{path}: {error.strerror}") from error
         found = os.fstat(self._descriptor)
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        if not _is_private(found):
             self.close()
             raise NoBroker(f"{path} is open to others than its user; it has to be ours, with mode 0700")
 
@@ -115,16 +115,30 @@ class Directory:
         except OSError as error:
             sock.close()
             raise NoBroker(f"{os.path.join(self.path, name)}: {error.strerror}") from error
-        if peer_uid(sock) != os.geteuid():
+        if peer(sock).uid != os.geteuid():
             sock.close()
             raise NoBroker(f"{os.path.join(self.path, name)} is the socket of another user")
         return sock
 
 
-def peer_uid(sock: socket.socket) -> int:
-    """The user at the other end of a Unix socket; raises OSError."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(credentials)[1])
+class Peer:
+    """The process at the other end of a Unix socket: who connected, or who listened last."""
+
+    __slots__ = ("pid", "uid")
+
+    def __init__(self, pid: int, uid: int) -> None:
+        self.pid = pid
+        self.uid = uid
+
+
+def peer(sock: socket.socket) -> Peer:
+    """The process at the other end; raises OSError."""
+    pid, uid, _gid = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return Peer(pid, uid)
+
+
+def _is_private(found: os.stat_result) -> bool:
+    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 def directories(wanted: str | None, ansible_home: str) -> Iterator[str]:
@@ -138,7 +152,7 @@ def directories(wanted: str | None, ansible_home: str) -> Iterator[str]:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     with contextlib.suppress(OSError):
         # sudo(8) may have kept that of another user; a relative one is none, says the specification.
-        if os.path.isabs(runtime) and os.stat(runtime).st_uid == os.geteuid():
+        if os.path.isabs(runtime) and _is_private(os.stat(runtime)):
             yield os.path.join(runtime, _FOLDER)
     yield os.path.join(os.path.abspath(os.path.expanduser(ansible_home)), _FOLDER)
 

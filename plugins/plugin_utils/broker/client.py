@@ -14,11 +14,12 @@ from typing import Any
 from ..chain.become import Stream
 from ..errors import HopUnreachable, LinkLost, unpacked
 from ..ssh.interface import Exited, Output, Report
-from .address import NoBroker, broker_name, open_directory
+from .address import broker_name, open_directory
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
 
 _ANSWER_SECONDS = 20.0
 _TRIES = 3
+_CONTROLLER = "on the controller"
 _LOG_SAYS = "Its log may say why: broker.log, beside its socket."
 
 
@@ -37,13 +38,13 @@ class BrokerSession:
         self._report = report
 
     def start(self, command: str, pty: bool = False) -> BrokerProcess:
-        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         request = _Request(self._report, {"op": "start", "command": command, "pty": pty, "options": self._options})
         self._ask(request)
         return BrokerProcess(request)
 
     def put(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         from ..ssh import local_files
 
         with local_files.source(source) as file:
@@ -51,7 +52,7 @@ class BrokerSession:
             self._done(_Request(self._report, header, file.stream.fileno()))
 
     def fetch(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         from ..ssh import local_files
 
         with local_files.complete(target) as file:
@@ -59,7 +60,7 @@ class BrokerSession:
             self._done(_Request(self._report, header, file.stream.fileno()))
 
     def reset(self) -> None:
-        """See :class:`interface.Session`. Raises NoBroker before anything is done."""
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         self._done(_Request(self._report, {"op": "reset", "options": self._options}))
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class BrokerSession:
             except BaseException:
                 request.close()
                 raise
-        raise NoBroker("the broker ended before it answered; its log says why")
+        raise HopUnreachable(_CONTROLLER, "the broker ended before it did anything, more than once", _LOG_SAYS)
 
     def _connect(self) -> socket.socket:
         with open_directory(self._directory, self._home) as directory:
@@ -128,7 +129,7 @@ class _Request:
             try:
                 frame = self.receive(seconds)
             except TimeoutError:
-                raise self._silent() from None
+                raise self._given_up() from None
             event = frame.header.get("event")
             if event in ("started", "done"):
                 return frame
@@ -173,13 +174,22 @@ class _Request:
         if frame is not None:
             return frame
         if self._committed:
-            raise LinkLost(self._place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
+            raise self._lost()
         raise _BrokerEnded
 
-    def _silent(self) -> Exception:
-        if not self._place:
-            return NoBroker("the broker does not answer")
-        return HopUnreachable(self._place, "the broker on the controller gave no answer in time", _LOG_SAYS)
+    def _given_up(self) -> Exception:
+        """Takes the request back, and says what became of it: from here on the broker cannot begin any more."""
+        with contextlib.suppress(_BrokerEnded):
+            if self._connection is not None:
+                self._connection.hang_up()
+            while self.receive(None).header.get("event") != "committed":
+                pass
+            return self._lost()
+        advice = "Is the controller overloaded? The playbook bastion.ssh.sessions shows what the broker is at."
+        return HopUnreachable(self._place or _CONTROLLER, "the broker gave no answer in time; nothing was done", advice)
+
+    def _lost(self) -> LinkLost:
+        return LinkLost(self._place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
 
 
 class BrokerProcess:

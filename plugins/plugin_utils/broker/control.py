@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .address import Directory, NoBroker
+from .address import Directory, NoBroker, peer
 from .wire import Connection, WireError
 
 _SECONDS = 10.0
@@ -20,13 +20,16 @@ def ask(paths: Iterable[str], request: str) -> Iterator[dict[str, Any]]:
 
     :param paths: of the directories to look into; those that are not there are passed over.
     :param request: ``status``, or ``stop``, which ends it after that.
-    :returns: of each its directory and name, and what :meth:`server.Broker.status` has, or ``problem``.
-    :raises NoBroker: a directory is not the user's alone.
+    :returns: of each its directory and name, and what :meth:`server.Broker.status` has, or ``problem``. A directory that
+        cannot be used has no name, and a problem.
     """
     for path in dict.fromkeys(paths):
         try:
             directory = Directory(path, create=False)
         except FileNotFoundError:
+            continue
+        except NoBroker as error:
+            yield {"directory": path, "problem": str(error)}
             continue
         with directory:
             for file in directory.names():
@@ -42,6 +45,7 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
         return {"problem": str(error)}
     if sock is None:
         return {"problem": "nobody listens there; the broker was killed"}
+    pid = peer(sock).pid
     with contextlib.closing(Connection(sock)) as connection:
         try:
             connection.send({"op": request})
@@ -51,12 +55,14 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
         except (OSError, WireError):
             frame = None
     if frame is None or not isinstance(frame.header.get("status"), dict):
-        return {"problem": "no answer"}
+        return {"pid": pid, "problem": f"no answer; if process {pid} is a broker, kill it"}
     return dict(frame.header["status"])
 
 
 def described(broker: dict[str, Any]) -> list[str]:
     """A broker in words, a line for itself and one for each of its connections."""
+    if "name" not in broker:
+        return [str(broker["problem"])]
     place = f"{broker['directory']}/{broker['name']}.sock"
     if "problem" in broker:
         return [f"{place}: {broker['problem']}"]

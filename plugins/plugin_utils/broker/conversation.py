@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
 from ..errors import CommandError, JumpError, packed
@@ -18,6 +18,7 @@ from ..ssh.interface import Exited, Output, Process, Report
 from ..ssh.local_files import LocalFile
 from .session import PooledSession, pause
 from .transports import Transports
+from .turns import Turns
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
 
 log = logging.getLogger("bastion.ssh.broker")
@@ -30,6 +31,7 @@ class Broker(Protocol):
     """What a conversation needs of the broker."""
 
     transports: Transports
+    turns: Turns
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options; raises SettingsError."""
@@ -79,22 +81,23 @@ class Conversation:
             raise WireError(f"not whole within {_REQUEST_SECONDS:g} seconds") from None
 
     def _answer(self, request: Frame) -> None:
-        answers: dict[str, Callable[[dict[str, Any]], None]] = {
-            "start": self._start,
-            "put": self._put,
-            "fetch": self._fetch,
-            "reset": self._reset,
-            "status": self._status,
-            "stop": self._stop,
-        }
-        answer = answers.get(str(request.header.get("op")))
-        if answer is None:
+        operation = str(request.header.get("op"))
+        work = {"start": self._start, "put": self._put, "fetch": self._fetch, "reset": self._reset}
+        questions = {"status": self._status, "stop": self._stop}
+        if operation in work:
+            with self._broker.turns.turn(self._wait):
+                work[operation](request.header)
+        elif operation in questions:
+            questions[operation]()
+        else:
             raise WireError("no such request")
-        answer(request.header)
+
+    def _wait(self) -> None:
+        """Keeps the worker from giving us up."""
+        self._connection.send({"event": "queued"})
 
     def _start(self, header: dict[str, Any]) -> None:
-        command, pty = header["command"], header["pty"]
-        process = self._session(header).start(str(command), bool(pty))
+        process = self._session(header).start(_text(header, "command"), bool(header.get("pty")))
         reader = threading.Thread(target=self._feed, args=(process,), name="stdin", daemon=True)
         try:
             self._connection.send({"event": "started"})
@@ -130,29 +133,31 @@ class Conversation:
 
     def _put(self, header: dict[str, Any]) -> None:
         session = self._session(header)
-        with self._file(header["source"], "rb") as file:
-            session.put_file(file, str(header["target"]))
+        with self._file(_text(header, "source"), "rb") as file:
+            session.put_file(file, _text(header, "target"))
         self._connection.send({"event": "done"})
 
     def _fetch(self, header: dict[str, Any]) -> None:
         session = self._session(header)
-        with self._file(header["target"], "wb") as file:
-            session.fetch_file(str(header["source"]), file)
+        with self._file(_text(header, "target"), "wb") as file:
+            session.fetch_file(_text(header, "source"), file)
         self._connection.send({"event": "done"})
 
     def _reset(self, header: dict[str, Any]) -> None:
         self._session(header).reset()
         self._connection.send({"event": "done"})
 
-    def _status(self, _header: dict[str, Any]) -> None:
+    def _status(self) -> None:
         self._connection.send({"event": "done", "status": self._broker.status()})
 
-    def _stop(self, _header: dict[str, Any]) -> None:
+    def _stop(self) -> None:
         self._connection.send({"event": "done", "status": self._broker.status()})
         self._broker.stop()
 
     def _session(self, header: dict[str, Any]) -> PooledSession:
         """The session that a request is about; tells the worker how long it may have to wait for it."""
+        if not isinstance(header.get("options"), dict):
+            raise WireError("no options")
         settings = self._broker.settings(header["options"])
         chain = settings.chain
         place = chain.place(len(chain.hops) - 1)
@@ -161,13 +166,13 @@ class Conversation:
         return PooledSession(self._broker.transports, settings, report)
 
     @contextlib.contextmanager
-    def _file(self, name: object, mode: str) -> Iterator[LocalFile]:
+    def _file(self, name: str, mode: str) -> Iterator[LocalFile]:
         """The worker's file, of which it has sent a descriptor: what it may open is its own matter."""
         descriptor = self._connection.take_descriptor()
         if descriptor is None:
             raise WireError("no descriptor")
         with cast(BinaryIO, os.fdopen(descriptor, mode)) as stream:
-            yield _WorkersFile(str(name), stream, self._connection)
+            yield _WorkersFile(name, stream, self._connection)
             stream.flush()
 
     def _note(self, line: str) -> None:
@@ -208,6 +213,13 @@ class _WorkersFile(LocalFile):
     def _check(self) -> None:
         if self._connection.hung_up():
             raise Gone("in the middle of a transfer")
+
+
+def _text(header: dict[str, Any], name: str) -> str:
+    value = header.get(name)
+    if not isinstance(value, str):
+        raise WireError(f"no {name}")
+    return value
 
 
 def _patience(settings: TargetSettings) -> float:

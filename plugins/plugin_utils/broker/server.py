@@ -22,11 +22,12 @@ from typing import Any
 from ..errors import CommandError, HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.library import why_unusable
-from .address import Directory, peer_uid
+from .address import Directory, peer
 from .conversation import Conversation, where
 from .pool import Shared
-from .spawn import locked
+from .spawn import WAITING, locked
 from .transports import Transports
+from .turns import Turns
 from .wire import Connection
 
 log = logging.getLogger("bastion.ssh.broker")
@@ -35,8 +36,6 @@ _LOG_BYTES = 256 * 1024
 _DESCRIPTORS = 65536
 _SETTINGS_KEPT = 4096
 _LOOK = 1.0
-_DESCRIPTORS_OF_OURS = 16
-_DESCRIPTORS_OF_A_WORKER = 4  # its connection, what a command is waited for with, a file that is read
 
 
 class Broker:
@@ -49,19 +48,17 @@ class Broker:
 
     def __init__(self, directory: Directory, name: str, listening: socket.socket) -> None:
         self.transports = Transports()
+        self.turns = Turns(self.transports, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._directory = directory
         self._name = name
         self._listening = listening
         self._inode = directory.inode(f"{name}.sock")
         self._started = time.time()
-        self._lock = threading.Lock()
-        self._workers = 0
         self._idle_since = time.monotonic()
         self._persist = 60.0
         self._stopped = False
         self._waker, self._woken = socket.socketpair()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._settings = lru_cache(_SETTINGS_KEPT)(lambda text: read_settings(json.loads(text)))
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
@@ -79,7 +76,7 @@ class Broker:
         return {
             "pid": os.getpid(),
             "since": self._started,
-            "workers": self._workers - 1,  # without the one who asks
+            "workers": self.turns.workers - 1,  # without the one who asks
             "transports": [_described(shared, now) for shared in self.transports.shared()],
         }
 
@@ -96,12 +93,13 @@ class Broker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._listening.setblocking(False)
+        self._listening.listen(WAITING)  # once more, so that those who connect are told our process, not the starter's
         self._waker.setblocking(False)
         poll = select.poll()
         poll.register(self._waker, select.POLLIN)
         while not self._stopped and not (self._is_idle() and self._leave()):
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
-            poll.register(self._listening, select.POLLIN if self._has_room() else 0)
+            poll.register(self._listening, select.POLLIN if self.turns.admits() else 0)
             ready = [number for number, event in poll.poll(1000 * _LOOK) if event & select.POLLIN]
             if self._listening.fileno() in ready:
                 self._accept()
@@ -116,18 +114,6 @@ class Broker:
         log.info("ended by signal %d", number)
         self._stopped = True
 
-    def _has_room(self) -> bool:
-        """Whether there are descriptors for one worker more, whatever those that are here may still open."""
-        wanted = _DESCRIPTORS_OF_OURS + _DESCRIPTORS_OF_A_WORKER * (self._workers + 1)
-        if wanted + _DESCRIPTORS_OF_A_WORKER * len(self.transports.shared()) < self._limit:
-            return True  # without a look, which takes its time where there are many
-        if len(os.listdir("/dev/fd")) + wanted < self._limit:
-            return True
-        if not self._workers:
-            self.transports.retire_idle()
-        # Nobody can leave, so the next one is served or refused.
-        return not self._workers
-
     def _accept(self) -> None:
         try:
             sock, _address = self._listening.accept()
@@ -135,12 +121,11 @@ class Broker:
             return
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._refuse(f"it has no file descriptor left ({error.strerror})")
+                self._refuse(f"no file descriptor is left ({error.strerror})")
             else:
                 log.error("accept: %s", error)
             return
-        with self._lock:
-            self._workers += 1
+        self.turns.come()
         try:
             threading.Thread(target=self._serve, args=(sock,), name="worker", daemon=True).start()
         except RuntimeError as error:
@@ -151,7 +136,11 @@ class Broker:
     def _refuse(self, why: str) -> None:
         """Tells a worker that cannot be served; the spare descriptor is for its socket."""
         log.error("%s", why)
-        error = HopUnreachable("the broker on the controller", why, "Raise its limit (ulimit -n), or take fewer forks.")
+        error = HopUnreachable(
+            "on the controller",
+            f"the broker cannot serve this task: {why}",
+            "Raise its limit (ulimit -n), or take fewer forks.",
+        )
         os.close(self._spare)
         try:
             with contextlib.suppress(OSError), contextlib.closing(Connection(self._listening.accept()[0])) as worker:
@@ -163,10 +152,10 @@ class Broker:
         sock.setblocking(True)
         connection = Connection(sock)
         try:
-            if peer_uid(sock) == os.geteuid():
+            if peer(sock).uid == os.geteuid():
                 Conversation(connection, self).run()
             else:
-                log.error("refused user %d", peer_uid(sock))
+                log.error("refused user %d", peer(sock).uid)
         except Exception as error:
             log.error("%s", type(error).__name__)
         finally:
@@ -174,9 +163,8 @@ class Broker:
             self._gone()
 
     def _gone(self) -> None:
-        with self._lock:
-            self._workers -= 1
-            self._idle_since = time.monotonic()
+        self._idle_since = time.monotonic()
+        self.turns.go()
         self._wake()
 
     def _wake(self) -> None:
@@ -185,7 +173,7 @@ class Broker:
 
     def _is_idle(self) -> bool:
         """Whether nobody needs us: no worker, no transport, and the time is over in which a next one may come."""
-        if self._workers or self.transports.shared():
+        if self.turns.workers or self.transports.shared():
             return False
         # Without the socket nobody can find us any more.
         return not self._has_socket() or time.monotonic() >= self._idle_since + self._persist
@@ -246,9 +234,21 @@ def serve(path: str, name: str) -> None:
         log.info("ends")
 
 
+class _Log(RotatingFileHandler):
+    """Bounded, and shared with the brokers of other versions or agents: what one has moved away another opens anew."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Whether this line would be too much for the file that has the name now."""
+        with contextlib.suppress(OSError):
+            if self.stream and os.fstat(self.stream.fileno()).st_ino != os.stat(self.baseFilename).st_ino:
+                self.stream.close()
+                self.stream = self._open()
+        return bool(super().shouldRollover(record))
+
+
 def _log_to(path: str) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
+    handler = _Log(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -26,7 +26,8 @@ _ENVIRONMENT = (
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED",
     "PYTHONPATH", "PYTHONWARNINGS", "SHELL", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "XDG_RUNTIME_DIR",
 )  # fmt: skip
-_WAITING = 4096  # workers, in the socket's queue; the system may allow fewer
+#: Workers in the socket's queue; the system may allow fewer.
+WAITING = 4096
 
 
 def start(directory: Directory, name: str) -> socket.socket:
@@ -77,7 +78,7 @@ def _bound(directory: Directory, name: str) -> socket.socket:
             listening.bind(directory.address(name))
         finally:
             os.umask(mask)
-        listening.listen(_WAITING)
+        listening.listen(WAITING)
     except BaseException:
         listening.close()
         raise

@@ -146,6 +146,12 @@ class Transports:
         with self._lock:
             return sorted(self._pool, key=lambda shared: shared.depth)
 
+    @property
+    def count(self) -> int:
+        """How many there are now."""
+        with self._lock:
+            return len(self._pool)
+
     def close(self) -> None:
         """Ends all of them, and whatever uses them. Harmless when repeated."""
         self._keepalive.stop()
@@ -169,24 +175,25 @@ class Transports:
                 if shared is None:
                     mine = self._pool.begin(parent, step, way.chain.place(index), way.chain.hops[index].label)
                     break
-                if shared.state is State.OPEN:
+                is_open = shared.state is State.OPEN
+                if is_open:
                     self._pool.claim(shared)
-                else:
-                    self._await(way, index, shared, deadline)
-                    continue
-            if self._is_usable(shared, way.report):
+            if not is_open:
+                self._await(way, index, shared, deadline)
+            elif self._is_usable(shared, way.report):
                 return shared
         return self._dial(way, index, mine, path)
 
     def _await(self, way: _Way, index: int, shared: Shared, deadline: Deadline) -> None:
-        """Waits, with the lock, until somebody else's dial is done."""
-        way.report.note(f"{way.chain.place(index)}: waiting for the dial of another task")
-        while shared.state is State.DIALLING:
-            if deadline.expired:
-                raise HopUnreachable(
-                    way.chain.place(index), f"the dial of another task was not done within {deadline.seconds:g} seconds"
-                )
-            self._dialled.wait(deadline.remaining())
+        """Waits until somebody else's dial is done."""
+        place = way.chain.place(index)
+        way.report.note(f"{place}: waiting for the dial of another task")
+        with self._lock:
+            while shared.state is State.DIALLING:
+                if deadline.expired:
+                    problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
+                    raise HopUnreachable(place, problem)
+                self._dialled.wait(deadline.remaining())
         if shared.error is not None:
             raise way.unreachable(index, shared.error, shared)
 

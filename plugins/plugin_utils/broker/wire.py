@@ -18,8 +18,8 @@ import time
 from typing import Any
 
 _LENGTHS = struct.Struct(">II")
-#: The most that a frame may hold, in bytes: a chain of many hops with its keys as text, or a piece of a stream.
-HEADER_LIMIT = 1024 * 1024
+#: The most that a frame may hold, in bytes: what there is to say of 20,000 connections, and a piece of a stream.
+HEADER_LIMIT = 4 * 1024 * 1024
 BODY_LIMIT = 256 * 1024
 _CHUNK = 256 * 1024
 # Python acts on a signal in the main thread only, so that a wait there has to look up now and then.
@@ -114,10 +114,14 @@ class Connection:
                 self._ended = True
         return self._ended
 
-    def close(self) -> None:
-        """Ends the conversation, in both directions and for whoever waits in it. Harmless when repeated."""
+    def hang_up(self) -> None:
+        """Ends the conversation, in both directions and for whoever waits in it; what has come can still be received."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hangs up, and forgets the rest. Harmless when repeated."""
+        self.hang_up()
         with self._sending, self._receiving:  # the descriptor's number may be somebody else's at once
             self._sock.close()
         while self._descriptors:

@@ -238,7 +238,7 @@ def test_a_socket_works_however_long_its_path_is(length: int, tmp_path: Path) ->
         sock = directory.connect("name.sock")
         assert sock is not None
         with sock, listening.accept()[0] as served:
-            assert (address.peer_uid(sock), address.peer_uid(served)) == (os.geteuid(), os.geteuid())
+            assert (address.peer(sock).uid, address.peer(served).uid) == (os.geteuid(), os.geteuid())
 
 
 def test_what_is_no_socket_is_no_broker(place: Path) -> None:

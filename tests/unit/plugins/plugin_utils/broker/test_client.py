@@ -4,22 +4,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker, broker_name
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import client
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import broker_name
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection, Gone
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost, packed
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
 
+PATIENCE = 1.0
 OPTIONS = {"host": "192.0.2.1"}
 Answer = Callable[[Connection], None]
+Serve = Callable[..., list[Answer]]
 
 
 @pytest.fixture
@@ -29,26 +34,31 @@ def session(tmp_path: Path) -> BrokerSession:
 
 
 @pytest.fixture
-def listening(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(tmp_path / f"{broker_name()}.sock"))
-        sock.listen()
-        yield sock
+def served(tmp_path: Path) -> Iterator[Serve]:
+    """Answers requests, one way after the other; the list grows by the answer to each."""
+    threads = []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / f"{broker_name()}.sock"))
+        listening.listen()
 
+        def serve(answers: tuple[Answer, ...], given: list[Answer]) -> None:
+            with contextlib.suppress(OSError):  # the end of the test
+                for answer in answers:
+                    connection = Connection(listening.accept()[0])
+                    given.append(answer)
+                    answer(connection)
+                    connection.close()
 
-def served(listening: socket.socket, *answers: Answer) -> list[int]:
-    """Answers so many requests, as long as the test lasts; grows by one with each."""
-    served: list[int] = []
+        def started(*answers: Answer) -> list[Answer]:
+            given: list[Answer] = []
+            threads.append(threading.Thread(target=serve, args=(answers, given)))
+            threads[-1].start()
+            return given
 
-    def serve() -> None:
-        for answer in answers:
-            connection = Connection(listening.accept()[0])
-            served.append(1)
-            answer(connection)
-            connection.close()
-
-    threading.Thread(target=serve, daemon=True).start()
-    return served
+        yield started
+        listening.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(10)
 
 
 def leaves(_connection: Connection) -> None:
@@ -65,6 +75,24 @@ def commits_and_leaves(connection: Connection) -> None:
     connection.send({"event": "committed"})
 
 
+def commits_too_late(connection: Connection) -> None:
+    """Begins when nobody waits any more."""
+    connection.receive(10)
+    while not connection.hung_up():
+        time.sleep(0.01)
+    with pytest.raises(Gone):
+        connection.send({"event": "committed"})
+
+
+def keeps_it_waiting(connection: Connection) -> None:
+    """For several times as long as a worker waits without a word."""
+    connection.receive(10)
+    for _time in range(4):
+        connection.send({"event": "queued"})
+        time.sleep(PATIENCE / 2)
+    connection.send({"event": "error", **packed(HopUnreachable("the broker", "is full", "Wait."))})
+
+
 def does_it(connection: Connection) -> None:
     connection.receive(10)
     descriptor = connection.take_descriptor()
@@ -74,34 +102,64 @@ def does_it(connection: Connection) -> None:
     connection.send({"event": "done"})
 
 
-def test_who_leaves_before_anything_was_done_is_asked_three_times(
-    session: BrokerSession, listening: socket.socket
-) -> None:
-    asked = served(listening, leaves, leaves, leaves, does_it)
-    with pytest.raises(NoBroker, match="ended before it answered"):
+def test_who_leaves_before_anything_was_done_is_asked_three_times(session: BrokerSession, served: Serve) -> None:
+    asked = served(leaves, leaves, leaves, does_it)
+    with pytest.raises(HopUnreachable, match="ended before it did anything"):
         session.start("true")
     assert len(asked) == 3
 
 
-def test_what_a_broker_says_before_it_is_asked_is_heard(session: BrokerSession, listening: socket.socket) -> None:
-    asked = served(listening, refuses_unasked, does_it)
+def test_what_a_broker_says_before_it_is_asked_is_heard(session: BrokerSession, served: Serve) -> None:
+    asked = served(refuses_unasked, does_it)
     with pytest.raises(HopUnreachable, match="is full"):
         session.start("true " + "x" * 500_000)
     assert len(asked) == 1
 
 
 # trust: T48
-def test_who_leaves_after_it_began_is_not_asked_again(session: BrokerSession, listening: socket.socket) -> None:
-    asked = served(listening, commits_and_leaves, does_it)
+def test_who_leaves_after_it_began_is_not_asked_again(session: BrokerSession, served: Serve) -> None:
+    asked = served(commits_and_leaves, does_it)
     with pytest.raises(LinkLost, match="hop 1 of 1: the broker on the controller ended"):
         session.start("true")
     assert len(asked) == 1
 
 
-def test_the_next_one_does_what_the_one_before_did_not(
-    session: BrokerSession, listening: socket.socket, tmp_path: Path
-) -> None:
-    asked = served(listening, leaves, does_it)
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_ANSWER_SECONDS", PATIENCE)
+
+
+# trust: T48
+@pytest.mark.usefixtures("_impatient")
+def test_who_is_silent_is_given_up_and_cannot_begin_any_more(session: BrokerSession, served: Serve) -> None:
+    asked = served(commits_too_late, does_it)
+    with pytest.raises(HopUnreachable, match="gave no answer in time; nothing was done"):
+        session.start("true")
+    assert len(asked) == 1
+
+
+# trust: T48
+def test_who_began_when_it_was_given_up_may_have_done_it() -> None:
+    ours, theirs = socket.socketpair()
+    request = client._Request(Report(print, print), {"op": "start"})
+    request.send(ours)
+    broker = Connection(theirs)
+    broker.send({"event": "accepted", "place": "hop 1 of 1", "seconds": 10})
+    broker.send({"event": "committed"})
+    assert isinstance(request._given_up(), LinkLost)
+    request.close()
+    broker.close()
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_who_says_that_others_come_first_is_not_given_up(session: BrokerSession, served: Serve) -> None:
+    served(keeps_it_waiting)
+    with pytest.raises(HopUnreachable, match="is full"):
+        session.start("true")
+
+
+def test_the_next_one_does_what_the_one_before_did_not(session: BrokerSession, served: Serve, tmp_path: Path) -> None:
+    asked = served(leaves, does_it)
     session.fetch("/there", f"{tmp_path}/here")
     assert (tmp_path / "here").read_bytes() == b"all"
     assert len(asked) == 2
