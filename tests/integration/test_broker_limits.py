@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
+import resource
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +15,11 @@ from typing import Any
 
 import pytest
 from lab import Chain3, Lab, blackhole, play, playbook, processes, wait_until
-from lab.brokers import brokers, forget_peak, peak_memory, status, the_broker
+from lab.brokers import WITHOUT, brokers, forget_peak, open_files, peak_memory, status, the_broker, the_socket
 from lab.chains import chain_of_three
-from sessions import opened
+from sessions import opened, options_of
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output, Process
 
 pytestmark = pytest.mark.ways("broker")
@@ -115,21 +120,62 @@ def test_a_dead_target_does_not_hold_up_the_others(lab: Lab) -> None:  # trust: 
 # The controller
 
 
-def test_few_descriptors_are_a_clear_error_and_neither_a_spin_nor_a_hang(lab: Lab) -> None:  # trust: T41
-    chain = chain_of_three(lab, targets=30, MaxStartups=100)
+def test_few_descriptors_let_tasks_wait_and_all_end_well(lab: Lab) -> None:  # trust: T41
+    chain = chain_of_three(lab, targets=60, MaxStartups=240)
     inventory = chain.inventory()
-    one = {"target1": inventory["target1"]}
-    playbook(lab, one, play(TRUE), shell='ulimit -n 64; exec "$@"').check()
+    playbook(lab, {"target1": inventory["target1"]}, play(TRUE), shell='ulimit -n 128; exec "$@"').check()
     broker = the_broker(lab)
-    wait = raw("sleep 2", "Wait", ignore_unreachable=True, ignore_errors=True)
-    run = playbook(lab, inventory, play(wait, TRUE), args=["--forks", "30"])
+    begun, door = lab.path / "begun", lab.path / "door"
+    for path in (begun, door):
+        path.touch()
+        path.chmod(0o666)
+    wait = raw(f"echo x >> {begun}; exec flock --shared {door} true", "Wait")
+    with door.open() as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)  # so that nobody ends while others are to come
+        run = pool.submit(playbook, lab, inventory, play(wait), args=["-v", "--forks", "60"])
+        wait_until(lambda: run.done() or has_to_wait(lab, chain), 60, "the last of the descriptors")
+        assert 0 < begun.read_text().count("x") < 60
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert WITHOUT not in run.result().check().text
+    assert begun.read_text() == "x\n" * 60
     assert brokers(lab) == [broker]
     assert processes.cpu_seconds(broker) < 10
-    waited = [result for result in run.all_results if result.task == "Wait"]
-    assert len(waited) == 30
-    unclear = [result.result["msg"] for result in waited if result.status != "ok" and "ulimit" not in str(result)]
-    assert unclear == []
-    assert {result.status for result in run.all_results if result.task == "True"} == {"ok"}
+    chain.settle()
+    assert chain.login_counts()[:2] == [1, 1]
+
+
+def has_to_wait(lab: Lab, chain: Chain3) -> bool:
+    """Whether the broker tells somebody who comes now to wait for a turn."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(the_socket(lab)))
+        worker = Connection(sock)
+        worker.send({"op": "reset", "options": options_of(lab, chain.variables | {"ansible_host": "nowhere"})})
+        frame = worker.receive(10)
+        worker.close()
+    assert frame
+    return frame.header["event"] == "queued"
+
+
+def test_no_descriptor_at_all_is_a_clear_error_without_a_spin(lab: Lab, chain3: Chain3) -> None:  # trust: T41
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker = the_broker(lab)
+    wait_until(lambda: not status(lab)["workers"], 10, "the end of the last conversation")
+    files = open_files(broker)
+    limits = resource.prlimit(broker, resource.RLIMIT_NOFILE)
+    free = next(number for number in itertools.count() if number not in files)
+    resource.prlimit(broker, resource.RLIMIT_NOFILE, (free, limits[1]))
+    before = processes.cpu_seconds(broker)
+    result = playbook(lab, chain3.inventory(), play(TRUE)).result("target")
+    assert result.status == "unreachable"
+    assert "on the controller: the broker cannot serve this task: no file descriptor is left (" in result.result["msg"]
+    assert "ulimit -n" in result.result["msg"]
+    assert processes.cpu_seconds(broker) - before < 0.2
+    assert open_files(broker) == files
+    resource.prlimit(broker, resource.RLIMIT_NOFILE, limits)
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    assert brokers(lab) == [broker]
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]
 
 
 # Memory

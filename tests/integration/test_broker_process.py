@@ -22,6 +22,7 @@ import pytest
 from lab import Chain3, Lab, Run, play, playbook, processes, wait_until
 from lab.brokers import (
     NOBODY,
+    WITHOUT,
     as_nobody,
     brokers,
     kill,
@@ -41,7 +42,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import 
 pytestmark = pytest.mark.ways("broker")
 
 TRUE = {"name": "True", "ansible.builtin.raw": "true"}
-WITHOUT = "No broker, so each task connects by itself: "
 
 
 def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:

@@ -20,6 +20,9 @@ from .processes import wait_until
 
 NOBODY = 65534
 
+#: How a task begins to tell, with -v, that it does without a broker.
+WITHOUT = "No broker, so each task connects by itself: "
+
 
 def brokers(lab: Lab) -> list[int]:
     """The processes of this lab that are brokers."""
