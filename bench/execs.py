@@ -91,7 +91,10 @@ def exec_rounds(network: Network, rounds: int, missing: dict[str, str]) -> Itera
                 ready[name] = stack.enter_context(client(network))
             except NotAvailable as error:
                 missing[f"exec {name}"] = str(error)
+        names = list(ready)
         for number in range(rounds):
-            for name, block in ready.items():
+            start = number % len(names)
+            for name in [*names[start:], *names[:start]]:
+                block = ready[name]
                 block(1)  # the first one finds cold caches
                 yield {"client": name, "round": number, "wall": block(BLOCK)}

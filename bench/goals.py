@@ -76,19 +76,24 @@ def _transfers(results: Results) -> list[Verdict]:
 
 
 def _counts(results: Results) -> list[Verdict]:
-    runs = [results.logins(OURS, hosts, "cold") for hosts in results.host_counts()]
+    runs = [results.logins(OURS, hosts, state) for hosts in results.host_counts() for state in STATES]
     runs += [tuple(row["logins"]) for row in results.scaling]
     logins = max((max(run) for run in runs if run), default=None)
-    unreachable = results.unreachable(OURS, MANY, "cold")
+    lost = [results.lost(OURS, MANY, state) for state in STATES]
     return [
         Verdict("on each bastion, the most of all runs", 1, logins, "logins"),
-        Verdict(f"unreachable of {MANY} hosts, 50 forks, default MaxStartups", 0, unreachable, "hosts"),
+        Verdict(
+            f"unreachable of {MANY} hosts, 50 forks, default MaxStartups",
+            0,
+            max((count for count in lost if count is not None), default=None),
+            "hosts",
+        ),
     ]
 
 
 def _scaling(results: Results) -> list[Verdict]:
     row = results.scaled(TARGETS)
-    known = row is not None and row["background"] > 0 and not row["unreachable"]
+    known = row is not None and row["background"] > 0 and not row["lost"] and row["open"] == TARGETS + 2
     memory = row["background_peak"] if row and known else None
     cpu = 1000 * row["background_cpu"] / TARGETS if row and known else None
     return [

@@ -83,7 +83,7 @@ def _trial(network: Network, one: Contender) -> str | None:
             cost = run_tasks(network, one, home, hosts=1, forks=1, tasks=1)
         except RuntimeError as error:
             return str(error).splitlines()[-1]
-    return "a trial with a single task did not succeed" if cost.failed or cost.unreachable else None
+    return "a trial with a single task did not succeed" if cost.lost else None
 
 
 def _told(rows: Iterable[Row]) -> list[Row]:

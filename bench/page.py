@@ -33,16 +33,19 @@ both. Each bastion forwards only to what comes next. All servers have the limits
 them, except in the last table, where one server plays all targets and has room for them.
 
 - **Ratios count.** Seconds depend on the machine, which also runs the servers; whoever is compared was measured in turn, in
-  the same run, and each round begins with another. Numbers are medians over the rounds, logins and unreachable
-  hosts the most of all rounds.
+  the same run, and each round begins with another. Numbers are medians over the rounds, logins and lost
+  hosts the most of all rounds. The last table is of a single run for each number of targets.
 - **Floor** is the same play with `connection: local`: what Ansible itself takes. *Over floor* is the wall time above it.
 - **Cold** is a run in a fresh home directory, without any connection; **warm** is the same run again, at once. Plugins that
   keep no connections have no warm run; each of their runs is as the first.
 - **CPU** and **peak** are those of everything on the controller: Ansible, its workers, their children, and what stays
   behind in the background (masters of `ssh`, the broker); servers do not count. Memory is the sum of the proportional
   set sizes (PSS), looked at a few times per second; that of the broker alone is its largest resident set.
-- **Unreachable** hosts drop out of a play and save its time: a plugin that loses hosts looks faster than it is.
+- **Lost** hosts were unreachable or failed. They drop out of a play and save its time: a plugin that loses hosts looks
+  faster than it is.
 - **Plays** have 1, 20 and 50 forks for 1, 20 and 100 hosts, `gather_facts: false`, and pipelining on.
+- **A command** is what a worker of Ansible does for one, without Ansible: `ssh` is a process that is started for it and goes
+  through a waiting master; `bastion.ssh.jump` is a question to the broker, from a process that runs already.
 - **Files** are random and in memory on both sides, copied by the plugins' own `put_file` and `fetch_file` over SFTP, without
   the modules that would hash them. `ssh` compresses with Ansible's default arguments (`-C`).
 """

@@ -62,9 +62,9 @@ class Results:
         rows = self.play_rows(contender, hosts, state)
         return (max(row["logins"][0] for row in rows), max(row["logins"][1] for row in rows)) if rows else None
 
-    def unreachable(self, contender: str, hosts: int, state: str) -> int | None:
-        """Hosts, the most of all rounds."""
-        return max((row["unreachable"] for row in self.play_rows(contender, hosts, state)), default=None)
+    def lost(self, contender: str, hosts: int, state: str) -> int | None:
+        """Hosts that were unreachable or failed, the most of all rounds."""
+        return max((row["lost"] for row in self.play_rows(contender, hosts, state)), default=None)
 
     def overhead(self, contender: str, hosts: int, state: str) -> float | None:
         """Seconds over the floor."""

@@ -64,7 +64,7 @@ def _goals(results: Results) -> Table:
 
 
 def _plays(results: Results, hosts: int) -> Table:
-    head = ["", "", "wall s", "over floor s", "CPU s", "peak MiB", "logins a", "logins b", "unreachable", "rounds"]
+    head = ["", "", "wall s", "over floor s", "CPU s", "peak MiB", "logins a", "logins b", "lost", "rounds"]
     rows = []
     for name in TITLES:
         for state in STATES if name in KEEP else ("cold",):
@@ -79,7 +79,7 @@ def _plays(results: Results, hosts: int) -> Table:
                 _number(results.play(name, hosts, state, "peak"), 0),
             ]
             logins = [str(count) for count in results.logins(name, hosts, state) or ()]
-            rows.append([name, said, *numbers, *logins, str(results.unreachable(name, hosts, state)), str(len(runs))])
+            rows.append([name, said, *numbers, *logins, str(results.lost(name, hosts, state)), str(len(runs))])
     return Table(f"{hosts} {'host' if hosts == 1 else 'hosts'} x 10 raw tasks", head, rows)
 
 
@@ -110,6 +110,15 @@ def _scaling(results: Results) -> Table:
         per_target = 1000 * row["background_cpu"] / row["hosts"]
         broker = [_number(per_target), _number(row["background_peak"], 0)] if row["background"] else ["-", "-"]
         logins = [str(count) for count in row["logins"]]
-        rows.append([str(row["hosts"]), _number(row["wall"]), *broker, *logins, str(row["unreachable"])])
-    head = ["targets", "wall s", "broker CPU ms/target", "broker peak MiB", "logins a", "logins b", "unreachable"]
+        rows.append([str(row["hosts"]), _number(row["wall"]), *broker, *logins, str(row["open"]), str(row["lost"])])
+    head = [
+        "targets",
+        "wall s",
+        "broker CPU ms/target",
+        "broker peak MiB",
+        "logins a",
+        "logins b",
+        "open at the end",
+        "lost",
+    ]
     return Table("Targets that are dialled anew, one raw task each, 50 forks", head, rows)

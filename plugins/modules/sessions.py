@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 brokers:
-  description: One entry for each broker.
+  description: One entry for each broker, and for each directory that cannot be used.
   returned: always
   type: list
   elements: dict
@@ -76,7 +76,7 @@ brokers:
       description: Name of its socket, without C(.sock).
       type: str
     problem:
-      description: Why nothing else is known of it.
+      description: Why nothing else is known of it. One that gives no answer may have to be killed.
       type: str
     transports:
       description: Its connections, those to the first hops first.
