@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, Prompt, RecordingServer, Sshd, User, play, playbook, processes, wait_until
+from lab import TRUE, Chain3, Lab, Prompt, RecordingServer, Sshd, User, play, playbook, processes, raw, wait_until
 from lab.brokers import brokers, log, the_broker
 from lab.chains import chain_of_three
 from sessions import opened
@@ -20,11 +20,6 @@ from sessions import opened
 pytestmark = pytest.mark.ways("broker")
 
 CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
-TRUE = {"name": "True", "ansible.builtin.raw": "true"}
-
-
-def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:
-    return {"name": name, "ansible.builtin.raw": command, **more}
 
 
 def place(server: Sshd | RecordingServer, user: User | str, **more: Any) -> dict[str, Any]:
@@ -216,21 +211,26 @@ def test_a_host_key_that_is_not_trusted_any_more_ends_the_sharing(
 # A new one where it is wanted
 
 
-def test_a_reset_logs_in_anew_at_the_target_only(lab: Lab, chain3: Chain3) -> None:  # trust: T50
+def test_a_reset_logs_in_anew_at_that_target_only(lab: Lab) -> None:  # trust: T50
+    chain = chain_of_three(lab, targets=2)
     tasks = [
         raw("true", "Before"),
+        raw("true", "Other before", delegate_to="target2"),
         {"name": "Reset", "ansible.builtin.meta": "reset_connection"},
         raw("true", "After"),
         {"name": "Wait", "ansible.builtin.wait_for_connection": {"timeout": 20}},
         {"name": "Async", "ansible.builtin.command": "sleep 1", "async": 5, "poll": 1},
         raw("id -un", "Delegate", delegate_to="again"),
+        raw("true", "Other after", delegate_to="target2"),
     ]
-    inventory = {"target": chain3.variables, "again": chain3.variables}
-    run = playbook(lab, inventory, play(*tasks, hosts="target")).check()
-    assert run.result("target", "Async").result["finished"]
-    assert run.result("target", "Delegate").result["stdout"] == f"{chain3.users[2].name}\n"
-    chain3.settle()
-    assert chain3.login_counts() == [1, 1, 3]  # wait_for_connection resets as well
+    inventory = chain.inventory()
+    inventory["again"] = inventory["target1"]
+    run = playbook(lab, inventory, play(*tasks, hosts="target1")).check()
+    assert run.result("target1", "Async").result["finished"]
+    assert run.result("target1", "Delegate").result["stdout"] == f"{chain.users[2].name}\n"
+    chain.settle()
+    assert chain.login_counts() == [1, 1, 3 + 1]  # wait_for_connection resets as well
+    assert [chain.target.connections(address) for address in chain.target.addresses] == [3, 1]
 
 
 def test_a_connection_that_is_too_old_gets_nothing_new(lab: Lab, chain3: Chain3) -> None:
@@ -266,12 +266,15 @@ def test_it_tells_who_logged_in_and_who_reuses_but_no_secret(lab: Lab) -> None: 
     wrong = right | {"ansible_password": secrets[4]}
     task = {"name": "Pipe", "ansible.builtin.command": {"cmd": "cat", "stdin": secrets[5]}}
     env = {"ANSIBLE_PIPELINING": "1", "SECRET": secrets[5]}
-    run = playbook(lab, {"right": right}, play(task, raw("true")), args=["-vvv"], env=env).check()
+    run = playbook(
+        lab, {"right": right}, play(task, *(raw("true", name) for name in ("Next", "Last"))), args=["-vvv"], env=env
+    ).check()
     for label in (f"hop 1 of 2, edge@{bastion.endpoint}", f"hop 2 of 2, root@{target.endpoint}"):
         assert len(re.findall(rf"{re.escape(label)}.*: logged in after \d", run.stdout)) == 1
-    assert run.stdout.count("reused: ") >= 1
+    told = {name: run.stdout.partition(f"TASK [{name}]")[2].partition("TASK [")[0] for name in ("Next", "Last")}
+    assert {name: text.count("reused: ") for name, text in told.items()} == {"Next": 1, "Last": 1}
     assert playbook(lab, {"wrong": wrong}, play(raw("true"))).result("wrong").status == "unreachable"
     assert "login refused" in log(lab)
     broker = the_broker(lab)
-    told = log(lab).encode() + processes.environment(broker) + processes.command_line(broker)
-    assert [secret for secret in secrets if secret.encode() in told] == []
+    kept = log(lab).encode() + processes.environment(broker) + processes.command_line(broker)
+    assert [secret for secret in secrets if secret.encode() in kept] == []

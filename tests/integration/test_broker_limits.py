@@ -11,10 +11,9 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
-from lab import Chain3, Lab, blackhole, play, playbook, processes, wait_until
+from lab import TRUE, Chain3, Lab, blackhole, play, playbook, processes, raw, wait_until
 from lab.brokers import WITHOUT, brokers, forget_peak, open_files, peak_memory, status, the_broker, the_socket
 from lab.chains import chain_of_three
 from sessions import opened, options_of
@@ -25,11 +24,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import E
 pytestmark = pytest.mark.ways("broker")
 
 MEBIBYTE = 1024 * 1024
-TRUE = {"name": "True", "ansible.builtin.raw": "true"}
-
-
-def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:
-    return {"name": name, "ansible.builtin.raw": command, **more}
 
 
 # Servers
@@ -94,9 +88,17 @@ def test_a_target_that_gives_one_session_at_a_time_serves_20_tasks_at_once(lab: 
     assert len(chain.target.logins()) <= 20
 
 
-def test_a_dead_target_does_not_hold_up_the_others(lab: Lab) -> None:  # trust: T37
-    chain = chain_of_three(lab, targets=4)
-    dead, marker = lab.sink(blackhole), lab.path / "marker"
+DEAD = {
+    "unanswering": "the hop before it opened no connection in ",
+    "blackhole": "connected, but no SSH answer within ",
+}
+
+
+@pytest.mark.parametrize("how", DEAD)
+def test_a_dead_target_does_not_hold_up_the_others(lab: Lab, how: str) -> None:  # trust: T37
+    chain = chain_of_three(lab, targets=20, MaxStartups=100)
+    dead = lab.unanswering() if how == "unanswering" else lab.sink(blackhole)
+    marker = lab.path / "marker"
     marker.touch()
     marker.chmod(0o666)
     chain.b.options["PermitOpen"] = " ".join([*chain.target.endpoints, dead.endpoint])
@@ -106,15 +108,19 @@ def test_a_dead_target_does_not_hold_up_the_others(lab: Lab) -> None:  # trust: 
     inventory = {"dead": inventory.pop("dead"), **inventory}
     tasks = [raw("true"), raw(f"echo x >> {marker}", "Mark")]
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(playbook, lab, inventory, play(*tasks, strategy="free"))
-        wait_until(lambda: dead.connections or running.done(), 60, "the dial of the dead one")
+        running = pool.submit(playbook, lab, inventory, play(*tasks, strategy="free"), args=["--forks", "21"])
+        asked = f"target {dead.address} port {dead.port}"
+        wait_until(lambda: chain.b.count(asked) or running.done(), 60, "the dial of the dead one")
         started = time.monotonic()
-        wait_until(lambda: marker.read_text() == "x\n" * 4 or running.done(), 60, "the end of the good ones")
+        wait_until(lambda: marker.read_text() == "x\n" * 20 or running.done(), 60, "the end of the good ones")
         assert time.monotonic() - started < 12
         run = running.result()
+    result = run.result("dead")
+    assert result.status == "unreachable"
+    assert DEAD[how] in result.result["msg"]
     statuses = run.statuses()
-    assert statuses.pop("dead") == ["unreachable"]
-    assert set(map(tuple, statuses.values())) == {("ok", "ok")}
+    del statuses["dead"]
+    assert list(statuses.values()) == [["ok", "ok"]] * 20
 
 
 # The controller
@@ -130,7 +136,7 @@ def test_few_descriptors_let_tasks_wait_and_all_end_well(lab: Lab) -> None:  # t
         path.touch()
         path.chmod(0o666)
     wait = raw(f"echo x >> {begun}; exec flock --shared {door} true", "Wait")
-    with door.open() as held, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, door.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # so that nobody ends while others are to come
         run = pool.submit(playbook, lab, inventory, play(wait), args=["-v", "--forks", "60"])
         wait_until(lambda: run.done() or has_to_wait(lab, chain), 60, "the last of the descriptors")
@@ -183,16 +189,20 @@ def test_no_descriptor_at_all_is_a_clear_error_without_a_spin(lab: Lab, chain3: 
 
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_who_takes_slowly_costs_no_memory(lab: Lab, chain3: Chain3, direction: str) -> None:
-    total = 128 * MEBIBYTE
-    with opened(lab, chain3.variables) as session:
+    total = (1024 if direction == "down" else 128) * MEBIBYTE
+    door = lab.path / "door"
+    door.touch()
+    with opened(lab, chain3.variables) as session, door.open() as held:
         broker = the_broker(lab)
+        fcntl.flock(held, fcntl.LOCK_EX)  # so that the command takes no input
         forget_peak(broker)
         before = peak_memory(broker)
-        process = session.session.start(f"head -c {total} /dev/zero" if direction == "down" else "sleep 2; wc -c")
-        if direction == "down":
-            time.sleep(2)
-        else:
+        line = f"head -c {total} /dev/zero" if direction == "down" else f"flock --shared {door} wc -c"
+        process = session.session.start(line)
+        if direction == "up":
             threading.Thread(target=feed, args=(process, total), daemon=True).start()
+        until_still(lab)
+        fcntl.flock(held, fcntl.LOCK_UN)
         taken, last = 0, b""
         while not isinstance(event := process.read(60), Exited):
             assert isinstance(event, Output)
@@ -200,6 +210,20 @@ def test_who_takes_slowly_costs_no_memory(lab: Lab, chain3: Chain3, direction: s
         process.close()
         assert (taken if direction == "down" else int(last)) == total
         assert peak_memory(broker) - before < 32 * MEBIBYTE
+
+
+def until_still(lab: Lab) -> None:
+    """Waits until data has begun to come, and the broker has carried none for a while, as nobody takes it."""
+    carried, since = 0, time.monotonic()
+
+    def is_still() -> bool:
+        nonlocal carried, since
+        seen = sum(transport["sent"] + transport["received"] for transport in status(lab)["transports"])
+        if seen != carried:
+            carried, since = seen, time.monotonic()
+        return carried > MEBIBYTE and time.monotonic() - since > 0.5
+
+    wait_until(is_still, 30, "the buffers on the way are full")
 
 
 def feed(process: Process, total: int) -> None:

@@ -10,16 +10,18 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, Run, play, playbook, processes, wait_until
+from lab import TRUE, Chain3, Lab, Run, play, playbook, processes, raw, wait_until
 from lab.brokers import (
     NOBODY,
     WITHOUT,
@@ -31,6 +33,7 @@ from lab.brokers import (
     open_files,
     playbooks,
     status,
+    stopped,
     the_broker,
     the_socket,
 )
@@ -40,12 +43,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import spawn
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
 
 pytestmark = pytest.mark.ways("broker")
-
-TRUE = {"name": "True", "ansible.builtin.raw": "true"}
-
-
-def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:
-    return {"name": name, "ansible.builtin.raw": command, **more}
 
 
 @pytest.fixture
@@ -133,11 +130,28 @@ def test_a_home_of_200_characters_is_not_too_long(lab: Lab, chain3: Chain3) -> N
     assert chain3.login_counts() == [1, 1, 1]
 
 
+HAND_DOWN = """
+import os, socket, sys
+left, right = socket.socketpair()
+for end in (left, right):
+    end.set_inheritable(True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 def test_it_inherits_nothing_and_holds_nobody(lab: Lab, chain3: Chain3) -> None:  # trust: T31
-    canary = lab.path / "canary"
-    playbook(lab, chain3.inventory(), play(TRUE), shell=f'exec 7>{canary}; "$@" | cat').check()
+    canary, program = lab.path / "canary", lab.path / "hand-down.py"
+    program.write_text(HAND_DOWN)
+    shell = f'exec 7>{canary}; {sys.executable} {program} "$@" | cat'
+    playbook(lab, chain3.inventory(), play(TRUE), shell=shell).check()
     broker = the_broker(lab)
     wait_until(lambda: not leases(lab), 10, "the end of the last task")
+
+    def sockets() -> int:
+        return sum(name.startswith("socket:") for name in open_files(broker).values())
+
+    # It listens on one, wakes itself over two, and is connected to the first hop.
+    wait_until(lambda: sockets() == 4, 10, "four sockets, and those of conversations closed")
     directory = str(lab.broker_directory)
     files = set(open_files(broker).values())
     assert {name for name in files if not name.startswith("socket:")} <= {
@@ -147,17 +161,42 @@ def test_it_inherits_nothing_and_holds_nobody(lab: Lab, chain3: Chain3) -> None:
     assert os.readlink(f"/proc/{broker}/cwd") == "/"
 
 
+def test_it_outlives_the_worker_that_started_it(lab: Lab, chain3: Chain3, marker: Path) -> None:  # trust: T31
+    with running(lab, chain3.inventory(), raw(SILENT.format(marker))) as run:
+        until_marked(marker, run)
+        broker = the_broker(lab)
+        worker = processes.parent(broker)
+        assert [processes.parent(worker)] == playbooks(lab)
+        kill(worker)
+        wait_until(lambda: not leases(lab), 10, "the end of its leases")
+        assert run.result().rc != 0
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    assert brokers(lab) == [broker]
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]
+
+
 # End
 
 
 def test_nothing_but_its_log_is_left_after_the_idle_time(lab: Lab, chain3: Chain3) -> None:  # trust: T33
-    before = set(lab.home.rglob("*"))
-    playbook(lab, chain3.inventory(ansible_ssh_persist=0.5), play(TRUE)).check()
+    before, temporary = set(lab.home.rglob("*")), lab.path / "temporary"
+    temporary.mkdir()
+    playbook(lab, chain3.inventory(ansible_ssh_persist=2), play(TRUE), env={"TMPDIR": str(temporary)}).check()
+    assert b"TMPDIR=" + bytes(temporary) in processes.environment(the_broker(lab))
+    wait_until(lambda: all(idle >= 1 for idle in idle_times(lab)), 10, "half of the idle time")
+    assert len(idle_times(lab)) == 3
     wait_until(lambda: not brokers(lab), 10, "the end of the idle broker")
     assert [path.name for path in lab.broker_directory.iterdir()] == ["broker.log"]
     left = {path for path in lab.home.rglob("*") if not path.is_dir()} - before
     assert left == {lab.broker_directory / "broker.log"}
+    assert list(temporary.iterdir()) == []
     wait_until(lambda: not any(host.sessions() for host in chain3.hosts), 10, "the end of its connections")
+
+
+def idle_times(lab: Lab) -> list[float]:
+    """How long each of the broker's connections has been unused."""
+    return [transport["idle"] for transport in status(lab)["transports"]]
 
 
 # Privilege
@@ -187,6 +226,7 @@ print(len(answer))
 def test_another_user_is_not_heard_even_if_the_door_is_open(lab: Lab, chain3: Chain3) -> None:  # trust: T26
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     path = the_socket(lab)
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (path, lab.broker_directory)] == [0o600, 0o700]
     for folder in (lab.home, lab.home / ".ansible", lab.broker_directory):
         folder.chmod(0o777)
     path.chmod(0o666)
@@ -367,10 +407,55 @@ def test_a_broker_killed_in_mid_dial_is_replaced(lab: Lab, chain3: Chain3, marke
     assert the_broker(lab) != broker
 
 
+def test_a_silent_broker_is_unreachable_and_nothing_runs_later(lab: Lab, chain3: Chain3, marker: Path) -> None:
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker = the_broker(lab)
+    with stopped(broker):
+        started = time.monotonic()
+        result = playbook(lab, chain3.inventory(), play(raw(f"echo x >> {marker}"))).result("target")
+        assert 20 < time.monotonic() - started < 45
+        assert result.status == "unreachable"
+        assert "on the controller: the broker gave no answer in time; nothing was done" in result.result["msg"]
+    wait_until(lambda: "a worker is gone" in log(lab), 10, "the end of the request, which the broker has read now")
+    wait_until(lambda: not status(lab)["workers"], 10, "the end of all conversations")
+    assert marker.read_text() == ""
+    run = playbook(lab, chain3.inventory(), play(raw(f"echo y >> {marker}"))).check()
+    assert WITHOUT not in run.text
+    assert marker.read_text() == "y\n"
+    assert brokers(lab) == [broker]
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]
+
+
 ECHO = "echo $$ >> {}; while echo here; do sleep 0.1; done"  # ends as soon as nobody listens
 
 
 SILENT = "echo $$ >> {}; exec sleep 60"
+
+
+def test_a_broker_killed_in_mid_fetch_leaves_no_half_file(lab: Lab, chain3: Chain3) -> None:  # trust: T45, T48
+    link = lab.forwarder(chain3.a)
+    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
+    first, second = chain3.jump_list
+    inventory = chain3.inventory(ansible_ssh_jump=[first | {"host": link.address, "port": link.port}, second])
+    big, fetched = chain3.users[2].home / "big", lab.path / "fetched"
+    big.write_bytes(os.urandom(20 * 1024 * 1024))
+    shutil.chown(big, chain3.users[2].uid)
+    fetch = {"name": "Fetch", "ansible.builtin.fetch": {"src": str(big), "dest": f"{fetched}/", "flat": True}}
+    playbook(lab, inventory, play(TRUE)).check()
+    broker = the_broker(lab)
+    link.stall_after("down", 5 * 1024 * 1024)
+    with running(lab, inventory, fetch | {"ignore_unreachable": True}, raw("echo next", "Next")) as run:
+        wait_until(lambda: link.stalled or run.done(), 60, "the middle of the file")
+        assert fetched.exists()
+        kill(broker)
+        link.resume()
+        result = run.result().result("target", "Fetch")
+    assert result.status == "unreachable"
+    assert "the broker on the controller ended" in result.result["msg"]
+    assert list(fetched.iterdir()) == []
+    assert run.result().result("target", "Next").result["stdout"] == "next\n"
+    assert brokers(lab) != [broker]
 
 
 @pytest.mark.parametrize("command", [ECHO, SILENT])
@@ -405,7 +490,7 @@ def test_an_interrupted_play_leaves_the_idle_broker_only(lab: Lab, chain3: Chain
     with running(lab, chain3.inventory(), raw(ECHO.format(marker))) as run:
         command = int(until_marked(marker, run))
         (main,) = playbooks(lab)
-        os.kill(main, signal.SIGINT)
+        os.killpg(main, signal.SIGINT)  # the whole group, as a terminal does
         assert run.result().rc not in (0, 4)
     wait_until(lambda: not processes.is_alive(command), 20, "the end of the command")
     wait_until(lambda: not leases(lab), 10, "the end of the lease")

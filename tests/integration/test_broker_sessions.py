@@ -9,13 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lab import Chain3, Lab, environment, play, playbook, wait_until
-from lab.brokers import brokers, the_broker
+from lab import TRUE, Chain3, Lab, environment, play, playbook, raw, wait_until
+from lab.brokers import brokers, stopped, the_broker
 from lab.playbook import run_command
 
 pytestmark = pytest.mark.ways("broker")
-
-TRUE = {"name": "True", "ansible.builtin.raw": "true"}
 
 
 def sessions(lab: Lab, *args: str) -> str:
@@ -45,7 +43,7 @@ def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
 
 
 def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:
-    wait = {"name": "Wait", "ansible.builtin.raw": "exec sleep 60"}
+    wait = raw("exec sleep 60")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, chain3.inventory(), play(wait))
         wait_until(lambda: chain3.target.count("Starting session") or running.done(), 60, "the command has started")
@@ -53,3 +51,10 @@ def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:
         assert shown.count("1 in use") == 3
         assert "1 tasks at work" in shown
         assert running.result().result("target").status == "unreachable"
+
+
+def test_people_see_a_broker_that_is_silent(lab: Lab, chain3: Chain3) -> None:
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker = the_broker(lab)
+    with stopped(broker):
+        assert f"no answer; if process {broker} is a broker, kill it" in sessions(lab)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Forwarder, Lab, Run, play, playbook, processes, wait_until
+from lab import Chain3, Forwarder, Lab, Run, play, playbook, processes, raw, wait_until
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import Stream
@@ -27,10 +27,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import O
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.process import ChannelProcess
 
 MEBIBYTE = 1024 * 1024
-
-
-def raw(name: str, command: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "ansible.builtin.raw": command, **more}
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def cut_when(event: Callable[[], object], link: Forwarder, run: Callable[[], Run
 def test_exit_statuses_are_results(lab: Lab, chain3: Chain3) -> None:  # trust: T46
     codes = [0, 1, 126, 127, 128, 254, 255]
     run = playbook(
-        lab, chain3.inventory(), play(*(raw(f"{code}", f"exit {code}", ignore_errors=True) for code in codes))
+        lab, chain3.inventory(), play(*(raw(f"exit {code}", f"{code}", ignore_errors=True) for code in codes))
     )
     assert [result.result["rc"] for result in run.results["target"]] == codes
     assert run.statuses() == {"target": ["ok"] + ["failed"] * (len(codes) - 1)}
@@ -83,7 +79,7 @@ def test_all_256_exit_statuses_come_back(lab: Lab, chain3: Chain3) -> None:  # t
 
 
 def test_a_signal_is_a_failure_that_says_so(lab: Lab, chain3: Chain3) -> None:  # trust: T47
-    result = playbook(lab, chain3.inventory(), play(raw("Die", "kill -9 $$"))).result("target")
+    result = playbook(lab, chain3.inventory(), play(raw("kill -9 $$", "Die"))).result("target")
     assert (result.status, result.result["rc"]) == ("failed", 137)
     assert "ended by signal KILL" in result.result["stderr"]
 
@@ -91,7 +87,7 @@ def test_a_signal_is_a_failure_that_says_so(lab: Lab, chain3: Chain3) -> None:  
 def test_a_lost_link_is_unreachable_and_names_the_hop(
     lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
 ) -> None:  # trust: T47
-    task = raw("Wait", f"echo x >> {marker}; exec sleep 60")
+    task = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
     run = cut_when(marker.read_text, link, lambda: playbook(lab, over(link, chain3), play(task)))
     result = run.result("target")
     assert result.status == "unreachable"
@@ -101,7 +97,7 @@ def test_a_lost_link_is_unreachable_and_names_the_hop(
 
 
 def test_a_command_is_never_run_twice(lab: Lab, chain3: Chain3, link: Forwarder, marker: Path) -> None:  # trust: T48
-    task = raw("Append", f"echo x >> {marker}; exec sleep 60")
+    task = raw(f"echo x >> {marker}; exec sleep 60", "Append")
     inventory = over(link, chain3, ansible_ssh_retries=3)
     run = cut_when(marker.read_text, link, lambda: playbook(lab, inventory, play(task)))
     assert run.result("target").status == "unreachable"
@@ -112,7 +108,7 @@ def test_a_command_whose_request_was_sent_is_not_sent_again(
     lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
 ) -> None:  # trust: T48
     line = f"echo x >> {marker}; : {'x' * 3000}"
-    task = raw("Twice", line, loop=[1, 2], loop_control={"pause": 3})
+    task = raw(line, "Twice", loop=[1, 2], loop_control={"pause": 3})
     inventory = over(link, chain3, ansible_ssh_retries=3)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, inventory, play(task))
@@ -127,7 +123,7 @@ def test_a_command_whose_request_was_sent_is_not_sent_again(
 def test_a_session_that_died_between_two_commands_is_dialled_anew(
     lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
 ) -> None:  # trust: T48
-    task = raw("Twice", f"echo x >> {marker}", loop=[1, 2], loop_control={"pause": 3})
+    task = raw(f"echo x >> {marker}", "Twice", loop=[1, 2], loop_control={"pause": 3})
     ended = partial(chain3.target.count, "Close session")  # which sshd says when both sides have closed the channel
     run = cut_when(ended, link, lambda: playbook(lab, over(link, chain3), play(task)))
     assert run.result("target").status == "ok"
@@ -138,7 +134,7 @@ def test_a_hop_that_comes_up_late_is_retried(lab: Lab, chain3: Chain3) -> None: 
     chain3.b.stop()
     inventory = chain3.inventory(ansible_ssh_retries=5)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(playbook, lab, inventory, play(raw("Late", "echo here")))
+        running = pool.submit(playbook, lab, inventory, play(raw("echo here", "Late")))
         chain3.a.wait_log("connect_to .* failed")
         chain3.b.start()
         assert running.result().result("target").result["stdout"] == "here\n"
@@ -165,7 +161,7 @@ def test_a_silent_link_is_given_up_after_unanswered_keepalives(
     lab: Lab, chain3: Chain3, link: Forwarder, marker: Path
 ) -> None:
     inventory = over(link, chain3, ansible_ssh_server_alive_interval=0.5, ansible_ssh_server_alive_count_max=2)
-    task = raw("Wait", f"echo x >> {marker}; exec sleep 60")
+    task = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, inventory, play(task))
         wait_until(lambda: marker.read_text() or running.done(), 60, "the command has started")
@@ -198,7 +194,7 @@ def test_a_dial_that_fails_leaves_nothing_open(lab: Lab, chain3: Chain3, index: 
 
     def descriptors() -> int:
         gc.collect()
-        return len(list(Path("/proc/self/fd").iterdir()))
+        return processes.descriptors(os.getpid())
 
     with opened(lab, chain3.variables):
         pass
@@ -264,7 +260,7 @@ def test_a_signal_is_acted_on_even_if_another_thread_gets_it(lab: Lab, chain3: C
 def test_an_interrupted_play_ends(lab: Lab, chain3: Chain3, marker: Path) -> None:
     """Ctrl-C, as Ansible's own process gets it; its workers follow, and nothing is left on the controller."""
     inventory = chain3.inventory()
-    task = raw("Wait", f"echo x >> {marker}; exec sleep 60")
+    task = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, inventory, play(task))
         wait_until(lambda: marker.read_text() or running.done(), 60, "the command has started")

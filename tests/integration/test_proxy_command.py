@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, Run, Sshd, User, play, playbook, processes, wait_until
+from lab import Chain3, Lab, Run, Sshd, User, play, playbook, processes, raw, wait_until
 from lab.client import ssh_config
 from sessions import opened
 
@@ -126,7 +126,7 @@ def test_a_command_that_is_killed_in_mid_command_is_unreachable(lab: Lab, host: 
     started.chmod(0o666)
     command = f"echo $$ > {pid}; echo last words >&2; exec {CONNECT} %h %p"
     inventory = variables(lab, host, user, f"sh -c '{command}'")
-    task = {"name": "Wait", "ansible.builtin.raw": f"echo x >> {started}; exec sleep 60"}
+    task = raw(f"echo x >> {started}; exec sleep 60", "Wait")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, {"host": inventory}, play(task))
         wait_until(lambda: started.read_text() or running.done(), 30, "the command has started")
@@ -171,7 +171,7 @@ def test_200_sessions_leave_no_process_and_no_descriptor(lab: Lab, host: Sshd, u
 
     def descriptors() -> int:
         gc.collect()
-        return len(list(Path("/proc/self/fd").iterdir()))
+        return processes.descriptors(os.getpid())
 
     once()
     before = descriptors()

@@ -10,7 +10,7 @@ from .forwarder import Forwarder
 from .keys import Key, certify, fingerprint, known_hosts_name, make_key, write_known_hosts
 from .lab import Lab
 from .machine import LabError, Machine
-from .playbook import Run, TaskResult, environment, play, playbook
+from .playbook import TRUE, Run, TaskResult, environment, play, playbook, raw
 from .processes import wait_until
 from .recording import Prompt, RecordingServer, Seen
 from .sinks import Sink, blackhole, closer, saying, stuck
@@ -20,6 +20,7 @@ from .users import User
 from .watch import Watch, grep_tree
 
 __all__ = [
+    "TRUE",
     "Agent",
     "Chain3",
     "Forward",
@@ -49,6 +50,7 @@ __all__ = [
     "make_key",
     "play",
     "playbook",
+    "raw",
     "saying",
     "stuck",
     "wait_until",

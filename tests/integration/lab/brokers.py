@@ -66,6 +66,16 @@ def kill(pid: int) -> None:
     wait_until(lambda: not processes.is_alive(pid), 10, f"end of process {pid}")
 
 
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that does nothing meanwhile."""
+    processes.send(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        processes.send(pid, signal.SIGCONT)
+
+
 def open_files(pid: int) -> dict[int, str]:
     """What the descriptors of a process are, those that are open now."""
     folder = Path(f"/proc/{pid}/fd")

@@ -23,7 +23,7 @@ from .keys import Key, make_key, write_known_hosts
 from .loop import LoopThread
 from .machine import Machine, mounts
 from .recording import RecordingServer
-from .sinks import Behaviour, Sink
+from .sinks import Behaviour, Sink, Unanswering
 from .sshd import MAX_LISTEN_SOCKETS, Option, Sshd, sftp_server
 from .users import Become, User
 
@@ -192,6 +192,11 @@ class Lab(contextlib.ExitStack):
         """Start a TCP server that is no SSH server: stuck, blackhole, closer or saying(b"...")."""
         address = self.address()
         return self.enter_context(Sink(self.loop, address, self.port(address), behaviour))
+
+    def unanswering(self) -> Unanswering:
+        """Take a port at which every connection is still waited for when patience ends."""
+        address = self.address()
+        return self.enter_context(Unanswering(address, self.port(address)))
 
     def forwarder(self, target: Place | tuple[str, int], **options: Any) -> Forwarder:
         """Put a link that can be damaged before a server; the options are those of Forwarder."""

@@ -26,6 +26,9 @@ CALLBACKS = Path(__file__).parent / "callback_plugins"
 
 Task = Mapping[str, Any]
 
+#: A task that does nothing but connect.
+TRUE: Task = {"name": "True", "ansible.builtin.raw": "true"}
+
 
 class TaskResult(NamedTuple):
     """What a task came to on a host."""
@@ -82,6 +85,11 @@ class Run:
 def play(*tasks: Task, hosts: str = "all", **keywords: Any) -> dict[str, Any]:
     """A play of these tasks, without facts."""
     return {"hosts": hosts, "gather_facts": False, **keywords, "tasks": list(tasks)}
+
+
+def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:
+    """A task that runs a command line on the target as it is; more: other keywords of the task."""
+    return {"name": name, "ansible.builtin.raw": command, **more}
 
 
 def _collections(lab: Lab) -> str:

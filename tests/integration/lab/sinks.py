@@ -44,6 +44,31 @@ def connect(address: tuple[str, int], timeout: float = 10) -> socket.socket:
     return socket.create_connection(address, timeout)
 
 
+class Unanswering:
+    """A listening socket whose queue is full: the kernel drops what would open a connection, and says nothing."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.address = address
+        self.port = port
+        self._listening = socket.create_server((address, port), backlog=0)
+        self._waiting = [socket.socket() for _number in range(4)]
+        for sock in self._waiting:
+            sock.setblocking(False)
+            sock.connect_ex((address, port))
+
+    def __enter__(self) -> Unanswering:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for sock in (self._listening, *self._waiting):
+            sock.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Address and port."""
+        return f"{self.address}:{self.port}"
+
+
 class Sink:
     """A listening socket with one of these behaviours; counts its connections."""
 

@@ -52,9 +52,10 @@ class SshdLog:
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.log()[-4000:]}") from None
 
-    def connections(self) -> int:
-        """How many TCP connections were accepted."""
-        return len(re.findall(r"^Connection from ", self.log(), re.MULTILINE))
+    def connections(self, address: str = "") -> int:
+        """How many TCP connections were accepted; on one address only, if told."""
+        pattern = rf"^Connection from .* on {re.escape(address)} port " if address else r"^Connection from "
+        return len(re.findall(pattern, self.log(), re.MULTILINE))
 
     def _attempts(self, verb: str) -> list[Login]:
         pattern = rf"^{verb} (\S+) for (?:invalid user )?(\S+) from "
