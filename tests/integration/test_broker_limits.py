@@ -159,7 +159,7 @@ def has_to_wait(lab: Lab, chain: Chain3) -> bool:
         frame = worker.receive(10)
         worker.close()
     assert frame
-    return frame.header["event"] == "queued"
+    return bool(frame.header["event"] == "queued")
 
 
 def test_no_descriptor_at_all_is_a_clear_error_without_a_spin(lab: Lab, chain3: Chain3) -> None:  # trust: T41
