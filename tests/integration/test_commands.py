@@ -17,14 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 from lab import Chain3, Forwarder, Lab, Run, play, playbook, processes, raw, wait_until
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import Stream
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Output
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.process import ChannelProcess
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
 
 MEBIBYTE = 1024 * 1024
 
@@ -270,3 +272,35 @@ def test_an_interrupted_play_ends(lab: Lab, chain3: Chain3, marker: Path) -> Non
         run = running.result(30)
     assert run.rc not in (0, 4)
     chain3.target.wait_log("Connection closed|Read error|session_close_by_channel", 10)
+
+
+@pytest.mark.ways("own process")
+@pytest.mark.parametrize("kind", [94, 96], ids=["data", "end of input"])
+def test_input_that_comes_after_the_end_of_a_command_ends_no_connection(
+    lab: Lab, chain3: Chain3, kind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSH hangs up on whoever writes to a channel that is closed; here the input is sent as late as it can be."""
+    send, late = HopTransport._send_user_message, threading.Event()
+
+    def sends_late(transport: HopTransport, message: paramiko.Message) -> None:
+        data = message.asbytes()
+        channels = [each for each in transport._channels.values() if each.remote_chanid == data[4]]
+        if data[0] == kind and transport is target and not late.is_set():
+            late.set()
+            wait_until(lambda: channels[0].closed, 10, "the end of the command")
+            time.sleep(0.3)  # for the answer to go out, if nothing holds it back
+        send(transport, message)
+
+    with opened(lab, chain3.variables) as session:
+        process: Any = session.session.start("exec <&-; sleep 0.2")
+        target = process._lease.session._target.transport
+        monkeypatch.setattr(HopTransport, "_send_user_message", sends_late)
+        with contextlib.suppress(OSError):
+            process.write(b"data")
+        process.close_stdin()
+        assert isinstance(process.read(10), Exited)
+        process.close()
+        assert late.is_set()
+        assert session.run("true").status == 0
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]

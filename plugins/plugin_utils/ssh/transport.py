@@ -15,6 +15,7 @@ from .library import InvalidTag, paramiko
 
 _MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
 _MSG_USERAUTH_REQUEST = 50
+_MSG_CHANNEL_CLOSE = b"\x61"
 _MSG_CHANNEL_REQUEST = 98
 _LOG = "bastion.ssh.paramiko"
 
@@ -88,6 +89,44 @@ class _Buffer(paramiko.buffered_pipe.BufferedPipe):  # type: ignore[type-arg]
 
     def _buffer_tobytes(self, limit: int | None = None) -> bytes:
         return bytes(self._buffer[:limit])
+
+
+class _Gate:
+    """A transport as one channel sees it, which sends nothing after its CLOSE.
+
+    The library makes a message under the channel's lock and sends it without; meanwhile its thread may answer a CLOSE of
+    the server's. What came after that, OpenSSH would take for an error of the protocol and end the whole connection.
+    """
+
+    def __init__(self, transport: HopTransport) -> None:
+        self._transport = transport
+        self._sending = threading.Lock()
+        self._closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        if threading.current_thread() is not self._transport:
+            with self._sending:
+                self._send(message)
+        elif self._transport.clear_to_send.is_set() and self._sending.acquire(blocking=False):
+            try:
+                self._send(message)
+            finally:
+                self._sending.release()
+        else:
+            # Whoever holds the lock may wait for a key exchange, and that for this thread.
+            threading.Thread(target=self._send_later, args=(message,), name="farewell", daemon=True).start()
+
+    def _send(self, message: paramiko.Message) -> None:
+        if not self._closed:
+            self._closed = message.asbytes()[:1] == _MSG_CHANNEL_CLOSE
+            self._transport._send_user_message(message)
+
+    def _send_later(self, message: paramiko.Message) -> None:
+        with contextlib.suppress(*BROKEN), self._sending:
+            self._send(message)
 
 
 class ChannelRefused(Exception):
@@ -229,8 +268,9 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def _parse_channel_open_success(self, m: paramiko.Message) -> None:
         channel = self._channels.get(m.get_int())
-        if channel is not None:  # nothing has been received on it yet, and nobody reads it
+        if channel is not None:  # nothing has been received on it yet, and nobody uses it
             channel.in_buffer = _Buffer()
+            channel.transport = _Gate(self)
         m.rewind()
         super()._parse_channel_open_success(m)
 
