@@ -467,6 +467,7 @@ options:
 
 import contextlib
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -568,8 +569,12 @@ class Connection(ConnectionBase):
 
     def reset(self) -> None:
         """Ends this host's connection, so that the next task logs in anew; a login that it refused is forgotten."""
-        with contextlib.suppress(SettingsError):  # the next task says what is wrong with them
+        try:
             self._use(lambda session: session.reset())
+        except SettingsError:
+            pass  # the next task says what is wrong with them
+        except JumpError as error:  # which would end the whole run
+            display.warning(str(error))
 
     def close(self) -> None:
         """Ends the session. Harmless when repeated."""
@@ -593,7 +598,7 @@ class Connection(ConnectionBase):
             self.close()
         self._session_options = options
         if self._session is None:
-            wanted = options["persist"] and not os.path.exists(_no_broker(options))
+            wanted = options["persist"] and not os.path.exists(self._no_broker(options))
             self._session = self._broker_session(options) if wanted else self._own_session(options)
             self._connected = True
         try:
@@ -621,14 +626,13 @@ class Connection(ConnectionBase):
         host = self._host
         return Report(note=lambda line: display.vvv(line, host=host), warn=display.warning)
 
-    @staticmethod
-    def _do_without(options: dict[str, Any], why: str) -> None:
+    def _do_without(self, options: dict[str, Any], why: str) -> None:
         """Takes note, for all workers of this run, and says so once."""
         with contextlib.suppress(OSError):
-            os.close(os.open(_no_broker(options), os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(os.open(self._no_broker(options), os.O_CREAT | os.O_EXCL, 0o600))
             display.v(why)
 
-
-def _no_broker(options: dict[str, Any]) -> str:
-    """The file that tells the workers of a run that a broker cannot be."""
-    return os.path.join(options["run_directory"], "bastion-ssh-no-broker")
+    def _no_broker(self, options: dict[str, Any]) -> str:
+        """The file that tells the workers of a run that a broker cannot be where this host wants it."""
+        wanted = zlib.crc32(repr(self.get_option("persist_directory")).encode())
+        return os.path.join(options["run_directory"], f"bastion-ssh-no-broker-{wanted:08x}")

@@ -23,6 +23,8 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # sockaddr_un(7): 108 bytes with the final NUL; less on other systems.
 _LONGEST = 100
 _CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED, unix(7): pid, uid, gid
+_TIME = struct.Struct("@ll")  # struct timeval
+_SECONDS = 20
 
 
 class NoBroker(Exception):
@@ -82,6 +84,10 @@ class Directory:
         """The files in it."""
         return sorted(os.listdir(self._descriptor))
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file another name; raises OSError."""
+        os.rename(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
@@ -103,15 +109,23 @@ class Directory:
     def connect(self, name: str) -> socket.socket | None:
         """A connection to the broker that listens there; None if there is none.
 
+        Until :func:`without_limit`, sending fails when nothing is taken for 20 seconds.
+
         :raises NoBroker: somebody else listens there, or sockets do not work there.
+        :raises TimeoutError: so many wait there already that nobody more can.
         """
         address = self.address(name)
         sock = socket.socket(socket.AF_UNIX)
         try:
+            # As a socket's own timeout does not wait where the queue is full: connect(2), EAGAIN.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(_SECONDS, 0))
             sock.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
             sock.close()
             return None
+        except BlockingIOError as error:
+            sock.close()
+            raise TimeoutError from error
         except OSError as error:
             sock.close()
             raise NoBroker(f"{os.path.join(self.path, name)}: {error.strerror}") from error
@@ -119,6 +133,11 @@ class Directory:
             sock.close()
             raise NoBroker(f"{os.path.join(self.path, name)} is the socket of another user")
         return sock
+
+
+def without_limit(sock: socket.socket) -> None:
+    """Lets sending wait for as long as it takes."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(0, 0))
 
 
 class Peer:
@@ -176,6 +195,8 @@ def open_directory(wanted: str | None, ansible_home: str) -> Directory:
 def broker_name() -> str:
     """The name of our broker: the same for those who would open the same connections."""
     same = [
+        os.uname().nodename,  # as a home may be shared by machines
+        *map(_namespace, ("net", "mnt")),
         os.geteuid(),
         os.environ.get("SSH_AUTH_SOCK"),
         os.environ.get("HOME"),
@@ -185,6 +206,14 @@ def broker_name() -> str:
         *_code(),
     ]
     return hashlib.blake2b(repr(same).encode(), digest_size=8).hexdigest()
+
+
+def _namespace(kind: str) -> str:
+    """The network, or the files, that a process sees (namespaces(7))."""
+    try:
+        return os.readlink(f"/proc/self/ns/{kind}")
+    except OSError:
+        return ""
 
 
 def _code() -> Iterator[tuple[str, int, int]]:

@@ -14,12 +14,13 @@ from typing import Any
 from ..chain.become import Stream
 from ..errors import HopUnreachable, LinkLost, unpacked
 from ..ssh.interface import Exited, Output, Report
-from .address import broker_name, open_directory
+from .address import NoBroker, broker_name, open_directory, without_limit
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
 
 _ANSWER_SECONDS = 20.0
 _TRIES = 3
 _CONTROLLER = "on the controller"
+_LOOK = "Is the controller overloaded? The playbook bastion.ssh.sessions shows what the broker is at."
 _LOG_SAYS = "Its log may say why: broker.log, beside its socket."
 
 
@@ -81,6 +82,8 @@ class BrokerSession:
                 return
             except _BrokerEnded:
                 request.close()
+            except TimeoutError:  # so many wait that nobody more can
+                raise _silent(_CONTROLLER) from None
             except BaseException:
                 request.close()
                 raise
@@ -113,14 +116,19 @@ class _Request:
         self._descriptor = descriptor
         self._connection: Connection | None = None
         self._committed = False
+        self._given_up = False
         self._place = ""  # of the target; empty until the broker has taken the request
 
     def send(self, sock: socket.socket) -> None:
         """Sends it to a broker; one that is gone already may have said why."""
         self._place = ""
         self._connection = Connection(sock)
-        with contextlib.suppress(Gone):
-            self._connection.send(self._header, descriptor=self._descriptor)
+        try:
+            with contextlib.suppress(Gone):
+                self._connection.send(self._header, descriptor=self._descriptor)
+        except WireError as error:
+            raise NoBroker(f"the request does not fit into a frame: {error}") from error
+        without_limit(sock)
 
     def first_result(self) -> Frame:
         """Waits until the command runs, or all is done."""
@@ -129,7 +137,9 @@ class _Request:
             try:
                 frame = self.receive(seconds)
             except TimeoutError:
-                raise self._given_up() from None
+                self._give_up()
+                seconds = None
+                continue
             event = frame.header.get("event")
             if event in ("started", "done"):
                 return frame
@@ -173,23 +183,27 @@ class _Request:
             frame = None
         if frame is not None:
             return frame
+        raise self._ended()
+
+    def _give_up(self) -> None:
+        """Takes the request back: the broker cannot begin any more. What it has said by now is still to be heard."""
+        self._given_up = True
+        if self._connection is not None:
+            self._connection.hang_up()
+
+    def _ended(self) -> Exception:
+        """What it means that there comes nothing any more."""
+        if self._given_up:
+            if self._committed:
+                return LinkLost(self._place, "the broker gave no answer in time", _LOOK)
+            return _silent(self._place or _CONTROLLER)
         if self._committed:
-            raise self._lost()
-        raise _BrokerEnded
+            return LinkLost(self._place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
+        return _BrokerEnded()
 
-    def _given_up(self) -> Exception:
-        """Takes the request back, and says what became of it: from here on the broker cannot begin any more."""
-        with contextlib.suppress(_BrokerEnded):
-            if self._connection is not None:
-                self._connection.hang_up()
-            while self.receive(None).header.get("event") != "committed":
-                pass
-            return self._lost()
-        advice = "Is the controller overloaded? The playbook bastion.ssh.sessions shows what the broker is at."
-        return HopUnreachable(self._place or _CONTROLLER, "the broker gave no answer in time; nothing was done", advice)
 
-    def _lost(self) -> LinkLost:
-        return LinkLost(self._place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
+def _silent(place: str) -> HopUnreachable:
+    return HopUnreachable(place, "the broker gave no answer in time; nothing was done", _LOOK)
 
 
 class BrokerProcess:

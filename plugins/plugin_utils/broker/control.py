@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .address import Directory, NoBroker, peer
+from .spawn import locked
 from .wire import Connection, WireError
 
 _SECONDS = 10.0
@@ -43,7 +44,11 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
         sock = directory.connect(file)
     except NoBroker as error:
         return {"problem": str(error)}
+    except TimeoutError:
+        return {"problem": "no answer; so many wait for it that nobody more can"}
     if sock is None:
+        if request == "stop":
+            _remove(directory, file)
         return {"problem": "nobody listens there; the broker was killed"}
     pid = peer(sock).pid
     with contextlib.closing(Connection(sock)) as connection:
@@ -57,6 +62,16 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
     if frame is None or not isinstance(frame.header.get("status"), dict):
         return {"pid": pid, "problem": f"no answer; if process {pid} is a broker, kill it"}
     return dict(frame.header["status"])
+
+
+def _remove(directory: Directory, file: str) -> None:
+    """Takes away what a killed broker has left, unless somebody starts another one just now."""
+    with contextlib.suppress(NoBroker, OSError), locked(directory, file.rpartition(".")[0]):
+        sock = directory.connect(file)
+        if sock is None:
+            directory.remove(file)
+        else:
+            sock.close()
 
 
 def described(broker: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from ..errors import CommandError, JumpError, packed
 from ..settings import TargetSettings
 from ..ssh.interface import Exited, Output, Process, Report
 from ..ssh.local_files import LocalFile
-from .session import PooledSession, pause
+from .session import PooledSession, pauses
 from .transports import Transports
 from .turns import Turns
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
@@ -52,7 +52,7 @@ class Conversation:
     def __init__(self, connection: Connection, broker: Broker) -> None:
         self._connection = connection
         self._broker = broker
-        self._committed = False
+        self._process: Process | None = None
 
     def run(self) -> None:
         """Serves it; whatever goes wrong, the worker hears of it if it is still there."""
@@ -97,11 +97,9 @@ class Conversation:
         self._connection.send({"event": "queued"})
 
     def _start(self, header: dict[str, Any]) -> None:
-        process = self._session(header).start(_text(header, "command"), bool(header.get("pty")))
-        reader = threading.Thread(target=self._feed, args=(process,), name="stdin", daemon=True)
+        process = self._process = self._session(header).start(_text(header, "command"), bool(header.get("pty")))
         try:
             self._connection.send({"event": "started"})
-            reader.start()
             self._pump(process)
         finally:
             process.close()
@@ -118,10 +116,13 @@ class Conversation:
                 self._connection.send({"event": "exited", "status": event.status, "signal": event.signal})
                 return
 
-    def _feed(self, process: Process) -> None:
-        """Input from the worker, as fast as the command takes it; without the worker, no command."""
+    def _feed(self, session: PooledSession) -> None:
+        """Input from the worker, as fast as the command takes it; without the worker, nothing goes on."""
         try:
             while (frame := self._connection.receive()) is not None:
+                process = self._process
+                if process is None:
+                    raise WireError("input before there is a command")
                 if frame.header.get("op") == "eof":
                     process.close_stdin()
                 elif frame.body:
@@ -129,7 +130,7 @@ class Conversation:
                         process.write(frame.body)
         except WireError as error:
             log.warning("a worker's input: %s", error)
-        process.close()
+        session.cancel()
 
     def _put(self, header: dict[str, Any]) -> None:
         session = self._session(header)
@@ -163,7 +164,9 @@ class Conversation:
         place = chain.place(len(chain.hops) - 1)
         self._connection.send({"event": "accepted", "place": place, "seconds": _patience(settings)})
         report = Report(note=self._note, warn=self._warn, commit=self._commit)
-        return PooledSession(self._broker.transports, settings, report)
+        session = PooledSession(self._broker.transports, settings, report)
+        threading.Thread(target=self._feed, args=(session,), name="input", daemon=True).start()
+        return session
 
     @contextlib.contextmanager
     def _file(self, name: str, mode: str) -> Iterator[LocalFile]:
@@ -171,9 +174,13 @@ class Conversation:
         descriptor = self._connection.take_descriptor()
         if descriptor is None:
             raise WireError("no descriptor")
-        with cast(BinaryIO, os.fdopen(descriptor, mode)) as stream:
-            yield _WorkersFile(name, stream, self._connection)
-            stream.flush()
+        file = LocalFile(name, cast(BinaryIO, os.fdopen(descriptor, mode)))
+        try:
+            yield file
+            file.flush()
+        finally:
+            with contextlib.suppress(OSError):  # what could not be written was told before
+                file.stream.close()
 
     def _note(self, line: str) -> None:
         self._tell({"event": "note", "line": line})
@@ -192,29 +199,6 @@ class Conversation:
             self._connection.send(header)
 
 
-class _WorkersFile(LocalFile):
-    """A file that is read and written only as long as its worker is there."""
-
-    def __init__(self, name: str, stream: BinaryIO, connection: Connection) -> None:
-        super().__init__(name, stream)
-        self._connection = connection
-
-    def blocks(self, size: int) -> Iterator[bytes]:
-        """See :class:`LocalFile`; raises Gone when the worker is."""
-        for block in super().blocks(size):
-            self._check()
-            yield block
-
-    def write(self, data: bytes) -> None:
-        """See :class:`LocalFile`; raises Gone when the worker is."""
-        self._check()
-        super().write(data)
-
-    def _check(self) -> None:
-        if self._connection.hung_up():
-            raise Gone("in the middle of a transfer")
-
-
 def _text(header: dict[str, Any], name: str) -> str:
     value = header.get(name)
     if not isinstance(value, str):
@@ -227,7 +211,7 @@ def _patience(settings: TargetSettings) -> float:
     chain = settings.chain
     each = chain.timeout or 2 * sum(hop.timeout for hop in chain.hops)  # for its turn, and for the hop itself
     tries = settings.retries + 2
-    return tries * (each + chain.target.timeout) + sum(map(pause, range(1, tries))) + _MARGIN
+    return tries * (each + chain.target.timeout) + pauses(tries) + _MARGIN
 
 
 def where(error: BaseException) -> str:

@@ -27,16 +27,25 @@ class Step(NamedTuple):
 
     :param identity: the same for hops that one transport can serve, if the hops before them are the same, too.
     :param fallback: the same for the same keys of last resort, which count only where one of them was needed.
+    :param dial: the same for dials that would end in the same way: one-time codes and the time there is count, too.
     """
 
     identity: str
     fallback: str
+    dial: str
 
 
 @lru_cache(_CHAINS_KEPT)
 def steps(chain: Chain) -> tuple[Step, ...]:
     """The hops of a chain in order."""
-    return tuple(Step(_digest(_login(hop)), _digest(hop.credentials.fallback)) for hop in chain.hops)
+    return tuple(
+        Step(
+            _digest(_login(hop)),
+            _digest(hop.credentials.fallback),
+            _digest((replace(hop, setting=""), chain.timeout)),
+        )
+        for hop in chain.hops
+    )
 
 
 def _login(hop: Hop) -> Hop:

@@ -43,9 +43,9 @@ class Shared:
         self.error: BaseException | None = None
         self.used_fallback = False
         self.leases = 0
+        self.sessions = 0  # those leases that are for the hop itself, not for others behind it
         self.served = 0
-        self.opened_at = self.idle_since = 0.0
-        self.persist = 0.0
+        self.opened_at = self.idle_since = self.kept_until = 0.0
 
     @property
     def depth(self) -> int:
@@ -80,16 +80,16 @@ class Pool:
             self.retire(old)
         fitting = [shared for shared in self._siblings(place) if _fits(shared, step)]
         limit = self._limits.get(place)
-        room = [shared for shared in fitting if not session or limit is None or shared.leases < limit]
+        room = [shared for shared in fitting if not session or limit is None or shared.sessions < limit]
         usable = [shared for shared in room if shared.state is State.OPEN]
         return min(usable, key=lambda shared: shared.leases, default=None) or next(
             (shared for shared in fitting if shared.state is State.DIALLING), None
         )
 
-    def begin(self, parent: Shared | None, step: Step, place: str, label: str) -> Shared:
+    def begin(self, parent: Shared | None, step: Step, place: str, label: str, session: bool = False) -> Shared:
         """A transport that the caller dials now; it has the first lease."""
         shared = Shared(parent, step, place, label)
-        shared.leases = 1
+        self.claim(shared, session)
         if parent is not None:
             parent.children.add(shared)
         self._shared.setdefault(_place(parent, step), []).append(shared)
@@ -107,28 +107,33 @@ class Pool:
         """The dial has failed; those who waited find the error in it."""
         shared.error = error
         shared.leases -= 1
+        shared.sessions = 0
         self._take_out(shared)
 
-    def claim(self, shared: Shared) -> None:
+    def claim(self, shared: Shared, session: bool = False) -> None:
         """One lease more."""
         shared.leases += 1
+        shared.sessions += session
 
-    def release(self, path: Sequence[Shared], persist: float, now: float) -> None:
-        """One lease less, of each transport on the way to a target.
+    def release(self, path: Sequence[Shared], persist: float, now: float, session: bool = False) -> None:
+        """One lease less, of each transport on a way.
 
-        :param persist: seconds for which they are kept from now on.
+        :param persist: seconds for which they are kept from now on, or for longer if somebody else wants that.
+        :param session: whether the last one was claimed for a session.
         """
+        if session:
+            path[-1].sessions -= 1
         for shared in path:
             shared.leases -= 1
             shared.served += 1
-            shared.persist = max(shared.persist, persist)
+            shared.kept_until = max(shared.kept_until, now + persist)
             shared.idle_since = now
             if shared.state is State.RETIRED:
                 self._close_unused(shared)
 
     def crowded(self, shared: Shared) -> bool:
         """Takes note that a server let nobody open one session more; False if nobody has any, which is no limit then."""
-        others = shared.leases - 1
+        others = shared.sessions - 1
         place = _place(shared.parent, shared.step)
         if others > 0 and place in self._shared:
             self._limits[place] = min(others, self._limits.get(place, others))
@@ -150,9 +155,9 @@ class Pool:
         """
         while True:
             idle = [shared for shared in self if _is_idle(shared)]
-            expired = [shared for shared in idle if now >= shared.idle_since + shared.persist]
+            expired = [shared for shared in idle if now >= shared.kept_until]
             if not expired:
-                return min((shared.idle_since + shared.persist for shared in idle), default=math.inf)
+                return min((shared.kept_until for shared in idle), default=math.inf)
             for shared in expired:
                 self.retire(shared)
 

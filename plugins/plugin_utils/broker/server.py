@@ -15,17 +15,18 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from functools import lru_cache
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
-from ..errors import CommandError, HopUnreachable, packed
+from ..errors import HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.library import why_unusable
 from .address import Directory, peer
 from .conversation import Conversation, where
 from .pool import Shared
-from .spawn import WAITING, locked
+from .spawn import READY, WAITING, locked
 from .transports import Transports
 from .turns import Turns
 from .wire import Connection
@@ -36,6 +37,7 @@ _LOG_BYTES = 256 * 1024
 _DESCRIPTORS = 65536
 _SETTINGS_KEPT = 4096
 _LOOK = 1.0
+_NAMING = 10.0
 
 
 class Broker:
@@ -52,7 +54,8 @@ class Broker:
         self._directory = directory
         self._name = name
         self._listening = listening
-        self._inode = directory.inode(f"{name}.sock")
+        listening.listen(WAITING)  # once more, so that those who connect are told our process, not the starter's
+        self._inode = directory.inode(f"{name}.new")  # its starter gives it its name
         self._started = time.time()
         self._idle_since = time.monotonic()
         self._persist = 60.0
@@ -63,10 +66,9 @@ class Broker:
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options, which are read once; raises SettingsError."""
-        problem = why_unusable()
-        if problem:
-            raise CommandError(problem)
-        settings = self._settings(json.dumps(options, sort_keys=True))
+        options = dict(options)
+        run_directory = options.pop("run_directory", None)  # another one for each run
+        settings = replace(self._settings(json.dumps(options, sort_keys=True)), run_directory=run_directory)
         self._persist = settings.persist
         return settings
 
@@ -81,9 +83,8 @@ class Broker:
         }
 
     def stop(self) -> None:
-        """Ends all connections, and serves nobody any more."""
+        """Ends all connections soon, and serves nobody any more."""
         self._stopped = True
-        self.transports.close()
         self._wake()
 
     def run(self) -> None:
@@ -93,7 +94,6 @@ class Broker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._listening.setblocking(False)
-        self._listening.listen(WAITING)  # once more, so that those who connect are told our process, not the starter's
         self._waker.setblocking(False)
         poll = select.poll()
         poll.register(self._waker, select.POLLIN)
@@ -141,11 +141,12 @@ class Broker:
             f"the broker cannot serve this task: {why}",
             "Raise its limit (ulimit -n), or take fewer forks.",
         )
-        os.close(self._spare)
-        try:
-            with contextlib.suppress(OSError), contextlib.closing(Connection(self._listening.accept()[0])) as worker:
-                worker.send({"event": "error", **packed(error)})
-        finally:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+        with contextlib.suppress(OSError), contextlib.closing(Connection(self._listening.accept()[0])) as worker:
+            worker.send({"event": "error", **packed(error)})
+        with contextlib.suppress(OSError):  # somebody else was faster
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _serve(self, sock: socket.socket) -> None:
@@ -175,8 +176,9 @@ class Broker:
         """Whether nobody needs us: no worker, no transport, and the time is over in which a next one may come."""
         if self.turns.workers or self.transports.shared():
             return False
-        # Without the socket nobody can find us any more.
-        return not self._has_socket() or time.monotonic() >= self._idle_since + self._persist
+        # Without the socket nobody can find us any more; it gets its name a moment after we are ready.
+        patience = self._persist if self._has_socket() else min(self._persist, _NAMING)
+        return time.monotonic() >= self._idle_since + patience
 
     def _leave(self) -> bool:
         """Takes the socket away, unless somebody has come meanwhile."""
@@ -219,19 +221,30 @@ def serve(path: str, name: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    problem = why_unusable()
+    if problem:
+        raise SystemExit(problem)
     listening = socket.socket(fileno=os.dup(0))
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
     with listening, Directory(path) as directory:
         _log_to(os.path.join(path, "broker.log"))
         log.info("serves %s", name)
         try:
-            Broker(directory, name, listening).run()
+            broker = Broker(directory, name, listening)
+            _detach()
+            broker.run()
         except BaseException as error:
             log.error("ended by %s at %s", type(error).__name__, where(error))
             raise
         log.info("ends")
+
+
+def _detach() -> None:
+    """Tells the starter that we are ready, and lets go of all that we have from it."""
+    os.write(1, READY)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.close(null)
 
 
 class _Log(RotatingFileHandler):

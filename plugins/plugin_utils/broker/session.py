@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,6 +21,7 @@ from .transports import Lease, Transports
 
 _T = TypeVar("_T")
 _LONGEST_PAUSE = 30.0
+_DOUBLINGS = 5
 _LAG = 0.05
 
 
@@ -46,6 +48,8 @@ class PooledSession:
         self._transports = transports
         self._settings = settings
         self._report = report
+        self._lease: Lease | None = None
+        self._cancelled = threading.Event()
 
     def start(self, command: str, pty: bool = False) -> LeasedProcess:
         """See :class:`interface.Session`."""
@@ -76,6 +80,12 @@ class PooledSession:
     def close(self) -> None:
         """See :class:`interface.Session`. The transports stay."""
 
+    def cancel(self) -> None:
+        """Ends what is under way, with an error for whoever waits for it, and begins nothing any more."""
+        self._cancelled.set()
+        if self._lease is not None:
+            self._lease.session.cancel()
+
     def _leased(self, use: Callable[[Lease], _T], kept: bool = False) -> _T:
         """Uses a lease; once more, with another one, where nothing can have taken effect.
 
@@ -93,12 +103,16 @@ class PooledSession:
                 if not error.retry or failures > self._settings.retries:
                     raise
                 self._report.note(f"{error} Trying again in {pause(failures):g} s.")
-                time.sleep(pause(failures))
+                if self._cancelled.wait(pause(failures)):
+                    raise
 
     def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline) -> _T:
         lease = self._transports.lease(self._settings, self._report)
         with contextlib.ExitStack() as stack:
             stack.callback(lease.release)
+            self._lease = lease
+            if self._cancelled.is_set():
+                lease.session.cancel()
             try:
                 made = use(lease)
             except HopError as error:
@@ -112,7 +126,13 @@ class PooledSession:
 
 def pause(failures: int) -> float:
     """Seconds to wait after so many failures to connect: 0, 1, 3, 7, 15 and then 30."""
-    return min(2.0 ** (failures - 1) - 1, _LONGEST_PAUSE)
+    return min(2.0 ** min(failures - 1, _DOUBLINGS) - 1, _LONGEST_PAUSE)
+
+
+def pauses(count: int) -> float:
+    """Seconds of so many pauses together."""
+    short = range(1, min(count, _DOUBLINGS) + 1)
+    return sum(map(pause, short)) + (count - len(short)) * _LONGEST_PAUSE
 
 
 class _Again(Exception):

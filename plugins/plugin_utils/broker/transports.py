@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..chain.model import Chain
 from ..errors import HopError, HopUnreachable
@@ -20,6 +21,12 @@ from ..ssh.logins import LoginTurns
 from ..ssh.session import LinkSession
 from .identity import Step, steps
 from .pool import Pool, Shared, State
+
+log = logging.getLogger("bastion.ssh.broker")
+log.addHandler(logging.NullHandler())
+
+_LONGEST_WAIT = 86400.0
+_CLOSING = 10.0
 
 
 class Lease:
@@ -41,7 +48,7 @@ class Lease:
         """Harmless when repeated."""
         released, self._released = self._released, True
         if not released:
-            self._transports.give_back(self._path, self._persist)
+            self._transports.give_back(self._path, self._persist, session=True)
 
     def retire(self) -> None:
         """Takes care that nobody else uses this transport to the target, which does not work."""
@@ -82,6 +89,9 @@ class Transports:
         self._next_look = math.inf
         self._keepalive = Keepalive()
         self._sweeper: threading.Thread | None = None
+        self._closers: set[threading.Thread] = set()
+        self._links: dict[Link, int] = {}  # all that are not closed yet, and how many carry each
+        self._patience: dict[Link, float] = {}  # seconds of silence after which each is given up
         self._closed = False
 
     def lease(self, settings: TargetSettings, report: Report) -> Lease:
@@ -95,7 +105,7 @@ class Transports:
             for index, step in enumerate(steps(way.chain)):
                 path.append(self._reach(way, index, step, path))
         except BaseException:
-            self.give_back(path, settings.persist)
+            self.give_back(path, settings.persist, session=False)
             raise
         if not way.fresh:
             report.note(f"reused: {way.chain}, connected for {time.monotonic() - path[-1].opened_at:.0f} s")
@@ -116,11 +126,11 @@ class Transports:
             self._due.notify()
         LoginTurns(settings.run_directory).forget(settings.chain.hops)
 
-    def give_back(self, path: Sequence[Shared], persist: float) -> None:
-        """Ends a lease."""
+    def give_back(self, path: Sequence[Shared], persist: float, session: bool) -> None:
+        """Ends claims."""
         now = time.monotonic()
         with self._lock:
-            self._pool.release(path, persist, now)
+            self._pool.release(path, persist, now, session)
             if self._pool.closing or now + persist < self._next_look:
                 self._due.notify()
 
@@ -157,12 +167,15 @@ class Transports:
         self._keepalive.stop()
         with self._lock:
             self._closed = True
-            links = [s.link for s in sorted(self._pool, key=lambda s: s.depth) if s.link is not None]
             for shared in list(self._pool):
                 self._pool.retire(shared)
             self._pool.take_closing()
+            links = [link for link, _depth in sorted(self._links.items(), key=lambda item: item[1])]
+            closers = list(self._closers)
             self._due.notify()
-        _hang_up(links)
+        self._hang_up(links)
+        for closer in closers:
+            closer.join(_CLOSING)
 
     def _reach(self, way: _Way, index: int, step: Step, path: Sequence[Shared]) -> Shared:
         """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
@@ -173,19 +186,21 @@ class Transports:
             with self._lock:
                 shared = self._pool.find(parent, step, time.monotonic(), way.settings.persist_max, is_target)
                 if shared is None:
-                    mine = self._pool.begin(parent, step, way.chain.place(index), way.chain.hops[index].label)
+                    mine = self._pool.begin(
+                        parent, step, way.chain.place(index), way.chain.hops[index].label, is_target
+                    )
                     break
                 is_open = shared.state is State.OPEN
                 if is_open:
-                    self._pool.claim(shared)
+                    self._pool.claim(shared, is_target)
             if not is_open:
-                self._await(way, index, shared, deadline)
-            elif self._is_usable(shared, way.report):
+                self._await(way, index, step, shared, deadline)
+            elif self._is_usable(way, index, shared):
                 return shared
         return self._dial(way, index, mine, path)
 
-    def _await(self, way: _Way, index: int, shared: Shared, deadline: Deadline) -> None:
-        """Waits until somebody else's dial is done."""
+    def _await(self, way: _Way, index: int, step: Step, shared: Shared, deadline: Deadline) -> None:
+        """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
         with self._lock:
@@ -194,19 +209,31 @@ class Transports:
                     problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
                     raise HopUnreachable(place, problem)
                 self._dialled.wait(deadline.remaining())
-        if shared.error is not None:
+        if shared.error is not None and shared.step.dial == step.dial:
             raise way.unreachable(index, shared.error, shared)
 
-    def _is_usable(self, shared: Shared, report: Report) -> bool:
+    def _is_usable(self, way: _Way, index: int, shared: Shared) -> bool:
         """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
         usable = False
         try:
-            usable = _is_good(shared.link, shared.place, report)
+            usable = _is_good(shared.link, way.chain.place(index), way.report)
         finally:
             if not usable:
                 self.retire(shared)
-                self.give_back([shared], 0.0)
+                self.give_back([shared], 0.0, session=index == len(way.chain.hops) - 1)
+        if usable:
+            self._watch(way, shared)
         return usable
+
+    def _watch(self, way: _Way, shared: Shared) -> None:
+        """Lets a link be given up as early as the least patient of its users wants."""
+        interval, count = way.chain.alive_interval, way.chain.alive_count
+        with self._lock:
+            patience = interval * count or math.inf
+            if patience >= self._patience.get(shared.link, math.inf):
+                return
+            self._patience[shared.link] = patience
+        self._keepalive.watch(shared.link, interval, count)
 
     def _dial(self, way: _Way, index: int, mine: Shared, path: Sequence[Shared]) -> Shared:
         try:
@@ -218,12 +245,13 @@ class Transports:
                 self._dialled.notify_all()
             raise
         with self._lock:
+            self._links[link] = mine.depth
             self._pool.opened(mine, link, link.used_fallback, time.monotonic())
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
                 self._sweeper.start()
             self._dialled.notify_all()
-        self._keepalive.watch(link, way.chain.alive_interval, way.chain.alive_count)
+        self._watch(way, mine)
         way.fresh = True
         return mine
 
@@ -236,9 +264,46 @@ class Transports:
                 closing = self._pool.take_closing()
                 if not closing and not self._closed:
                     self._next_look = soonest
-                    self._due.wait(None if math.isinf(soonest) else max(0.0, soonest - now))
+                    self._due.wait(max(0.0, min(soonest - now, _LONGEST_WAIT)))
                     self._next_look = -math.inf
-            _hang_up([shared.link for shared in reversed(closing)])
+            for links in _by_first_hop(reversed(closing)):
+                self._close_aside(links)
+
+    def _close_aside(self, links: list[Link]) -> None:
+        """In a thread of its own, as the farewell of a link goes through those before it, which may be stuck."""
+        thread = threading.Thread(target=self._hang_up, args=(links,), name="closer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started now
+            self._hang_up(links)
+            return
+        with self._lock:
+            self._closers = {closer for closer in self._closers if closer.is_alive()} | {thread}
+
+    def _hang_up(self, links: Sequence[Link]) -> None:
+        """Closes links, of which those that carry come before those that are carried."""
+        for link in links:
+            link.abort("it was closed")
+        for link in reversed(links):
+            try:
+                link.close()
+            except Exception as error:  # the others are to be closed all the same
+                log.error("%s: %s while it was closed", link.place, type(error).__name__)
+        with self._lock:
+            for link in links:
+                self._links.pop(link, None)
+                self._patience.pop(link, None)
+
+
+def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
+    """Those links together that one first hop carries, in the order in which they come."""
+    groups: dict[int, list[Link]] = {}
+    for shared in closing:
+        first = shared
+        while first.parent is not None:
+            first = first.parent
+        groups.setdefault(id(first), []).append(shared.link)
+    return list(groups.values())
 
 
 def _is_good(link: Link, place: str, report: Report) -> bool:
@@ -249,11 +314,3 @@ def _is_good(link: Link, place: str, report: Report) -> bool:
     good = trust.secrets_allowed == link.trust.secrets_allowed
     link.trust = trust
     return good
-
-
-def _hang_up(links: Sequence[Link]) -> None:
-    """Closes links, of which those that carry come before those that are carried."""
-    for link in links:
-        link.abort("it was closed")
-    for link in reversed(links):
-        link.close()

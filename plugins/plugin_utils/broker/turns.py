@@ -59,8 +59,6 @@ class Turns:
         """
         while not self._begin():
             waits()
-            with self._ended:
-                self._ended.wait(_LOOK)
         try:
             yield
         finally:
@@ -69,9 +67,11 @@ class Turns:
                 self._ended.notify_all()
 
     def _begin(self) -> bool:
+        """Whether it is a worker's turn, which begins; else something has changed, or some time has passed."""
         with self._ended:
             if not self._has_room(_OF_A_WORKER):
                 if self._served:
+                    self._ended.wait(_LOOK)
                     return False
                 # Nobody can leave, so this one is served, or fails with what the system says.
                 self._transports.retire_idle()

@@ -105,15 +105,6 @@ class Connection:
         """A descriptor that came with a frame; whoever takes it closes it."""
         return self._descriptors.pop() if self._descriptors else None
 
-    def hung_up(self) -> bool:
-        """Whether the other side has ended the conversation, which it does by leaving."""
-        if not self._ended and self._poll.poll(0):
-            try:
-                self._ended = not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except ConnectionError:  # it left before it had read everything
-                self._ended = True
-        return self._ended
-
     def hang_up(self) -> None:
         """Ends the conversation, in both directions and for whoever waits in it; what has come can still be received."""
         with contextlib.suppress(OSError):
@@ -123,6 +114,8 @@ class Connection:
         """Hangs up, and forgets the rest. Harmless when repeated."""
         self.hang_up()
         with self._sending, self._receiving:  # the descriptor's number may be somebody else's at once
+            self._ended = True
+            self._received.clear()
             self._sock.close()
         while self._descriptors:
             os.close(self._descriptors.pop())

@@ -50,7 +50,9 @@ class _Watch:
         if self._probe is None or not self._probe.waiting:
             self._probe = _Probe(self._link)
         elif time.monotonic() - self._probe.sent >= self.interval * self._count:
-            self._link.abort(f"no answer to keepalives for {self.interval * self._count:g} seconds")
+            why = f"no answer to keepalives for {self.interval * self._count:g} seconds"
+            # In a thread of its own, too: it says farewell to the hop before, which may be the one that is stuck.
+            threading.Thread(target=self._link.abort, args=(why,), name="keepalive-abort", daemon=True).start()
             return False
         return True
 
@@ -93,7 +95,11 @@ class Keepalive:
             watch = self._next()
             if watch is None:
                 return
-            if watch.look():
+            try:
+                goes_on = watch.look()
+            except RuntimeError:  # no thread can be started now
+                goes_on = True
+            if goes_on:
                 with self._changed:
                     self._plan(watch)
 

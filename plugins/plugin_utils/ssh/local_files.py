@@ -42,6 +42,11 @@ class LocalFile:
         with _named(f"cannot write {self.name} on the controller"):
             self.stream.write(data)
 
+    def flush(self) -> None:
+        """Hands the bytes over to the system."""
+        with _named(f"cannot write {self.name} on the controller"):
+            self.stream.flush()
+
 
 @contextlib.contextmanager
 def source(name: str) -> Iterator[LocalFile]:

@@ -29,6 +29,8 @@ class LinkSession:
         self._links = links
         self._timeout = timeout
         self._report = report
+        self._channels: list[paramiko.Channel] = []
+        self._cancelled = False
 
     def start(self, command: str, pty: bool = False) -> ChannelProcess:
         """Starts a command line in the login shell of the target's user.
@@ -65,10 +67,21 @@ class LinkSession:
             self._report.commit()
             files.fetch(source, target)
 
+    def cancel(self) -> None:
+        """Closes all channels, so that whoever waits for one gets an error."""
+        self._cancelled = True
+        for channel in list(self._channels):
+            with contextlib.suppress(*BROKEN):
+                channel.close()
+
     def _open_channel(self) -> paramiko.Channel:
         deadline = Deadline(self._timeout)
         try:
-            return self._target.transport.open("session", timeout=deadline.remaining())
+            channel = self._target.transport.open("session", timeout=deadline.remaining())
+            self._channels.append(channel)
+            if self._cancelled:
+                channel.close()
+            return channel
         except ChannelRefused as error:
             raise SessionRefused(
                 self._place, f"no session: {error.words}", "Does its MaxSessions leave room for one more?"

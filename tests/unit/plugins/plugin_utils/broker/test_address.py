@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -297,6 +299,38 @@ def test_those_with_another_environment_have_another_broker(variable: str, monke
     names.append(broker_name())
     assert len(set(names)) == 4
     assert all(re.fullmatch("[0-9a-f]{16}", name) for name in names)
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["--net", "--mount", "--uts"])
+def test_another_network_tree_of_files_or_machine_has_another_broker(kind: str, tmp_path: Path) -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {address.__file__.partition('/ansible_collections/')[0]!r});"
+        f"from {address.__name__} import broker_name; print(broker_name())"
+    )
+    command = [sys.executable, "-c", script]
+    ways = [[], ["unshare", kind, *(["sh", "-c", 'hostname other; exec "$@"', "sh"] if kind == "--uts" else [])]]
+    names = [subprocess.run([*way, *command], capture_output=True, text=True, check=True).stdout for way in ways]
+    assert len(set(names)) == 2
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == names[0]
+
+
+def test_a_queue_that_is_full_is_waited_for_no_longer_than_there_is_time(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "_SECONDS", 1)
+    with (
+        Directory(str(place)) as directory,
+        socket.socket(socket.AF_UNIX) as listening,
+        contextlib.ExitStack() as queue,
+    ):
+        listening.bind(directory.address("name.sock"))
+        listening.listen(0)
+        first = directory.connect("name.sock")
+        assert first
+        queue.enter_context(first)
+        with pytest.raises(TimeoutError):
+            directory.connect("name.sock")
 
 
 def test_those_with_the_same_environment_have_the_same_broker(monkeypatch: pytest.MonkeyPatch) -> None:

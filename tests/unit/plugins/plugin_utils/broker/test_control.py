@@ -45,6 +45,17 @@ def test_a_directory_that_is_open_to_others_is_told_and_the_next_one_is_asked(si
     assert (second["directory"], second["name"]) == (str(silent), "name")
 
 
+def test_what_a_killed_broker_has_left_is_told_and_taken_away(silent: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(silent / "killed.sock"))
+    (silent / "name.sock").unlink()
+    assert [answer["problem"] for answer in ask([str(silent)], "status")] == [
+        "nobody listens there; the broker was killed"
+    ]
+    assert len(list(ask([str(silent)], "stop"))) == 1
+    assert list(silent.iterdir()) == []
+
+
 @pytest.mark.parametrize("request_", ["status", "stop"])
 def test_one_that_does_not_answer_is_named_with_its_process(
     silent: Path, request_: str, monkeypatch: pytest.MonkeyPatch

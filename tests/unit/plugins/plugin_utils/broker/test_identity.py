@@ -167,13 +167,29 @@ def test_keys_of_last_resort_are_told_apart(key: Identity) -> None:
 def test_the_steps_of_a_chain_are_those_of_its_hops() -> None:
     other = replace(HOP, host="H")
     assert steps(Chain((HOP, other))) == (*steps(Chain((HOP,))), *steps(Chain((other,))))
-    assert steps(Chain((HOP, other), timeout=1.0, alive_interval=0.0)) == steps(Chain((HOP, other)))
+    assert steps(Chain((HOP, other), alive_interval=0.0)) == steps(Chain((HOP, other)))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Chain((replace(HOP, timeout=HOP.timeout + 1),)),
+        Chain((HOP,), timeout=1.0),
+        Chain((replace(HOP, credentials=replace(HOP.credentials, fallback=(KEY, KEY))),)),
+        Chain((replace(HOP, credentials=replace(HOP.credentials, prompts=(("code", "123456"),))),)),
+    ],
+)
+def test_a_dial_that_may_end_in_another_way_is_another_one(other: Chain) -> None:
+    (step,), (mine,) = steps(other), steps(Chain((HOP,)))
+    assert step.dial != mine.dial
+    (elsewhere,) = steps(replace(other, hops=(replace(other.hops[0], setting="elsewhere"),)))
+    assert elsewhere.dial == step.dial
 
 
 # trust: T21
 def test_there_is_no_secret_in_a_step() -> None:
     (step,) = steps(Chain((HOP,)))
-    assert re.fullmatch(r"Step\(identity='[0-9a-f]{32}', fallback='[0-9a-f]{32}'\)", repr(step))
+    assert re.fullmatch(r"Step\(identity='[0-9a-f]{32}', fallback='[0-9a-f]{32}', dial='[0-9a-f]{32}'\)", repr(step))
 
 
 SCRIPT = """
@@ -190,4 +206,4 @@ print(*steps(chain)[0])
 # trust: T21
 def test_another_process_has_other_digests(outputs: Callable[..., list[str]]) -> None:
     found = [word for output in outputs(SCRIPT, [], []) for word in output.split()]
-    assert len(set(found)) == 4, found
+    assert len(set(found)) == 6, found

@@ -12,27 +12,29 @@ import pytest
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.identity import Step
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.pool import Pool, Shared, State
 
-A, B, C, D = (Step(name, "k") for name in "abcd")
+A, B, C, D = (Step(name, "k", "") for name in "abcd")
 HOUR = 3600.0
 
 
-def dial(pool: Pool, parent: Shared | None, step: Step, now: float = 0.0, used_fallback: bool = False) -> Shared:
+def dial(
+    pool: Pool, parent: Shared | None, step: Step, now: float = 0.0, used_fallback: bool = False, session: bool = True
+) -> Shared:
     """A transport that was dialled at once."""
-    shared = pool.begin(parent, step, f"the place of {step.identity}", step.identity)
+    shared = pool.begin(parent, step, f"the place of {step.identity}", step.identity, session)
     pool.opened(shared, object(), used_fallback, now)
     return shared
 
 
 def reach(pool: Pool, *way: Step, now: float = 0.0) -> list[Shared]:
-    """The transports to a target, found or dialled, each with one lease more."""
+    """The transports to a target, found or dialled, each with one lease more, the last one for a session."""
     path: list[Shared] = []
-    for step in way:
+    for left, step in zip(reversed(range(len(way))), way, strict=True):
         parent = path[-1] if path else None
         found = pool.find(parent, step, now)
         if found is None:
-            found = dial(pool, parent, step, now)
+            found = dial(pool, parent, step, now, session=not left)
         else:
-            pool.claim(found)
+            pool.claim(found, session=not left)
         path.append(found)
     return path
 
@@ -61,7 +63,7 @@ def test_a_transport_from_its_dial_to_its_end() -> None:
     pool.release([mine], 60.0, 6.0)
     pool.release([mine], 60.0, 7.0)
     assert repr(pool) == "<pool [<a: open, 0 leases>]>"
-    assert (mine.served, mine.idle_since, mine.persist) == (2, 7.0, 60.0)
+    assert (mine.served, mine.idle_since, mine.kept_until) == (2, 7.0, 67.0)
     assert pool.expire(66.9) == 67.0
     assert (repr(pool), pool.closing) == ("<pool [<a: open, 0 leases>]>", False)
     assert pool.expire(67.0) == math.inf
@@ -105,8 +107,8 @@ def test_hops_meet_only_behind_the_same_transport() -> None:
 def test_hops_meet_only_with_the_same_identity() -> None:
     pool = Pool()
     (a,) = reach(pool, A)
-    assert [pool.find(None, step, 0.0) for step in (B, Step("a ", "k"), Step("", "k"))] == [None, None, None]
-    assert pool.find(None, Step("a", "another"), 0.0) is a
+    assert [pool.find(None, step, 0.0) for step in (B, Step("a ", "k", ""), Step("", "k", ""))] == [None, None, None]
+    assert pool.find(None, Step("a", "another", ""), 0.0) is a
 
 
 # trust: T20
@@ -115,10 +117,10 @@ def test_a_login_with_a_key_of_last_resort_is_for_those_who_have_it(used: bool, 
     pool = Pool()
     mine = dial(pool, None, A, used_fallback=used)
     assert pool.find(None, A, 0.0) is mine
-    assert (pool.find(None, Step("a", "another"), 0.0) is mine) == found
+    assert (pool.find(None, Step("a", "another", ""), 0.0) is mine) == found
     if not found:
-        other = dial(pool, None, Step("a", "another"), used_fallback=True)
-        assert pool.find(None, Step("a", "another"), 0.0) is other
+        other = dial(pool, None, Step("a", "another", ""), used_fallback=True)
+        assert pool.find(None, Step("a", "another", ""), 0.0) is other
         assert repr(pool) == "<pool [<a: open, 1 leases>, <a: open, 1 leases>]>"
 
 
@@ -171,15 +173,17 @@ def test_what_carries_something_or_is_in_use_does_not_expire() -> None:
     assert (pool.expire(2 * HOUR), closed(pool)) == (math.inf, "ba")
 
 
-@pytest.mark.parametrize("asked", [(5.0, 50.0), (50.0, 5.0), (50.0, 0.0), (50.0, 50.0)])
-def test_the_longest_time_that_was_asked_for_counts(asked: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    ("asked", "end"), [((5.0, 50.0), 51.0), ((50.0, 5.0), 50.0), ((50.0, 0.0), 50.0), ((50.0, 50.0), 51.0)]
+)
+def test_it_stays_as_long_as_anybody_asked_for(asked: tuple[float, float], end: float) -> None:
     pool = Pool()
     path = reach(pool, A)
     reach(pool, A)
     for now, persist in enumerate(asked):
         pool.release(path, persist, float(now))
-    assert pool.expire(50.9) == 51.0
-    assert (pool.expire(51.0), closed(pool)) == (math.inf, "a")
+    assert pool.expire(end - 0.1) == end
+    assert (pool.expire(end), closed(pool)) == (math.inf, "a")
 
 
 def test_a_bastion_stays_as_long_as_the_target_that_asked_for_the_longest_time() -> None:
@@ -189,9 +193,7 @@ def test_a_bastion_stays_as_long_as_the_target_that_asked_for_the_longest_time()
     pool.release(short, 5.0, 1.0)
     assert pool.expire(6.0) == 50.0
     assert closed(pool) == "b"
-    assert pool.expire(50.0) == 51.0
-    assert closed(pool) == "c"
-    assert (pool.expire(51.0), closed(pool)) == (math.inf, "a")
+    assert (pool.expire(50.0), closed(pool)) == (math.inf, "ca")
 
 
 def test_what_is_kept_for_ever_never_expires() -> None:
@@ -269,13 +271,13 @@ def test_a_limit_of_sessions_is_learned_and_kept_to() -> None:
     reach(pool, A), reach(pool, A)
     assert pool.find(None, A, 0.0, session=True) is path[0]
     assert pool.crowded(path[0])
-    pool.release(path, 60.0, 0.0)
+    pool.release(path, 60.0, 0.0, session=True)
     assert pool.find(None, A, 0.0, session=True) is None
     assert pool.find(None, A, 0.0, session=False) is path[0], "what is only forwarded needs no session"
     second = dial(pool, None, A)
     assert repr(pool) == "<pool [<a: open, 2 leases>, <a: open, 1 leases>]>"
     assert pool.find(None, A, 0.0, session=True) is second
-    pool.claim(second)
+    pool.claim(second, session=True)
     assert pool.find(None, A, 0.0, session=True) is None
     third = pool.begin(None, A, "place", "a")
     assert pool.find(None, A, 0.0, session=True) is third, "one that is being dialled is waited for"
@@ -286,15 +288,32 @@ def test_the_lowest_limit_counts() -> None:
     path = reach(pool, A)
     reach(pool, A), reach(pool, A)
     assert pool.crowded(path[0])
-    pool.release(path, 60.0, 0.0)
+    pool.release(path, 60.0, 0.0, session=True)
     assert pool.crowded(path[0])
-    pool.release(path, 60.0, 0.0)
+    pool.release(path, 60.0, 0.0, session=True)
     assert pool.find(None, A, 0.0, session=True) is None
-    pool.claim(path[0])
-    pool.claim(path[0])
+    pool.claim(path[0], session=True)
+    pool.claim(path[0], session=True)
     assert pool.crowded(path[0])
-    pool.release(path * 2, 60.0, 0.0)
+    for _session in range(2):
+        pool.release(path, 60.0, 0.0, session=True)
     assert pool.find(None, A, 0.0, session=True) is None
+
+
+def test_what_is_only_carried_counts_for_no_limit() -> None:
+    pool = Pool()
+    (bastion,) = reach(pool, A)
+    for step in (B, C, D):
+        reach(pool, A, step)
+    assert not pool.crowded(bastion)
+    reach(pool, A)
+    assert pool.crowded(bastion)
+    pool.release([bastion], 60.0, 0.0, session=True)
+    reach(pool, A, B)
+    assert pool.find(None, A, 0.0, session=True) is None
+    pool.release([bastion], 60.0, 0.0, session=True)
+    assert (bastion.leases, bastion.sessions) == (4, 0)
+    assert pool.find(None, A, 0.0, session=True) is bastion
 
 
 def test_a_server_that_gives_nobody_a_session_has_no_limit() -> None:
@@ -307,20 +326,20 @@ def test_a_server_that_gives_nobody_a_session_has_no_limit() -> None:
 def test_a_limit_is_forgotten_with_the_last_transport() -> None:
     pool = Pool()
     path, other = reach(pool, A), [dial(pool, None, A)]
-    pool.claim(path[0])
+    pool.claim(path[0], session=True)
     assert pool.crowded(path[0])
     pool.retire(path[0])
     assert pool.find(None, A, 0.0, session=True) is None
     pool.retire(other[0])
     (third,) = reach(pool, A)
-    pool.claim(third)
+    pool.claim(third, session=True)
     assert pool.find(None, A, 0.0, session=True) is third
 
 
 def test_a_limit_is_not_learned_from_one_that_nobody_new_uses() -> None:
     pool = Pool()
     (old,) = reach(pool, A)
-    pool.claim(old)
+    pool.claim(old, session=True)
     pool.retire(old)
     assert pool.crowded(old), "another one may have room"
     (new,) = reach(pool, A)

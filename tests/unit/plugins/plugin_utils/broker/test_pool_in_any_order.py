@@ -34,7 +34,7 @@ class Worker:
 
 
 NUMBERS = st.integers(0, 1000)
-STEPS = [Step(identity, fallback) for identity in "ab" for fallback in "kl"]
+STEPS = [Step(identity, fallback, "") for identity in "ab" for fallback in "kl"]
 WAYS = st.lists(st.sampled_from(STEPS), min_size=2, max_size=3)
 
 
@@ -67,14 +67,14 @@ class AnyOrder(RuleBasedStateMachine):
             is_target = len(worker.path) + 1 == len(worker.way)
             found = self.pool.find(parent, step, self.now, worker.lifetime, is_target)
             if found is None:
-                worker.mine = self.pool.begin(parent, step, "place", step.identity)
+                worker.mine = self.pool.begin(parent, step, "place", step.identity, is_target)
                 assert self.pool.find(parent, step, self.now, worker.lifetime, is_target) is worker.mine
             elif found.state is State.OPEN:
                 assert found.parent is parent
                 assert found.step.identity == step.identity
                 assert found.step.fallback == step.fallback or not found.used_fallback
                 assert worker.lifetime is None or self.now - found.opened_at < worker.lifetime
-                self.pool.claim(found)
+                self.pool.claim(found, is_target)
                 worker.path.append(found)
 
     @precondition(lambda self: self.some(0, dialling=True))
@@ -110,7 +110,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def leave(self, worker: Worker, persist: float) -> None:
         self.workers.remove(worker)
-        self.pool.release(worker.path, persist, self.now)
+        self.pool.release(worker.path, persist, self.now, worker.is_there)
 
     @precondition(lambda self: self.some(0, there=True))
     @rule(number=NUMBERS)
@@ -122,7 +122,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def crowded(self, number: int) -> None:
         if worker := self.some(number, there=True):
-            assert self.pool.crowded(worker.path[-1]) == (worker.path[-1].leases > 1)
+            assert self.pool.crowded(worker.path[-1]) == (worker.path[-1].sessions > 1)
 
     @precondition(lambda self: len(self.pool) > 0)
     @rule(number=NUMBERS)
@@ -159,6 +159,12 @@ class AnyOrder(RuleBasedStateMachine):
     def every_lease_is_somebodys(self) -> None:
         for shared in {*self.pool, *self.opened}:
             assert shared.leases == sum(worker.holds.count(shared) for worker in self.workers)
+
+    @invariant()
+    def every_session_is_somebodys(self) -> None:
+        for shared in {*self.pool, *self.opened}:
+            targets = [worker.holds[-1] for worker in self.workers if len(worker.holds) == len(worker.way)]
+            assert shared.sessions == targets.count(shared)
 
     @invariant()
     def nothing_that_is_used_is_closed(self) -> None:

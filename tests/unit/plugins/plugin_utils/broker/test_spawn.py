@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory, NoBroker
@@ -105,6 +109,48 @@ def test_a_lock_that_is_a_symlink_is_no_broker(place: Path, tmp_path: Path) -> N
         with pytest.raises(NoBroker, match=f"^{place}: Too many levels"):
             start(directory, "name")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("ansible_collections/__init__.py", "No module named 'ansible_collections.bastion'"),
+        ("paramiko.py", "paramiko is not installed"),
+    ],
+)
+def test_a_broker_that_cannot_run_is_none_and_says_why(
+    place: Path, tmp_path: Path, file: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tmp_path / "first"
+    (first / file).parent.mkdir(parents=True)
+    (first / file).write_text("raise ImportError\n" if file == "paramiko.py" else "")
+    monkeypatch.setenv("PYTHONPATH", str(first))
+    with Directory(str(place)) as directory:
+        with pytest.raises(NoBroker, match=f"^the broker cannot run: .*{says}"):
+            start(directory, "name")
+        assert [name for name in directory.names() if name != "broker.log"] == []
+
+
+def test_a_broker_finds_what_only_its_starter_finds(place: Path, tmp_path: Path) -> None:
+    """As with a launcher that adds folders: paramiko is in none of those that a bare Python looks into."""
+    libraries = str(Path(paramiko.__file__).parent.parent)
+    root = start.__globals__["__file__"].partition("/ansible_collections/")[0]
+    script = f"""
+import sys
+sys.path += [{libraries!r}, {root!r}]
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.spawn import start
+with Directory(sys.argv[1]) as directory:
+    start(directory, "name").close()
+print(*[broker.get("problem", "stopped") for broker in ask([sys.argv[1]], "stop")])
+"""
+    bare = getattr(sys, "_base_executable", sys.executable)
+    env = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    told = subprocess.run(
+        [bare, "-c", script, str(place)], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (told.stdout, told.stderr) == ("stopped\n", "")
 
 
 # trust: T21, T31

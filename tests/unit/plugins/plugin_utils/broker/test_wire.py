@@ -77,6 +77,17 @@ def test_what_is_sent_is_received_and_then_the_end(frames: list[tuple[dict[str, 
     right.close()
 
 
+def test_what_is_received_from_one_that_was_closed_is_the_end() -> None:
+    left, right = map(Connection, socket.socketpair())
+    left.send({"a": 1})
+    with pytest.raises(TimeoutError):
+        left.receive(0)
+    left.close()
+    right.close()
+    assert left.receive(0) is None
+    assert right.receive(0) is None
+
+
 # trust: T28
 @SETTINGS
 @given(st.lists(st.tuples(HEADERS, BODIES), min_size=1, max_size=4), st.data())

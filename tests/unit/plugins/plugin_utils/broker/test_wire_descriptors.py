@@ -122,34 +122,6 @@ def test_of_many_descriptors_at_once_no_more_than_one_is_kept(
     assert descriptors() == before - 1
 
 
-def test_who_has_left_has_hung_up(pair: tuple[Connection, Connection]) -> None:
-    left, right = pair
-    assert [right.hung_up(), right.hung_up()] == [False, False]
-    left.close()
-    assert [right.hung_up(), right.hung_up()] == [True, True]
-    assert right.receive(SECONDS) is None
-
-
-def test_looking_for_the_end_takes_nothing(pair: tuple[Connection, Connection]) -> None:
-    left, right = pair
-    left.send({"a": 1}, b"body")
-    assert not right.hung_up()
-    left.close()
-    assert not right.hung_up()
-    frame = right.receive(SECONDS)
-    assert frame is not None
-    assert (frame.header, frame.body) == ({"a": 1}, b"body")
-    assert right.hung_up()
-
-
-def test_who_has_left_without_hearing_us_out_has_hung_up(pair: tuple[Connection, Connection]) -> None:
-    left, right = pair
-    right.send({"event": "note"})
-    left.close()
-    assert right.hung_up()
-    assert right.receive(SECONDS) is None
-
-
 def test_who_leaves_once_all_was_sent_is_not_missed(
     pair: tuple[Connection, Connection], file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

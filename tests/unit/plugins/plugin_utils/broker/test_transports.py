@@ -1,0 +1,208 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who waits for whose dial, and what becomes of links. The dial itself is a mock here: its end has to come on demand."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import transports as module
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.transports import Lease, Transports
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain, Credentials, Hop, KeyFile
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
+
+HOP = Hop("h", 22, Credentials("u"))
+CHAIN = Chain((HOP,))
+REFUSED = LoginRefused("hop 1 of 1, u@h:22", "login refused")
+
+
+class FakeLink:
+    """Lives until it is closed."""
+
+    def __init__(self) -> None:
+        self.trust = self
+        self.secrets_allowed = True
+        self.transport = self
+        self.used_fallback = False
+        self.given_up = threading.Event()
+        self.closed = threading.Event()
+        self.place = "place"
+
+    def is_active(self) -> bool:
+        return not self.closed.is_set()
+
+    def renewed(self, _place: str, _warn: object) -> FakeLink:
+        return self
+
+    def abort(self, _why: str) -> None:
+        self.given_up.set()
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Dials:
+    """Every dial waits until the test says how it ends."""
+
+    def __init__(self) -> None:
+        self.begun: queue.Queue[tuple[Chain, Future[Any]]] = queue.Queue()
+
+    def open_hop(self, chain: Chain, _index: int, *_rest: object) -> Any:
+        end: Future[Any] = Future()
+        self.begun.put((chain, end))
+        return end.result(30)
+
+    def next(self) -> tuple[Chain, Future[Any]]:
+        return self.begun.get(timeout=10)
+
+
+@pytest.fixture
+def dials(monkeypatch: pytest.MonkeyPatch) -> Dials:
+    made = Dials()
+    monkeypatch.setattr(module, "open_hop", made.open_hop)
+    return made
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
+    found: list[tuple[float, int]] = []
+    monkeypatch.setattr(Keepalive, "watch", lambda _self, _link, interval, count: found.append((interval, count)))
+    return found
+
+
+@pytest.fixture
+def transports() -> Iterator[Transports]:
+    made = Transports()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lease(transports: Transports) -> Iterator[Callable[..., Future[Lease]]]:
+    with ThreadPoolExecutor(4) as pool:
+        notes: queue.Queue[str] = queue.Queue()
+
+        def asked(chain: Chain = CHAIN, waits: bool = False) -> Future[Lease]:
+            asking = pool.submit(transports.lease, TargetSettings(chain), Report(notes.put, notes.put))
+            if waits:
+                assert "waiting for the dial of another task" in notes.get(timeout=10)
+            return asking
+
+        yield asked
+
+
+def test_who_waits_for_the_same_dial_hears_of_its_error(dials: Dials, lease: Callable[..., Future[Lease]]) -> None:
+    first = lease()
+    _chain, end = dials.next()
+    second = lease(waits=True)
+    end.set_exception(REFUSED)
+    for asking in (first, second):
+        with pytest.raises(LoginRefused, match="login refused"):
+            asking.result(10)
+    assert dials.begun.empty()
+
+
+# trust: T20
+@pytest.mark.parametrize(
+    "other",
+    [
+        Chain((replace(HOP, credentials=replace(HOP.credentials, fallback=(KeyFile("/mine"),))),)),
+        Chain((replace(HOP, timeout=HOP.timeout + 30),)),
+        Chain((HOP,), timeout=99.0),
+    ],
+    ids=["another key", "more time", "more time for all"],
+)
+def test_who_waits_for_a_dial_that_his_own_need_not_end_like_dials_by_himself(
+    other: Chain, dials: Dials, lease: Callable[..., Future[Lease]]
+) -> None:
+    first = lease()
+    _chain, end = dials.next()
+    second = lease(other, waits=True)
+    end.set_exception(REFUSED)
+    with pytest.raises(LoginRefused):
+        first.result(10)
+    chain, end = dials.next()
+    assert chain == other
+    end.set_result(FakeLink())
+    assert second.result(10).fresh
+
+
+def test_a_link_is_watched_as_its_least_patient_user_wants(
+    dials: Dials, lease: Callable[..., Future[Lease]], watched: list[tuple[float, int]]
+) -> None:
+    chain = Chain((HOP,), alive_interval=0.0)
+    first = lease(chain)
+    dials.next()[1].set_result(FakeLink())
+    first.result(10)
+    for interval, count in ((15.0, 3), (20.0, 3), (0.0, 3), (5.0, 2)):
+        lease(replace(chain, alive_interval=interval, alive_count=count)).result(10)
+    assert watched == [(15.0, 3), (5.0, 2)]
+
+
+@pytest.mark.parametrize("state", ["open", "retired and in use"])
+def test_the_end_closes_every_link(
+    state: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+) -> None:
+    asking, link = lease(), FakeLink()
+    dials.next()[1].set_result(link)
+    leased = asking.result(10)
+    if state != "open":
+        leased.retire()
+        assert not link.closed.is_set()
+    transports.close()
+    assert link.closed.is_set()
+
+
+def test_a_link_whose_end_takes_long_holds_up_no_other(
+    dials: Dials, lease: Callable[..., Future[Lease]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CLOSING", 0.1)
+    stuck, free, go = FakeLink(), FakeLink(), threading.Event()
+    monkeypatch.setattr(stuck, "abort", lambda _why: go.wait(30))
+    leases = []
+    for host, link in (("stuck", stuck), ("free", free)):
+        asking = lease(Chain((replace(HOP, host=host),)))
+        dials.next()[1].set_result(link)
+        leases.append(asking.result(10))
+    leases[0].retire()
+    leases[0].release()
+    leases[1].retire()
+    leases[1].release()
+    assert free.closed.wait(10)
+    assert not stuck.closed.is_set()
+    go.set()
+    assert stuck.closed.wait(10)
+
+
+def test_what_a_waiter_is_told_holds_up_nobody(dials: Dials, transports: Transports) -> None:
+    """A worker that takes no more frames must not stop the others."""
+    told, go = threading.Event(), threading.Event()
+
+    def note(_line: str) -> None:
+        told.set()
+        go.wait(30)
+
+    settings = TargetSettings(Chain((HOP,)))
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(transports.lease, settings, Report(print, print))
+        _chain, end = dials.next()
+        pool.submit(transports.lease, settings, Report(note, print))
+        assert told.wait(10)
+        other = pool.submit(
+            transports.lease, TargetSettings(Chain((replace(HOP, host="other"),))), Report(print, print)
+        )
+        dials.next()[1].set_exception(HopUnreachable("place", "problem"))
+        with pytest.raises(HopUnreachable):
+            other.result(10)
+        go.set()
+        end.set_exception(REFUSED)

@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Silent links are given up. The links are mocks: what blocks in a real one depends on buffers of two systems."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.dial import Link
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
+
+INTERVAL = 0.05
+
+
+class Silent:
+    """Answers nothing; what happens when it is given up is for the test to say."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.aborted = threading.Event()
+        self.go = threading.Event()
+
+    def is_active(self) -> bool:
+        return True
+
+    def global_request(self, _kind: str, wait: bool) -> None:
+        assert wait
+        self.go.wait(30)
+
+    def abort(self, why: str) -> None:
+        assert why == "no answer to keepalives for 0.1 seconds"
+        self.aborted.set()
+        self.go.wait(30)
+
+
+@pytest.fixture
+def links() -> Iterator[list[Any]]:
+    made = [Silent() for _link in range(3)]
+    yield made
+    for link in made:
+        link.go.set()
+
+
+@pytest.fixture
+def keepalive() -> Iterator[Keepalive]:
+    made = Keepalive()
+    yield made
+    made.stop()
+
+
+# trust: T34
+def test_one_that_cannot_be_ended_at_once_holds_up_no_other(keepalive: Keepalive, links: list[Any]) -> None:
+    for link in links:
+        keepalive.watch(cast(Link, link), INTERVAL, 2)
+    assert [link.aborted.wait(10) for link in links] == [True] * 3
+
+
+def test_whoever_cannot_be_asked_now_is_asked_later(
+    keepalive: Keepalive, links: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = threading.Thread.start, threading.Event()
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name == "keepalive-probe" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    keepalive.watch(cast(Link, links[0]), INTERVAL, 2)
+    assert refused.wait(10)
+    assert links[0].aborted.wait(10)
