@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from typing import BinaryIO, cast
 
 from ..errors import said
 from ..ssh.deadline import Deadline
@@ -120,8 +121,7 @@ def _execute(directory: Directory, name: str, listening: socket.socket) -> None:
     )
     # Reaped if it ends before we do.
     threading.Thread(target=process.wait, name="broker-reaper", daemon=True).start()
-    assert process.stdout is not None
-    with process.stdout as output:
+    with cast(BinaryIO, process.stdout) as output:
         words = _heard(output.fileno())
     if not words.endswith(READY):
         process.kill()
