@@ -26,7 +26,11 @@ How fast `bastion.ssh.jump` is beside other connection plugins, on the same way 
 numbers.](performance.svg)
 """
 
-PROFILE = """## Where the time goes
+PROFILE = """## What was missed
+
+A goal that is missed is shown as it was measured. What stands in the way is below; none of it makes a run fail.
+
+## Where the time goes
 
 What a profiler says of such runs, in processor time on such a machine:
 

@@ -29,12 +29,19 @@ class ActionModule(ActionBase):
             argument_spec={"stop": {"type": "bool", "default": False}, "directory": {"type": "path"}}
         )
         ends = arguments["stop"] and not self._task.check_mode
-        brokers = list(ask(_paths(arguments["directory"], task_vars or {}), "stop" if ends else "status"))
-        return {
-            "changed": arguments["stop"] and any("problem" not in broker for broker in brokers),
-            "brokers": brokers,
-            "lines": [line for broker in brokers for line in described(broker)] or ["There is no broker."],
-        }
+        paths = list(_paths(arguments["directory"], task_vars or {}))
+        brokers = list(ask(paths, "stop" if ends else "status"))
+        found = [broker for broker in brokers if "problem" not in broker]
+        lines = [line for broker in brokers for line in described(broker)] or [
+            f"There is no broker in {', '.join(paths)}."
+        ]
+        if arguments["stop"]:
+            word = "ended" if ends else "would end"
+            lines += [f"{word} broker {broker['pid']} and its connections" for broker in found]
+        result = {"changed": arguments["stop"] and bool(found), "brokers": brokers, "lines": lines}
+        if ends and len(found) < len([broker for broker in brokers if "pid" in broker]):
+            result |= {"failed": True, "msg": "; ".join(broker["problem"] for broker in brokers if "problem" in broker)}
+        return result
 
 
 def _paths(wanted: str | None, variables: dict[str, Any]) -> Iterable[str]:

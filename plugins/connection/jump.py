@@ -27,6 +27,7 @@ notes:
 seealso:
   - plugin: ansible.builtin.ssh
     plugin_type: connection
+  - module: bastion.ssh.sessions
 extends_documentation_fragment:
   - ansible.builtin.connection_pipelining
 options:
@@ -463,6 +464,27 @@ options:
     vars:
       - name: ansible_pipelining
       - name: ansible_ssh_pipelining
+"""
+
+EXAMPLES = r"""
+# group_vars/paris.yml: through edge to core, and from there to the hosts of the group
+ansible_connection: bastion.ssh.jump
+ansible_ssh_jump:
+  - host: edge.example.com
+    user: guest
+    password: "{{ vault_edge_password }}"
+  - host: core.internal
+    user: operator
+    private_key_file: ~/.ssh/operator
+ansible_user: deploy
+ansible_private_key_file: ~/.ssh/deploy
+
+# the same with one key for all, as for ssh -J
+# ansible_ssh_jump: guest@edge.example.com,operator@core.internal
+
+# the connections that are kept, and their end:
+# ansible-playbook bastion.ssh.sessions
+# ansible-playbook bastion.ssh.sessions -e stop=true
 """
 
 import contextlib

@@ -16,6 +16,7 @@ version_added: 0.1.0
 description:
   - Tells which brokers of P(bastion.ssh.jump#connection) this user has on the controller, and which connections each of them keeps.
   - Runs on the controller, whatever host it is used for.
+  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.sessions) shows them, and ends them with C(-e stop=true).
 options:
   stop:
     description:
@@ -24,8 +25,8 @@ options:
     default: false
   directory:
     description:
-      - Directory to look into. Without it, those where brokers are by themselves, or what the connection plugin's
-        O(bastion.ssh.jump#connection:persist_directory) says.
+      - Directory to look into. Without it, the one that O(bastion.ssh.jump#connection:persist_directory) of the connection
+        plugin names for this host, else those that it takes by default.
     type: path
 attributes:
   action:

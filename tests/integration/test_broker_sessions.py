@@ -16,20 +16,21 @@ from lab.playbook import run_command
 pytestmark = pytest.mark.ways("broker")
 
 
-def sessions(lab: Lab, *args: str) -> str:
+def sessions(lab: Lab, *args: str, expected: int = 0) -> str:
     """What the playbook bastion.ssh.sessions prints."""
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "bastion.ssh.sessions", *args]
     rc, stdout, stderr = run_command(command, lab.path, environment(lab), 60)
-    assert rc == 0, stdout + stderr
+    assert rc == expected, stdout + stderr
     return stdout
 
 
 def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
-    assert "There is no broker." in sessions(lab)
+    assert f"There is no broker in {lab.broker_directory}." in sessions(lab)
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     broker = the_broker(lab)
     shown = sessions(lab, "--check", "-e", "stop=true")
     assert f"broker {broker} since " in shown
+    assert f"would end broker {broker} and its connections" in shown
     names = [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
     assert f"{names[0]}: open for" in shown
     assert f"{names[1]} via {names[0]}: open for" in shown
@@ -37,9 +38,9 @@ def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
     assert shown.count("1 times used") == 3
     assert "KiB sent" in shown
     assert brokers(lab) == [broker]
-    assert f"broker {broker} since " in sessions(lab, "-e", "stop=true")
+    assert f"ended broker {broker} and its connections" in sessions(lab, "-e", "stop=true")
     assert brokers(lab) == []
-    assert "There is no broker." in sessions(lab)
+    assert "There is no broker in " in sessions(lab)
 
 
 def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:
@@ -50,11 +51,19 @@ def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:
         shown = sessions(lab, "-e", "stop=true")
         assert shown.count("1 in use") == 3
         assert "1 tasks at work" in shown
-        assert running.result().result("target").status == "unreachable"
+        result = running.result().result("target")
+        assert result.status == "unreachable"
+        assert "the connection was lost: the broker on the controller was stopped" in result.result["msg"]
 
 
 def test_people_see_a_broker_that_is_silent(lab: Lab, chain3: Chain3) -> None:
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     broker = the_broker(lab)
     with stopped(broker):
-        assert f"no answer; if process {broker} is a broker, kill it" in sessions(lab)
+        words = f"no answer; if ps shows that process {broker} is a broker, end it with kill -9 {broker}"
+        assert words in sessions(lab)
+        assert words in sessions(lab, "-e", "stop=true", expected=2)
+
+
+def test_people_may_only_say_yes_or_no(lab: Lab) -> None:
+    sessions(lab, "-e", "stop=maybe", expected=2)

@@ -49,6 +49,7 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
     if sock is None:
         if request == "stop":
             _remove(directory, file)
+            return {"problem": "nobody listened there, as the broker was killed; the socket is removed"}
         return {"problem": "nobody listens there; the broker was killed"}
     pid = peer(sock).pid
     with contextlib.closing(Connection(sock)) as connection:
@@ -60,7 +61,10 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
         except (OSError, WireError):
             frame = None
     if frame is None or not isinstance(frame.header.get("status"), dict):
-        return {"pid": pid, "problem": f"no answer; if process {pid} is a broker, kill it"}
+        return {
+            "pid": pid,
+            "problem": f"no answer; if ps shows that process {pid} is a broker, end it with kill -9 {pid}",
+        }
     return dict(frame.header["status"])
 
 

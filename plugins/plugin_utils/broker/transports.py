@@ -27,6 +27,7 @@ log.addHandler(logging.NullHandler())
 
 _LONGEST_WAIT = 86400.0
 _CLOSING = 10.0
+_STOPPED = "the broker on the controller was stopped"
 
 
 class Lease:
@@ -283,7 +284,7 @@ class Transports:
     def _hang_up(self, links: Sequence[Link]) -> None:
         """Closes links, of which those that carry come before those that are carried."""
         for link in links:
-            link.abort("it was closed")
+            link.abort(_STOPPED)
         for link in reversed(links):
             try:
                 link.close()
