@@ -69,7 +69,9 @@ class Turns:
     def _begin(self) -> bool:
         """Whether it is a worker's turn, which begins; else something has changed, or some time has passed."""
         with self._ended:
-            if not self._has_room(_OF_A_WORKER):
+            # Half of all descriptors is for those who wait: whoever cannot come in is told nothing, and gives us up.
+            reserve = max(0, self._limit // 2 - (self._workers - self._served))
+            if not self._has_room(_OF_A_WORKER + reserve):
                 if self._served:
                     self._ended.wait(_LOOK)
                     return False

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from ..errors import CommandError, HopUnreachable, LinkLost, SessionRefused, said
+from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, said
 from .deadline import Deadline
 from .dial import Link, dead_hop, lost_link
 from .files import NoSftp, PipedFiles, SftpFiles
@@ -40,6 +40,7 @@ class LinkSession:
         """
         channel = self._open_channel()
         try:
+            self._get_pipe(channel)
             self._report.commit()
         except BaseException:
             channel.close()
@@ -89,6 +90,17 @@ class LinkSession:
         except BROKEN as error:
             silent = HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds")
             raise dead_hop(self._links) or silent from error
+
+    def _get_pipe(self, channel: paramiko.Channel) -> None:
+        """What a command is waited for with; made before it starts, as there may be no room for it."""
+        try:
+            channel.fileno()
+        except OSError as error:
+            raise HopError(
+                self._place,
+                f"no file descriptor is left on the controller ({error.strerror})",
+                "Raise the limit (ulimit -n), or take fewer forks.",
+            ) from error
 
     def _get_pty(self, channel: paramiko.Channel) -> None:
         try:
