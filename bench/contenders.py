@@ -7,15 +7,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.client import ssh_config
 
 from . import ROOT
 from .network import Network
+
+T = TypeVar("T")
 
 OTHERS = ROOT / ".build/bench/others"
 
@@ -42,6 +44,12 @@ class Contender:
     variables: Mapping[str, Any]
     env: Mapping[str, str] = field(default_factory=dict)
     bastions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def in_turn(items: Sequence[T], number: int) -> list[T]:
+    """Those of one round; each round begins with another, so that none always has the same one before it."""
+    start = number % len(items)
+    return [*items[start:], *items[:start]]
 
 
 def why_missing(name: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.client import ssh_config
 
-from .contenders import contender, plain_config
+from .contenders import contender, in_turn, plain_config
 from .network import Network
 from .plugins import plugin
 
@@ -91,10 +91,7 @@ def exec_rounds(network: Network, rounds: int, missing: dict[str, str]) -> Itera
                 ready[name] = stack.enter_context(client(network))
             except NotAvailable as error:
                 missing[f"exec {name}"] = str(error)
-        names = list(ready)
         for number in range(rounds):
-            start = number % len(names)
-            for name in [*names[start:], *names[:start]]:
-                block = ready[name]
+            for name, block in in_turn(list(ready.items()), number):
                 block(1)  # the first one finds cold caches
                 yield {"client": name, "round": number, "wall": block(BLOCK)}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .contenders import FLOOR, KEEP, OURS, RIVAL, SLOW, Contender
+from .contenders import FLOOR, KEEP, OURS, RIVAL, SLOW, Contender, in_turn
 from .network import Network
 from .runs import fresh_home, run_tasks
 
@@ -30,10 +30,9 @@ def takes_part(contender: Contender, hosts: int, number: int) -> bool:
 
 
 def play_rounds(network: Network, contenders: Sequence[Contender], hosts: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """A row for each run. Each round begins with another contender, so that none always has the same one before it."""
+    """A row for each run."""
     for number in range(rounds):
-        start = number % len(contenders)
-        for contender in [*contenders[start:], *contenders[:start]]:
+        for contender in in_turn(contenders, number):
             if not takes_part(contender, hosts, number):
                 continue
             with fresh_home(network) as home:

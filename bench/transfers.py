@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .contenders import SLOW, Contender
+from .contenders import SLOW, Contender, in_turn
 from .network import Network
 from .plugins import plugin
 
@@ -33,8 +33,7 @@ def transfer_rounds(
     missing |= {f"transfer {each.name}": UNFIT[each.name] for each in contenders if each.name in UNFIT}
     fit = [contender for contender in contenders if contender.name not in UNFIT]
     for number in range(rounds):
-        start = number % len(fit)
-        for contender in [*fit[start:], *fit[:start]]:
+        for contender in in_turn(fit, number):
             slow = contender.name in SLOW
             if slow and number:
                 continue

@@ -91,8 +91,7 @@ class Transports:
         self._keepalive = Keepalive()
         self._sweeper: threading.Thread | None = None
         self._closers: set[threading.Thread] = set()
-        self._links: dict[Link, int] = {}  # all that are not closed yet, and how many carry each
-        self._patience: dict[Link, float] = {}  # seconds of silence after which each is given up
+        self._links: dict[Link, None] = {}  # all that are not closed yet, in order: those that carry come first
         self._closed = False
 
     def lease(self, settings: TargetSettings, report: Report) -> Lease:
@@ -159,9 +158,8 @@ class Transports:
 
     @property
     def count(self) -> int:
-        """How many there are now."""
-        with self._lock:
-            return len(self._pool)
+        """How many are open, those included that nobody new uses."""
+        return len(self._links)
 
     def close(self) -> None:
         """Ends all of them, and whatever uses them. Harmless when repeated."""
@@ -171,7 +169,7 @@ class Transports:
             for shared in list(self._pool):
                 self._pool.retire(shared)
             self._pool.take_closing()
-            links = [link for link, _depth in sorted(self._links.items(), key=lambda item: item[1])]
+            links = list(self._links)
             closers = list(self._closers)
             self._due.notify()
         self._hang_up(links)
@@ -231,9 +229,9 @@ class Transports:
         interval, count = way.chain.alive_interval, way.chain.alive_count
         with self._lock:
             patience = interval * count or math.inf
-            if patience >= self._patience.get(shared.link, math.inf):
+            if patience >= shared.link.patience:
                 return
-            self._patience[shared.link] = patience
+            shared.link.patience = patience
         self._keepalive.watch(shared.link, interval, count)
 
     def _dial(self, way: _Way, index: int, mine: Shared, path: Sequence[Shared]) -> Shared:
@@ -246,7 +244,7 @@ class Transports:
                 self._dialled.notify_all()
             raise
         with self._lock:
-            self._links[link] = mine.depth
+            self._links[link] = None
             self._pool.opened(mine, link, link.used_fallback, time.monotonic())
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
@@ -293,7 +291,6 @@ class Transports:
         with self._lock:
             for link in links:
                 self._links.pop(link, None)
-                self._patience.pop(link, None)
 
 
 def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:

@@ -9,6 +9,7 @@ hop is ever left out.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -50,6 +51,8 @@ class Link:
         self.used_fallback = False
         #: Whether its server has told that it has no SFTP.
         self.no_sftp = False
+        #: Seconds of silence after which it is given up.
+        self.patience = math.inf
         self._sock = sock
         self._proxy = proxy
 

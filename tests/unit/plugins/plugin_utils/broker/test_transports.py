@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ class FakeLink:
         self.secrets_allowed = True
         self.transport = self
         self.used_fallback = False
+        self.patience = math.inf
         self.given_up = threading.Event()
         self.closed = threading.Event()
         self.place = "place"
