@@ -115,7 +115,7 @@ def inventory_settings(options: Mapping[str, Any]) -> Settings:
 
 def _no_way_in_ssh_args(options: Mapping[str, Any]) -> None:
     """Arguments of the ssh program are not followed, and nobody shall connect directly because of that."""
-    if options.get("ssh_jump") is not None or options.get("proxy_command") is not None:
+    if options.get("ssh_jump") or options.get("proxy_command"):
         return
     for option in ("ssh_args", "ssh_common_args", "ssh_extra_args"):
         if _WAY_IN_ARGS.search(options.get(option) or ""):
