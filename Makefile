@@ -25,7 +25,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install test test-matrix lint unit integration sanity format demo bench clean needs venv tree \
+.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench clean needs venv tree \
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
@@ -95,6 +95,12 @@ format: venv ## Format the code
 
 demo: ## Show what the collection does, in a lab on this machine
 	@demo/run
+
+molecule: needs tree ## Run the scenarios with containers; ARGS='-s chain' runs one
+	@.ci/needs nc:netcat-openbsd ip:iproute2
+	@.ci/venv .build/molecule/venv molecule $(PYTHON)
+	@.ci/in .build/molecule/venv .build/molecule .ci/install $(TREE) .build/molecule/venv .build/molecule
+	.ci/engine .ci/in .build/molecule/venv .build/molecule molecule test $(or $(ARGS),--all)
 
 bench: needs tree ## Measure it beside other connection plugins; ARGS=--help says what can be chosen
 	@.ci/venv .build/bench/venv bench $(PYTHON)
