@@ -19,13 +19,14 @@ TREE := .build/tree
 COLLECTION := ansible_collections/bastion/ssh
 export PIP_CACHE_DIR ?= $(CURDIR)/.build/pip
 RUN := $(CURDIR)/.ci/in .venv .build
+MOLECULE := .ci/in .build/molecule/venv .build/molecule
 BENCH := .ci/in .build/bench/venv .build/bench
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench clean needs venv tree \
+.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench clean needs venv tree containers \
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
@@ -40,6 +41,10 @@ venv: needs
 
 tree:
 	@.ci/tree $(TREE)
+
+containers: needs tree
+	@.ci/venv .build/molecule/venv molecule $(PYTHON)
+	@$(MOLECULE) .ci/install $(TREE) .build/molecule/venv .build/molecule
 
 install: venv tree ## Make .venv, and install the collection to .build/collections
 	@$(RUN) .ci/install $(TREE) .venv .build
@@ -76,8 +81,8 @@ reuse: venv
 changelog: venv
 	$(RUN) antsibull-changelog lint
 
-ansible-lint: install
-	$(RUN) ansible-lint
+ansible-lint: containers
+	$(MOLECULE) ansible-lint
 
 docs: install
 	$(RUN) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all \
@@ -96,11 +101,9 @@ format: venv ## Format the code
 demo: ## Show what the collection does, in a lab on this machine
 	@demo/run
 
-molecule: needs tree ## Run the scenarios with containers; ARGS='-s chain' runs one
+molecule: containers ## Run the scenarios with containers; ARGS='-s chain' runs one
 	@.ci/needs nc:netcat-openbsd ip:iproute2
-	@.ci/venv .build/molecule/venv molecule $(PYTHON)
-	@.ci/in .build/molecule/venv .build/molecule .ci/install $(TREE) .build/molecule/venv .build/molecule
-	.ci/engine .ci/in .build/molecule/venv .build/molecule molecule test $(or $(ARGS),--all)
+	.ci/engine $(MOLECULE) molecule test $(or $(ARGS),--all)
 
 bench: needs tree ## Measure it beside other connection plugins; ARGS=--help says what can be chosen
 	@.ci/venv .build/bench/venv bench $(PYTHON)
