@@ -27,6 +27,7 @@ notes:
 seealso:
   - plugin: ansible.builtin.ssh
     plugin_type: connection
+  - module: bastion.ssh.check
   - module: bastion.ssh.sessions
 extends_documentation_fragment:
   - ansible.builtin.connection_pipelining
@@ -550,6 +551,7 @@ class Connection(ConnectionBase):
         super().__init__(*args, **kwargs)
         self._session_options: dict[str, Any] | None = None
         self._session: Session | None = None
+        self.told: list[str] = []  # what was said of the way, a line each, without secrets
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Runs a command line; returns its status, stdout and stderr."""
@@ -646,7 +648,12 @@ class Connection(ConnectionBase):
 
     def _report(self) -> Report:
         host = self._host
-        return Report(note=lambda line: display.vvv(line, host=host), warn=display.warning)
+
+        def note(line: str) -> None:
+            self.told.append(line)
+            display.vvv(line, host=host)
+
+        return Report(note=note, warn=display.warning)
 
     def _do_without(self, options: dict[str, Any], why: str) -> None:
         """Takes note, for all workers of this run, and says so once."""

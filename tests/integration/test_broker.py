@@ -272,7 +272,7 @@ def test_it_tells_who_logged_in_and_who_reuses_but_no_secret(lab: Lab) -> None: 
     for label in (f"hop 1 of 2, edge@{bastion.endpoint}", f"hop 2 of 2, root@{target.endpoint}"):
         assert len(re.findall(rf"{re.escape(label)}.*: logged in after \d", run.stdout)) == 1
     told = {name: run.stdout.partition(f"TASK [{name}]")[2].partition("TASK [")[0] for name in ("Next", "Last")}
-    assert {name: text.count("reused: ") for name, text in told.items()} == {"Next": 1, "Last": 1}
+    assert {name: text.count(": reused, connected for ") for name, text in told.items()} == {"Next": 1, "Last": 1}
     assert playbook(lab, {"wrong": wrong}, play(raw("true"))).result("wrong").status == "unreachable"
     assert "login refused" in log(lab)
     broker = the_broker(lab)

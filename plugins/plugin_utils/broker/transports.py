@@ -108,7 +108,7 @@ class Transports:
             self.give_back(path, settings.persist, session=False)
             raise
         if not way.fresh:
-            report.note(f"reused: {way.chain}, connected for {time.monotonic() - path[-1].opened_at:.0f} s")
+            report.note(f"{way.chain}: {_reused(path[-1])}")
         return Lease(self, path, way.fresh, way)
 
     def reset(self, settings: TargetSettings) -> None:
@@ -235,6 +235,9 @@ class Transports:
         self._keepalive.watch(shared.link, interval, count)
 
     def _dial(self, way: _Way, index: int, mine: Shared, path: Sequence[Shared]) -> Shared:
+        if not way.fresh:
+            for number, shared in enumerate(path):
+                way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
         try:
             links = [shared.link for shared in path]
             link = open_hop(way.chain, index, links, way.total, way.turns, way.report)
@@ -302,6 +305,10 @@ def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
             first = first.parent
         groups.setdefault(id(first), []).append(shared.link)
     return list(groups.values())
+
+
+def _reused(shared: Shared) -> str:
+    return f"reused, connected for {time.monotonic() - shared.opened_at:.0f} s"
 
 
 def _is_good(link: Link, place: str, report: Report) -> bool:
