@@ -20,13 +20,13 @@ COLLECTION := ansible_collections/bastion/ssh
 export PIP_CACHE_DIR ?= $(CURDIR)/.build/pip
 RUN := $(CURDIR)/.ci/in .venv .build
 MOLECULE := .ci/in .build/molecule/venv .build/molecule
+SCENARIOS := .ci/engine $(MOLECULE) molecule test
 BENCH := .ci/in .build/bench/venv .build/bench
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
-.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench clean needs venv tree containers \
+.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench clean needs venv tree containers scenarios \
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
@@ -34,7 +34,8 @@ help: ## Show the targets
 	@printf '%-14s %s\n' $(foreach row,$(ROWS),test-$(row) "Run only this row of the matrix")
 
 needs:
-	@.ci/needs ssh:openssh-client sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck
+	@.ci/needs ssh:openssh-client sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck \
+		nc:netcat-openbsd ip:iproute2
 
 venv: needs
 	@.ci/venv .venv dev $(PYTHON)
@@ -49,7 +50,7 @@ containers: needs tree
 install: venv tree ## Make .venv, and install the collection to .build/collections
 	@$(RUN) .ci/install $(TREE) .venv .build
 
-test: lint ## Run the checks and all tests, on the newest ansible-core and paramiko
+test: lint scenarios ## Run the checks, the scenarios, and all tests, on the newest ansible-core and paramiko
 	$(RUN) $(PYTEST) $(ARGS)
 
 test-matrix: $(addprefix test-,$(ROWS)) ## Run all tests on each older row of the matrix
@@ -101,9 +102,11 @@ format: venv ## Format the code
 demo: ## Show what the collection does, in a lab on this machine
 	@demo/run
 
+scenarios: containers
+	$(SCENARIOS) --all
+
 molecule: containers ## Run the scenarios with containers; ARGS='-s chain' runs one
-	@.ci/needs nc:netcat-openbsd ip:iproute2
-	.ci/engine $(MOLECULE) molecule test $(or $(ARGS),--all)
+	$(SCENARIOS) $(or $(ARGS),--all)
 
 bench: needs tree ## Measure it beside other connection plugins; ARGS=--help says what can be chosen
 	@.ci/venv .build/bench/venv bench $(PYTHON)
