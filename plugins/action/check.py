@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 
@@ -21,13 +22,17 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         started = time.monotonic()
-        answer = self._low_level_execute_command("echo reached", sudoable=False)
+        try:
+            answer = self._low_level_execute_command("echo reached", sudoable=False)
+        except AnsibleConnectionFailure as error:
+            return {"unreachable": True, "msg": str(error), "lines": self._way()}
         seconds = round(time.monotonic() - started, 3)
-        reached = "reached" in answer["stdout"]
-        way = getattr(self._connection, "told", None)
-        lines = [f"its connection is {self._connection.transport}"] if way is None else list(way)
-        result = {"changed": False, "seconds": seconds, "lines": [*lines, f"reached after {seconds:.3f} s"]}
-        if not reached:
+        if answer["rc"] or "reached" not in answer["stdout_lines"]:
             said = answer["stderr"].strip() or answer["stdout"].strip()
-            result |= {"failed": True, "msg": f"logged in, but the shell ended with {answer['rc']}: {said}"}
-        return result
+            problem = f"logged in, but the shell did not run a command: it ended with {answer['rc']}: {said}"
+            return {"failed": True, "msg": problem, "lines": self._way()}
+        return {"changed": False, "seconds": seconds, "lines": [*self._way(), f"reached after {seconds:.3f} s"]}
+
+    def _way(self) -> list[str]:
+        told = getattr(self._connection, "told", None)
+        return [f"its connection is {self._connection.transport}"] if told is None else list(told)

@@ -50,8 +50,8 @@ RETURN = r"""
 lines:
   description:
     - The hops on the way, for people. Of each, how long its login took, or for how long it has been connected.
-    - Where the whole way was connected already, it is one line.
-  returned: when it was reached
+    - Where the whole way was connected already, it is one line. Where the host was not reached, they are the hops that were.
+  returned: always
   type: list
   elements: str
   sample:

@@ -55,11 +55,11 @@ def test_hops_that_were_connected_before_are_shown_as_such(lab: Lab, chain3: Cha
 def test_a_host_that_is_not_reached_is_told_apart(lab: Lab, chain3: Chain3) -> None:
     chain3.target.stop()
     shown = check(lab, {"bad": chain3.variables, "other": {"ansible_connection": "local"}}, expected=4)
-    assert re.search(r"bad\]: UNREACHABLE.*hop 3 of 3", shown)
+    assert re.search(rf"bad\]: UNREACHABLE.*hop 2 of 3, [^\"]*: logged in after {TIME}.*hop 3 of 3", shown)
     assert "its connection is local" in shown
     assert re.search(r"other : ok=2", shown)
 
 
 def test_a_shell_that_does_not_work_is_a_failure(lab: Lab, chain3: Chain3) -> None:
     shown = check(lab, {"web": chain3.variables | {"ansible_shell_executable": "/nonexistent/sh"}}, expected=2)
-    assert "logged in, but the shell ended with 127" in shown
+    assert "logged in, but the shell did not run a command: it ended with 127" in shown
