@@ -51,7 +51,11 @@ def test_every_variable_on_the_page_is_an_option(page: str, options: dict[str, A
 
 def _examples() -> list[Any]:
     blocks = (block for page in PAGES.values() for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
-    return [yaml.safe_load(re.sub(r'"{{ \w+_port }}"', "22", block)) for block in blocks]
+    filled = (
+        re.sub(r'"{{ edge_(host|port) }}"', lambda found: {"host": "edge", "port": "22"}[found[1]], block)
+        for block in blocks
+    )
+    return [yaml.safe_load(block) for block in filled]
 
 
 def _ways(data: Any) -> Iterator[Any]:
