@@ -40,6 +40,8 @@ What a profiler says of such runs, in processor time on such a machine:
   place.
 - **A new target** costs the broker 7 to 8 ms until it is logged in to, for its key exchange and for threads that wake each
   other. Its first command and the start of Python come on top, and make up the rest of the number in the table.
+- **A fetch** without compression takes 1.0 to 1.15 times as long as with `ssh`, from run to run: one process opens all three
+  layers of packets, where `ssh` has a process for each, and both cores.
 - **Memory**: about 50 MiB are Python and its libraries, and 90 to 100 KiB each target, half of that its thread.
 """
 
