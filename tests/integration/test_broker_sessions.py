@@ -4,24 +4,19 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from lab import TRUE, Chain3, Lab, environment, play, playbook, raw, wait_until
+from lab import TRUE, Chain3, Lab, play, playbook, raw, wait_until
 from lab.brokers import brokers, stopped, the_broker
-from lab.playbook import run_command
+from lab.playbook import own_playbook
 
 pytestmark = pytest.mark.ways("broker")
 
 
 def sessions(lab: Lab, *args: str, expected: int = 0) -> str:
     """What the playbook bastion.ssh.sessions prints."""
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "bastion.ssh.sessions", *args]
-    rc, stdout, stderr = run_command(command, lab.path, environment(lab), 60)
-    assert rc == expected, stdout + stderr
-    return stdout
+    return own_playbook(lab, "bastion.ssh.sessions", *args, expected=expected)
 
 
 def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:

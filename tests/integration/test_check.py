@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, environment
-from lab.playbook import run_command
+from lab import Chain3, Lab
+from lab.playbook import own_playbook
 
 TIME = r"\d+\.\d{3} s"
 
@@ -21,10 +19,8 @@ def check(lab: Lab, inventory: dict[str, dict[str, Any]], expected: int = 0) -> 
     """What the playbook prints."""
     hosts = lab.path / "check.json"
     hosts.write_text(json.dumps({"all": {"hosts": inventory}}))
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "bastion.ssh.check", "-i", str(hosts), "-f", "1"]
-    rc, stdout, stderr = run_command(command, lab.path, environment(lab), 60)
-    assert rc == expected, stdout + stderr
-    return re.sub(r"\s+", " ", stdout)
+    shown = own_playbook(lab, "bastion.ssh.check", "-i", str(hosts), "-f", "1", expected=expected)
+    return re.sub(r"\s+", " ", shown)
 
 
 def test_each_hop_is_shown_with_its_time(lab: Lab, chain3: Chain3) -> None:
