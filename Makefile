@@ -12,6 +12,7 @@ PYTHON_oldest := 3.11
 PYTHON_core-2_18 := 3.12
 PYTHON_core-2_19 := 3.11
 PYTHON_core-2_20 := 3.12
+NEEDS := ssh:openssh-client nc:netcat-openbsd ip:iproute2
 CHECKS := ruff mypy reuse changelog ansible-lint docs importer sanity
 ROWS := oldest core-2_18 core-2_19 core-2_20
 
@@ -34,8 +35,8 @@ help: ## Show the targets
 	@printf '%-14s %s\n' $(foreach row,$(ROWS),test-$(row) "Run only this row of the matrix")
 
 needs:
-	@.ci/needs ssh:openssh-client sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck \
-		nc:netcat-openbsd ip:iproute2
+	@.ci/needs $(NEEDS)
+	@.ci/needs sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck
 
 venv: needs
 	@.ci/venv .venv dev $(PYTHON)
@@ -43,7 +44,8 @@ venv: needs
 tree:
 	@.ci/tree $(TREE)
 
-containers: needs tree
+containers: tree
+	@.ci/needs $(NEEDS)
 	@.ci/venv .build/molecule/venv molecule $(PYTHON)
 	@$(MOLECULE) .ci/install $(TREE) .build/molecule/venv .build/molecule
 
