@@ -93,7 +93,9 @@ class Users:
         _run(
             "useradd", "--no-create-home", "--no-user-group", "--gid", "nogroup", "--no-log-init",
             "--home-dir", str(home), "--shell", "/bin/bash", "--comment", "integration test",
-            "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0", name,
+            "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0",
+            # Numbers that nobody else has, as all processes of a user are ended: in containers, users begin at 1000, too.
+            "--key", "UID_MIN=52000", "--key", "UID_MAX=57999", name,
         )  # fmt: skip
         password = f"pw-{role}-{secrets.token_hex(12)}"
         _run("chpasswd", text=f"{name}:{password}\n")
