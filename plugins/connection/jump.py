@@ -22,7 +22,8 @@ notes:
   - Hops are visited in the order in which they are written, as with C(ssh -J).
   - A host name is resolved by the hop before it, never on the controller, except for the first.
   - O(ssh_jump) and O(proxy_command) exclude each other for one host.
-  - OpenSSH's client configuration files (C(ssh_config)) are not read.
+  - OpenSSH's client configuration files (C(ssh_config)) count for every hop, as the C(ssh) program understands them. A
+    variable comes before O(ssh_common_args) and its siblings, those before C(ssh_config), and that before a default.
   - No one can be asked anything while a task runs. What a hop asks for has to be in variables.
 seealso:
   - plugin: ansible.builtin.ssh
@@ -37,13 +38,14 @@ options:
       - The jump hosts on the way to this host, in the order in which they are visited.
       - Either a string as for C(ssh -J), C([user@]host[:port]) or C(ssh://[user@]host[:port]), separated by commas;
         or a list of such strings and of dictionaries.
-      - V(none) and empty values mean no jump host.
+      - Without it, or where it is empty, O(ssh_common_args) and C(ssh_config) say the way. V(none) means no jump host, whatever they say.
+      - C(ProxyJump) or C(ProxyCommand) of C(ssh_config) for the first hop leads to that hop; that of a later hop does not count.
       - >-
         The keys of a dictionary are C(host), C(port), C(user), C(password), C(private_key_file), C(private_key) (its text),
         C(passphrase), C(certificate_file) (an OpenSSH user certificate), C(proxy_command) (first hop only),
         C(host_key_checking), C(known_hosts), C(host_key_alias), C(timeout) (seconds) and C(prompts).
         All but C(host) may be left out.
-      - A hop that sets no user has O(ssh_jump_user), else the login name on the controller; never the target's user.
+      - A hop that sets no user has O(ssh_jump_user), else that of C(ssh_config), else the login name on the controller; never the target's.
       - A hop that sets no password has O(ssh_jump_password), never the target's password.
       - A hop's own key, or O(ssh_jump_private_key_file), is offered first, then those of the agent, then the default key files
         if no key is named. Last of all, when everything else was refused, comes the target's key.
@@ -98,9 +100,8 @@ options:
       - It is run on the controller by the user's shell. V(%h), V(%p) and V(%r) stand for host, port and user of this host, V(%n) for the
         host, too, V(%%) for a percent sign.
       - As with OpenSSH, the shell is told to C(exec) it, so that anything but a simple command has to be wrapped in C(sh -c '...').
-      - V(none) and the empty string mean no command.
+      - V(none) means no command, whatever C(ssh_config) says.
     type: string
-    default: ''
     vars:
       - name: ansible_proxy_command
       - name: ansible_paramiko_proxy_command
@@ -113,7 +114,7 @@ options:
       - name: ANSIBLE_PROXY_COMMAND
       - name: ANSIBLE_PARAMIKO_PROXY_COMMAND
   ssh_args:
-    description: Read to refuse a way to the host that it names; see O(ssh_common_args).
+    description: Arguments for the C(ssh) program, before O(ssh_common_args), which see.
     type: string
     default: ''
     vars:
@@ -125,9 +126,9 @@ options:
       - name: ANSIBLE_SSH_ARGS
   ssh_common_args:
     description:
-      - Arguments for the C(ssh) program, which is not used here.
-      - If they name a jump host or a proxy command, and neither O(ssh_jump) nor O(proxy_command) is set, the task fails, so that nobody
-        connects directly by accident. V(none) in O(ssh_jump) says that a direct connection is meant.
+      - Arguments for the C(ssh) program. C(-J), C(-F), C(-i), C(-l), C(-p), C(-C) and C(-o) mean to this host what they mean to C(ssh), which
+        is asked for that; but a variable of this plugin comes before them. To jump hosts, only C(-F) has a meaning.
+      - What has no meaning here, such as C(-X), is said with C(-v); C(-W) is an error.
     type: string
     default: ''
     vars:
@@ -140,7 +141,7 @@ options:
     cli:
       - name: ssh_common_args
   ssh_extra_args:
-    description: Read to refuse a way to the host that it names; see O(ssh_common_args).
+    description: Arguments for the C(ssh) program, after O(ssh_common_args), which see.
     type: string
     default: ''
     vars:
@@ -152,8 +153,19 @@ options:
       - name: ANSIBLE_SSH_EXTRA_ARGS
     cli:
       - name: ssh_extra_args
+  config_file:
+    description:
+      - OpenSSH's configuration file, in place of C(~/.ssh/config) and C(/etc/ssh/ssh_config), for all hops. V(none) means no file.
+    type: string
+    vars:
+      - name: ansible_ssh_config_file
+    ini:
+      - section: bastion_ssh
+        key: config_file
+    env:
+      - name: ANSIBLE_SSH_CONFIG_FILE
   remote_addr:
-    description: Name or address of the host.
+    description: Name or address of the host, or its alias in C(ssh_config).
     type: string
     default: inventory_hostname
     vars:
@@ -162,9 +174,8 @@ options:
       - name: ansible_ssh_host
       - name: ansible_paramiko_host
   port:
-    description: Port of the host.
+    description: Port of the host; without it that of C(ssh_config), else 22.
     type: int
-    default: 22
     vars:
       - name: ansible_port
       - name: ansible_ssh_port
@@ -180,7 +191,7 @@ options:
     keyword:
       - name: port
   remote_user:
-    description: User at the host; without it, the login name on the controller.
+    description: User at the host; without it that of C(ssh_config), else the login name on the controller.
     type: string
     vars:
       - name: ansible_user
@@ -277,9 +288,8 @@ options:
     description:
       - V(true) refuses a host key that is not known. V(accept-new) adds an unknown key to the first file of O(known_hosts) and
         refuses a changed one. V(false) accepts any; a host with a changed key gets no password then.
-      - Applies to all hops that do not set their own.
+      - Applies to all hops that do not set their own. Without it, C(StrictHostKeyChecking) of C(ssh_config) counts, else V(true).
     type: raw
-    default: true
     vars:
       - name: ansible_host_key_checking
       - name: ansible_ssh_host_key_checking
@@ -297,15 +307,12 @@ options:
       - name: ANSIBLE_PARAMIKO_HOST_KEY_CHECKING
   known_hosts:
     description:
-      - Paths of the files with known host keys, as a list or separated by commas.
+      - Paths of the files with known host keys, as a list or separated by commas; or their lines, as a text of one or more lines or
+        as items of the list.
       - A file that does not exist is as an empty one; one that cannot be read refuses every host.
-      - Applies to all hops that do not set their own.
+      - Applies to all hops that do not set their own. Without it, the files of C(ssh_config) count, which are
+        C(~/.ssh/known_hosts), C(~/.ssh/known_hosts2) and those of the same names under C(/etc/ssh) if it does not name others.
     type: raw
-    default:
-      - ~/.ssh/known_hosts
-      - ~/.ssh/known_hosts2
-      - /etc/ssh/ssh_known_hosts
-      - /etc/ssh/ssh_known_hosts2
     vars:
       - name: ansible_ssh_known_hosts
     ini:
@@ -316,13 +323,13 @@ options:
   host_key_alias:
     description:
       - Name to look up in O(known_hosts) instead of the host's own, as OpenSSH's C(HostKeyAlias).
-      - Applies to this host only; a jump host has its own.
+      - Applies to this host only; a jump host has its own. Without it, that of C(ssh_config) counts.
     type: string
     vars:
       - name: ansible_ssh_host_key_alias
   connect_timeout:
     description:
-      - Seconds for each hop to be connected to, verified and logged in to.
+      - Seconds for each hop to be connected to, verified and logged in to. Where it is 10, C(ConnectTimeout) of C(ssh_config) counts.
       - It also limits how long privilege escalation may take to ask for its password or to start the command, plus two seconds.
     type: float
     default: 10
@@ -358,9 +365,10 @@ options:
     env:
       - name: ANSIBLE_SSH_RETRIES
   server_alive_interval:
-    description: Seconds between requests to every hop that it show itself alive, as OpenSSH's C(ServerAliveInterval). V(0) sends none.
+    description:
+      - Seconds between requests to every hop that it show itself alive, as OpenSSH's C(ServerAliveInterval). V(0) sends none.
+      - Without it, that of C(ssh_config) counts, else 15.
     type: float
-    default: 15
     vars:
       - name: ansible_ssh_server_alive_interval
     ini:
@@ -369,9 +377,10 @@ options:
     env:
       - name: ANSIBLE_SSH_SERVER_ALIVE_INTERVAL
   server_alive_count_max:
-    description: Intervals without an answer after which a hop is given up, as OpenSSH's C(ServerAliveCountMax).
+    description:
+      - Intervals without an answer after which a hop is given up, as OpenSSH's C(ServerAliveCountMax).
+      - Without it, that of C(ssh_config) counts, else 3.
     type: int
-    default: 3
     vars:
       - name: ansible_ssh_server_alive_count_max
     ini:
@@ -416,8 +425,8 @@ options:
       - A broker keeps them, a process on the controller that the first task starts. All tasks, hosts, forks and runs of a user
         share its connections to the jump hosts and to the hosts. It ends when it has none left.
       - V(0) means no broker. Each task then connects by itself.
+      - Without it, C(ControlPersist) of C(ssh_config) or O(ssh_common_args) counts if it is a time, else 60.
     type: float
-    default: 60
     vars:
       - name: ansible_ssh_persist
     ini:
@@ -622,7 +631,7 @@ class Connection(ConnectionBase):
             self.close()
         self._session_options = options
         if self._session is None:
-            wanted = options["persist"] and not os.path.exists(self._no_broker(options))
+            wanted = options["persist"] != 0 and not os.path.exists(self._no_broker(options))
             self._session = self._broker_session(options) if wanted else self._own_session(options)
             self._connected = True
         try:
@@ -653,7 +662,7 @@ class Connection(ConnectionBase):
             self.told.append(line)
             display.vvv(line, host=host)
 
-        return Report(note=note, warn=display.warning)
+        return Report(note=note, warn=display.warning, remark=lambda line: display.v(line, host=host))
 
     def _do_without(self, options: dict[str, Any], why: str) -> None:
         """Takes note, for all workers of this run, and says so once."""

@@ -21,7 +21,7 @@ from .errors import SettingsError, said
 
 #: The options that say what the session is; the others are the door's own.
 NAMES = (
-    "certificate_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
+    "certificate_file", "config_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
     "persist", "persist_max", "port", "private_key", "private_key_file", "private_key_passphrase", "prompts", "proxy_command",
     "reconnection_retries", "remote_addr", "remote_user", "server_alive_count_max", "server_alive_interval", "ssh_args",
     "ssh_common_args", "ssh_extra_args", "ssh_jump", "ssh_jump_password", "ssh_jump_private_key_file", "ssh_jump_timeout",
@@ -36,9 +36,8 @@ def read_options(get_option: Callable[[str], Any]) -> dict[str, Any]:
     options["directory"] = os.getcwd()
     # Made by ansible for this run alone, private, shared by its workers, removed at its end.
     options["run_directory"] = C.DEFAULT_LOCAL_TMP
-    # A ProxyCommand runs in the surroundings of the play, whoever starts it.
-    proxied = options["proxy_command"] or "proxy_command" in str(options["ssh_jump"])
-    options["environment"] = dict(os.environ) if proxied else None
+    # Commands run in the surroundings of the play, whoever starts them, and OpenSSH's settings may speak of these.
+    options["environment"] = dict(os.environ)
     return options
 
 

@@ -5,23 +5,27 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+import os
+import pwd
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .chain.anchor import anchored
-from .chain.model import Chain, HostKeyPolicy
+from .chain.arguments import Arguments, read_arguments
+from .chain.inventory import JumpDefaults, Settings
+from .chain.model import Chain
 from .chain.names import check_alias, check_user
-from .chain.resolve import JumpDefaults, Settings, resolve
-from .chain.spec import parse_checking, parse_files, parse_prompts, parse_text, parse_timeout
+from .chain.openssh import NO_FILE, SOURCE, Ask, nothing_said
+from .chain.resolve import Resolution, resolve
+from .chain.spec import is_none, parse_checking, parse_known_hosts, parse_prompts, parse_text, parse_timeout
+from .chain.tokens import Controller
 from .errors import SettingsError, said
 from .ssh.local_files import TransferMethod
 
-# -J, alone or behind other letters, and the two keywords in whatever quoting.
-_WAY_IN_ARGS = re.compile(
-    r"(?:^|\s)['\"]?-[46AaCfGgKkMNnqsTtVvXxYy]*J|Proxy(?:Jump|Command)\b(?!\s*=?\s*['\"]?none\b)", re.IGNORECASE
-)
+_PERSIST = 60.0
+_USUAL_TIMEOUT = 10.0  # of ansible-core, and of this plugin
 
 # An option's name, and the variable that a message names: the one that users are told to set.
 _VARIABLES = {
@@ -34,8 +38,16 @@ _VARIABLES = {
     "ssh_jump_password": "ansible_ssh_jump_password",
     "ssh_jump_private_key_file": "ansible_ssh_jump_private_key_file",
     "proxy_command": "ansible_proxy_command",
+    "config_file": "ansible_ssh_config_file",
     "remote_user": "ansible_user",
 }
+
+
+Asker = Callable[[str, Mapping[str, str]], Ask]
+
+
+def _nobody(_directory: str, _environment: Mapping[str, str]) -> Ask:
+    return nothing_said
 
 
 @dataclass(frozen=True)
@@ -46,35 +58,47 @@ class TargetSettings:
     :param persist: seconds for which connections are kept when nothing uses them; 0 for no broker.
     :param persist_max: seconds after which a connection is used for nothing new; None for no limit.
     :param run_directory: private to the user and this run, for what its workers remember together; None for none.
+    :param remarks: settings that have no effect here, for whoever wants to know.
     """
 
     chain: Chain
     transfer_method: TransferMethod = TransferMethod.SMART
     retries: int = 0
-    persist: float = 60.0
+    persist: float = _PERSIST
     persist_max: float | None = None
     run_directory: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
-def read_settings(options: Mapping[str, Any]) -> TargetSettings:
+def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetSettings:
     """The settings in a plugin's options.
 
+    :param asker: who knows OpenSSH's settings, in a directory and an environment; by default the options alone count.
     :raises SettingsError: with the variable's name.
     """
     get = options.get
+    arguments = _arguments(options)
+    settings = inventory_settings(options, arguments)
+    directory, environment = options["directory"], options["environment"]
+    found = resolve(settings, asker(directory, environment))
+    persist = _maybe(get("persist"), "ansible_ssh_persist")
+    if persist is None:
+        persist = found.target.openssh.persist
     return TargetSettings(
-        chain=anchored(resolve(inventory_settings(options)), get("directory") or "/", _pairs(get("environment"))),
+        chain=anchored(found.chain, directory, tuple(sorted(environment.items()))),
         transfer_method=_transfer_method(get("transfer_method")),
         retries=int(_not_negative(get("reconnection_retries"), "ansible_ssh_retries")),
-        persist=_not_negative(get("persist"), "ansible_ssh_persist"),
+        persist=_PERSIST if persist is None else persist,
         persist_max=_not_negative(get("persist_max"), "ansible_ssh_persist_max") or None,
         run_directory=get("run_directory"),
+        remarks=_remarks(found, arguments),
     )
 
 
-def inventory_settings(options: Mapping[str, Any]) -> Settings:
+def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Settings:
     """What the options say of the target and of the way to it.
 
+    :param arguments: those for the ssh program that are among them.
     :raises SettingsError: with the variable's name.
     """
     get = options.get
@@ -84,20 +108,26 @@ def inventory_settings(options: Mapping[str, Any]) -> Settings:
 
     if text("private_key") and text("private_key_file"):
         raise SettingsError("ansible_ssh_private_key", "set either it or ansible_ssh_private_key_file")
-    _no_way_in_ssh_args(options)
     jump_user = text("ssh_jump_user")
+    alias = parse_text(get("host_key_alias"), "ansible_ssh_host_key_alias")
+    checking = get("host_key_checking")
+    files, lines = _known_hosts(get("known_hosts"))
+    count = _maybe(get("server_alive_count_max"), "ansible_ssh_server_alive_count_max")
     return Settings(
         host=options["remote_addr"],
+        controller=_controller(options),
         port=options["port"],
         user=text("remote_user"),
-        login_name=options["login_name"],
         password=text("password"),
         private_key_file=text("private_key_file"),
         private_key=text("private_key"),
         passphrase=text("private_key_passphrase"),
         certificate_file=text("certificate_file"),
         prompts=parse_prompts(get("prompts"), "ansible_ssh_prompts"),
-        host_keys=_host_keys(options),
+        checking=None if checking is None else parse_checking(checking, "ansible_ssh_host_key_checking"),
+        known_hosts=files,
+        known_hosts_lines=lines,
+        host_key_alias=None if alias is None else check_alias(alias, "ansible_ssh_host_key_alias"),
         look_for_keys=options["look_for_keys"],
         jump=get("ssh_jump"),
         jump_defaults=JumpDefaults(
@@ -106,35 +136,61 @@ def inventory_settings(options: Mapping[str, Any]) -> Settings:
             private_key_file=text("ssh_jump_private_key_file"),
         ),
         proxy_command=text("proxy_command"),
-        timeout=parse_timeout(get("connect_timeout"), "ansible_ssh_timeout") or 10.0,
+        timeout=_timeout(get("connect_timeout")),
         total_timeout=parse_timeout(get("ssh_jump_timeout"), "ansible_ssh_jump_timeout"),
-        alive_interval=_not_negative(get("server_alive_interval"), "ansible_ssh_server_alive_interval"),
-        alive_count=max(1, int(_not_negative(get("server_alive_count_max"), "ansible_ssh_server_alive_count_max"))),
+        alive_interval=_maybe(get("server_alive_interval"), "ansible_ssh_server_alive_interval"),
+        alive_count=None if count is None else int(count),
+        config_file=_config_file(text("config_file"), arguments, options["directory"]),
+        arguments=arguments.asked,
     )
 
 
-def _no_way_in_ssh_args(options: Mapping[str, Any]) -> None:
-    """Arguments of the ssh program are not followed, and nobody shall connect directly because of that."""
-    if options.get("ssh_jump") or options.get("proxy_command"):
-        return
-    for option in ("ssh_args", "ssh_common_args", "ssh_extra_args"):
-        if _WAY_IN_ARGS.search(options.get(option) or ""):
-            raise SettingsError(
-                f"ansible_{option}",
-                "it names a jump host or a proxy command, which is not followed here; say it with ansible_ssh_jump or "
-                "ansible_proxy_command, or let ansible_ssh_jump be 'none' to connect directly",
-            )
-
-
-def _host_keys(options: Mapping[str, Any]) -> HostKeyPolicy:
-    get = options.get
-    files = get("known_hosts")
-    alias = parse_text(get("host_key_alias"), "ansible_ssh_host_key_alias")
-    return HostKeyPolicy(
-        checking=parse_checking(get("host_key_checking"), "ansible_ssh_host_key_checking"),
-        known_hosts=parse_files(files.split(",") if isinstance(files, str) else files, "ansible_ssh_known_hosts"),
-        alias=None if alias is None else check_alias(alias, "ansible_ssh_host_key_alias"),
+def _arguments(options: Mapping[str, Any]) -> Arguments:
+    """In the order in which ``ansible.builtin.ssh`` hands them over."""
+    return read_arguments(
+        (f"ansible_{name}", parse_text(options.get(name), f"ansible_{name}") or "")
+        for name in ("ssh_args", "ssh_common_args", "ssh_extra_args")
     )
+
+
+def _config_file(option: str | None, arguments: Arguments, directory: str) -> str | None:
+    """An option comes before -F, and both before the usual files."""
+    path = option or arguments.config_file
+    if path is None or is_none(path):
+        return path if path is None else NO_FILE
+    return os.path.join(directory, os.path.expanduser(path))
+
+
+def _controller(options: Mapping[str, Any]) -> Controller:
+    """This machine and the user whose connections these are, who is ours as well."""
+    uid = os.geteuid()
+    try:
+        home = pwd.getpwuid(uid).pw_dir
+    except KeyError:  # a container's user without an entry
+        home = os.path.expanduser("~")
+    environment = tuple(sorted(options["environment"].items()))
+    return Controller(options["login_name"], uid, home, socket.gethostname(), environment)
+
+
+def _known_hosts(value: object) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """As of a hop; a text of several paths has commas between them."""
+    if isinstance(value, str) and parse_known_hosts(value or None, "ansible_ssh_known_hosts")[0]:
+        value = value.split(",")
+    return parse_known_hosts(value, "ansible_ssh_known_hosts")
+
+
+def _timeout(value: object) -> float | None:
+    """ansible-core's own default is as if nothing was said, since every command line of ansible's says it."""
+    timeout = parse_timeout(value, "ansible_ssh_timeout")
+    return None if timeout == _USUAL_TIMEOUT else timeout
+
+
+def _remarks(found: Resolution, arguments: Arguments) -> tuple[str, ...]:
+    """What has no effect, and would not be noticed otherwise."""
+    visits = (*found.way.jumps, found.target)
+    keywords = dict.fromkeys(keyword for visit in visits for keyword in visit.openssh.unused)
+    of_ssh = [f"{SOURCE}: {', '.join(keywords)}: not used by this connection"] if keywords else []
+    return (*(f"{option}: not used by this connection" for option in arguments.unused), *of_ssh)
 
 
 def _transfer_method(value: object) -> TransferMethod:
@@ -152,5 +208,5 @@ def _not_negative(value: object, setting: str) -> float:
     raise SettingsError(setting, f"{said(ascii(value))} is not a number from 0 up")
 
 
-def _pairs(environment: Mapping[str, str] | None) -> tuple[tuple[str, str], ...] | None:
-    return None if environment is None else tuple(sorted(environment.items()))
+def _maybe(value: object, setting: str) -> float | None:
+    return None if value is None else _not_negative(value, setting)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ _OPTIONS = {entry["name"]: name for name, option in _DEFINITIONS.items() for ent
 
 def options_of(lab: Lab, variables: Mapping[str, Any]) -> dict[str, Any]:
     """The plain options that inventory variables say, with the known_hosts file that the lab trusts."""
-    options = {name: option.get("default") for name, option in _DEFINITIONS.items()}
+    options = {name: option.get("default") for name, option in _DEFINITIONS.items()} | {"config_file": "none"}
     options |= {_OPTIONS[name]: value for name, value in variables.items() if name in _OPTIONS}
     options |= {"known_hosts": [str(lab.home / ".ssh/known_hosts")], "look_for_keys": False}
-    return options | {"login_name": "nobody", "directory": str(lab.path), "run_directory": None, "environment": None}
+    around = {"login_name": "nobody", "directory": str(lab.path), "environment": dict(os.environ)}
+    return options | around | {"run_directory": None}
 
 
 class OpenSession:

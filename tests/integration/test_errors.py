@@ -270,9 +270,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"ansible_ssh_transfer_method": "scp"}, "ansible_ssh_transfer_method"),
     ({"ansible_ssh_prompts": ["x"]}, "ansible_ssh_prompts"),
     ({"ansible_ssh_jump_user": "x;y"}, "ansible_ssh_jump_user"),
-    ({"ansible_ssh_jump": "", "ansible_ssh_common_args": "-o ProxyJump=a"}, "ansible_ssh_common_args"),
-    ({"ansible_ssh_jump": "", "ansible_ssh_args": "-C -J a"}, "ansible_ssh_args"),
-    ({"ansible_ssh_jump": "", "ansible_ssh_extra_args": "-o 'ProxyCommand touch {canary}'"}, "ansible_ssh_extra_args"),
+    ({"ansible_ssh_jump": "", "ansible_ssh_common_args": "-J a -W h:22"}, "ansible_ssh_common_args"),
+    ({"ansible_ssh_jump": "", "ansible_ssh_args": "-C -J"}, "ansible_ssh_args"),
+    ({"ansible_ssh_jump": "", "ansible_ssh_extra_args": "-o 'ProxyCommand touch {canary}"}, "ansible_ssh_extra_args"),
+    ({"ansible_ssh_common_args": "-o 'ProxyCommand touch {canary}'"}, "ansible_ssh_jump"),
+    ({"ansible_ssh_common_args": "-o 'HostName=x`>{canary}`'"}, "ssh_config for {target}"),
+    ({"ansible_ssh_common_args": "-o Prot=1"}, "ssh_config for {target}"),
 ]
 
 
@@ -289,7 +292,7 @@ def test_bad_input_is_one_clear_line_and_starts_nothing(lab: Lab, chain3: Chain3
     run = ping(lab, inventory)
     for result, (_changes, setting) in zip(sorted(run.all_results), BAD, strict=True):
         assert (result.status, result.result["msg"].count("\n")) == ("failed", 0), result
-        assert f"{setting}:" in result.result["msg"], result
+        assert f"{setting.replace('{target}', chain3.target.address)}:" in result.result["msg"], result
     assert not canary.exists()
     assert [host.connections() for host in chain3.hosts] == [0, 0, 0]
 

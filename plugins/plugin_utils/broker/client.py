@@ -159,6 +159,8 @@ class _Request:
             event = frame.header.get("event")
             if event == "note":
                 self._report.note(str(frame.header["line"]))
+            elif event == "remark":
+                self._report.remark(str(frame.header["line"]))
             elif event == "warn":
                 self._report.warn(str(frame.header["line"]))
             elif event == "error":

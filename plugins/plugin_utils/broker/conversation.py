@@ -163,7 +163,7 @@ class Conversation:
         chain = settings.chain
         place = chain.place(len(chain.hops) - 1)
         self._connection.send({"event": "accepted", "place": place, "seconds": _patience(settings)})
-        report = Report(note=self._note, warn=self._warn, commit=self._commit)
+        report = Report(note=self._note, warn=self._warn, commit=self._commit, remark=self._remark)
         session = PooledSession(self._broker.transports, settings, report)
         threading.Thread(target=self._feed, args=(session,), name="input", daemon=True).start()
         return session
@@ -184,6 +184,9 @@ class Conversation:
 
     def _note(self, line: str) -> None:
         self._tell({"event": "note", "line": line})
+
+    def _remark(self, line: str) -> None:
+        self._tell({"event": "remark", "line": line})
 
     def _warn(self, line: str) -> None:
         log.warning("%s", line)

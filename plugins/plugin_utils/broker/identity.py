@@ -42,19 +42,29 @@ def steps(chain: Chain) -> tuple[Step, ...]:
         Step(
             _digest(_login(hop)),
             _digest(hop.credentials.fallback),
-            _digest((replace(hop, setting=""), chain.timeout)),
+            _digest((replace(hop, setting="", proxy_setting=""), chain.timeout)),
         )
         for hop in chain.hops
     )
 
 
 def _login(hop: Hop) -> Hop:
-    """Not where the hop is written, nor the time that it has."""
+    """Not where the hop is written, nor the time that it has, nor how its link is looked after."""
     prompts = tuple(
         (pattern, "" if _ONE_TIME_CODE.fullmatch(answer) else answer) for pattern, answer in hop.credentials.prompts
     )
     credentials = replace(hop.credentials, prompts=prompts, fallback=())
-    return replace(hop, setting="", timeout=0.0, credentials=credentials)
+    transport = replace(hop.transport, attempts=1, alive_interval=0.0, alive_count=1)
+    named = hop.proxy_command is not None or hop.host_keys.command is not None
+    return replace(
+        hop,
+        setting="",
+        proxy_setting="",
+        name=hop.name if named else "",
+        timeout=0.0,
+        credentials=credentials,
+        transport=transport,
+    )
 
 
 def _digest(value: object) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..settings import read_settings
+from ..ssh.client_config import ClientConfig
 from ..ssh.interface import Report
 from .session import PooledSession
 from .transports import Transports
@@ -24,7 +25,7 @@ class OwnSession(PooledSession):
 
     def __init__(self, options: Mapping[str, Any], report: Report) -> None:
         # Nobody else has a use for them, so they are kept for as long as there is a use for the session.
-        settings = replace(read_settings(options), persist=math.inf)
+        settings = replace(read_settings(options, ClientConfig().asker), persist=math.inf)
         self._own = Transports()
         super().__init__(self._own, settings, report)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from ..errors import HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
+from ..ssh.client_config import ClientConfig
 from ..ssh.library import why_unusable
 from .address import Directory, peer
 from .conversation import Conversation, where
@@ -62,13 +63,18 @@ class Broker:
         self._stopped = False
         self._waker, self._woken = socket.socketpair()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._settings = lru_cache(_SETTINGS_KEPT)(lambda text: read_settings(json.loads(text)))
+        self._config = ClientConfig()
+        self._settings = lru_cache(_SETTINGS_KEPT)(
+            lambda text, _version: read_settings(json.loads(text), self._config.asker)
+        )
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options, which are read once; raises SettingsError."""
         options = dict(options)
         run_directory = options.pop("run_directory", None)  # another one for each run
-        settings = replace(self._settings(json.dumps(options, sort_keys=True)), run_directory=run_directory)
+        settings = replace(
+            self._settings(json.dumps(options, sort_keys=True), self._config.version()), run_directory=run_directory
+        )
         self._persist = settings.persist
         return settings
 

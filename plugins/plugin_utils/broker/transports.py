@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from ..chain.model import Chain
+from ..chain.model import Chain, Hop
 from ..errors import HopError, HopUnreachable
 from ..settings import TargetSettings
 from ..ssh.deadline import Deadline
@@ -39,7 +39,7 @@ class Lease:
 
     def __init__(self, transports: Transports, path: Sequence[Shared], fresh: bool, way: _Way) -> None:
         self.fresh = fresh
-        self.session = LinkSession([shared.link for shared in path], way.chain.target.timeout, way.report)
+        self.session = LinkSession([shared.link for shared in path], way.chain, way.report)
         self._transports = transports
         self._path = tuple(path)
         self._persist = way.settings.persist
@@ -107,7 +107,10 @@ class Transports:
         except BaseException:
             self.give_back(path, settings.persist, session=False)
             raise
-        if not way.fresh:
+        if way.fresh:
+            for remark in settings.remarks:
+                report.remark(remark)
+        else:
             report.note(f"{way.chain}: {_reused(path[-1])}")
         return Lease(self, path, way.fresh, way)
 
@@ -221,12 +224,12 @@ class Transports:
                 self.retire(shared)
                 self.give_back([shared], 0.0, session=index == len(way.chain.hops) - 1)
         if usable:
-            self._watch(way, shared)
+            self._watch(way.chain.hops[index], shared)
         return usable
 
-    def _watch(self, way: _Way, shared: Shared) -> None:
+    def _watch(self, hop: Hop, shared: Shared) -> None:
         """Lets a link be given up as early as the least patient of its users wants."""
-        interval, count = way.chain.alive_interval, way.chain.alive_count
+        interval, count = hop.transport.alive_interval, hop.transport.alive_count
         with self._lock:
             patience = interval * count or math.inf
             if patience >= shared.link.patience:
@@ -253,7 +256,7 @@ class Transports:
                 self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
                 self._sweeper.start()
             self._dialled.notify_all()
-        self._watch(way, mine)
+        self._watch(way.chain.hops[index], mine)
         way.fresh = True
         return mine
 

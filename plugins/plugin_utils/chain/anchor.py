@@ -7,20 +7,23 @@ from __future__ import annotations
 import posixpath
 from dataclasses import replace
 
-from .model import Chain, Credentials, Hop, HostKeyPolicy, Identity, KeyFile, KeyText, Surroundings
+from .model import AgentKeys, Chain, Credentials, Hop, HostKeyPolicy, Identity, KeyFile, KeyText, Surroundings
 
 
 def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], ...] | None) -> Chain:
     """The chain as it was meant in a working directory.
 
     :param directory: absolute.
-    :param environment: in which a ProxyCommand is run; None for that of whoever runs it.
+    :param environment: in which commands are run; None for that of whoever runs them.
     """
 
     def absolute(path: str) -> str:
         return path if path.startswith(("/", "~")) else posixpath.join(directory, path)
 
     def identity(found: Identity) -> Identity:
+        if isinstance(found, AgentKeys):
+            socket = None if found.socket is None else absolute(found.socket)
+            return AgentKeys(socket, None if found.listed is None else tuple(map(absolute, found.listed)))
         if not isinstance(found, (KeyFile, KeyText)):
             return found
         certificate = None if found.certificate_file is None else absolute(found.certificate_file)
@@ -30,13 +33,20 @@ def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], .
 
     def credentials(found: Credentials) -> Credentials:
         identities, fallback = (tuple(map(identity, keys)) for keys in (found.identities, found.fallback))
-        return replace(found, identities=identities, fallback=fallback)
+        certificates = tuple(map(absolute, found.certificates))
+        return replace(found, identities=identities, fallback=fallback, certificates=certificates)
 
     def policy(found: HostKeyPolicy) -> HostKeyPolicy:
-        return replace(found, known_hosts=tuple(map(absolute, found.known_hosts)))
+        return replace(
+            found,
+            known_hosts=tuple(map(absolute, found.known_hosts)),
+            global_known_hosts=tuple(map(absolute, found.global_known_hosts)),
+            revoked=None if found.revoked is None else absolute(found.revoked),
+        )
 
     def hop(found: Hop) -> Hop:
-        around = None if found.proxy_command is None else Surroundings(directory, environment)
+        commands = found.proxy_command is not None or found.host_keys.command is not None
+        around = Surroundings(directory, environment) if commands else None
         return replace(
             found, credentials=credentials(found.credentials), host_keys=policy(found.host_keys), surroundings=around
         )

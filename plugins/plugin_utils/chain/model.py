@@ -26,11 +26,30 @@ class HostKeyPolicy:
 
     :param known_hosts: files, read in this order; ``accept-new`` appends to the first.
     :param alias: the name to look up instead of the host's (HostKeyAlias).
+    :param global_known_hosts: files that are read as well, and never written (GlobalKnownHostsFile).
+    :param lines: of known_hosts, given as they are.
+    :param command: arguments of a program that prints lines of known_hosts (KnownHostsCommand), with tokens that only the connection
+        knows.
+    :param revoked: a file of revoked keys (RevokedHostKeys).
+    :param hashed: whether names are hashed when they are recorded (HashKnownHosts).
+    :param check_address: whether the address of a host that is reached directly has to be known by the same key (CheckHostIP).
+    :param algorithms: that the host may prove itself with (HostKeyAlgorithms); None for all that are safe.
+    :param ca_algorithms: that an authority may sign certificates with (CASignatureAlgorithms); None for all that are safe.
+    :param rsa_bits: length of the shortest RSA key that is trusted (RequiredRSASize).
     """
 
     checking: HostKeyChecking = HostKeyChecking.STRICT
     known_hosts: tuple[str, ...] = ()
     alias: str | None = None
+    global_known_hosts: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    command: tuple[str, ...] | None = None
+    revoked: str | None = None
+    hashed: bool = False
+    check_address: bool = False
+    algorithms: tuple[str, ...] | None = None
+    ca_algorithms: tuple[str, ...] | None = None
+    rsa_bits: int = 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,14 @@ class KeyText:
 
 @dataclass(frozen=True)
 class AgentKeys:
-    """Whatever keys the controller's agent holds."""
+    """Keys that an agent on the controller holds.
+
+    :param socket: the agent's; None for the one of the environment (IdentityAgent).
+    :param listed: key files, or public key files, whose keys alone are used (IdentitiesOnly); None for all.
+    """
+
+    socket: str | None = None
+    listed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +97,9 @@ class Credentials:
     :param identities: keys in the order in which they are offered.
     :param fallback: keys that are offered when all else was refused.
     :param prompts: (regular expression, answer) for keyboard-interactive questions (RFC 4256).
+    :param certificates: files with certificates for any of the keys (CertificateFile).
+    :param methods: that may be used, in their order (PreferredAuthentications); None for all in the usual order.
+    :param algorithms: that a key may sign with (PubkeyAcceptedAlgorithms); None for all that are safe.
     """
 
     user: str
@@ -78,6 +107,37 @@ class Credentials:
     identities: tuple[Identity, ...] = ()
     fallback: tuple[Identity, ...] = ()
     prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    certificates: tuple[str, ...] = ()
+    methods: tuple[str, ...] | None = None
+    algorithms: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """How a connection to a hop is made and kept.
+
+    :param attempts: how often a connection is tried for (ConnectionAttempts); first hop only, as are the next two.
+    :param address_family: ``inet`` or ``inet6`` (AddressFamily); None for both.
+    :param bind_address: the address to come from (BindAddress).
+    :param alive_interval: seconds between keepalives (ServerAliveInterval); 0 sends none.
+    :param alive_count: unanswered keepalives after which a link is given up (ServerAliveCountMax).
+    :param rekey_bytes: after which there are new keys (RekeyLimit); 0 for the library's own limit.
+    :param ciphers: in their order; None for the library's own, as for the next two.
+    :param forward_agent: whether commands may use the controller's agent (ForwardAgent); target only.
+    """
+
+    attempts: int = 1
+    address_family: str | None = None
+    bind_address: str | None = None
+    alive_interval: float = 15.0
+    alive_count: int = 3
+    compression: bool = False
+    rekey_bytes: int = 0
+    rekey_seconds: int = 0
+    ciphers: tuple[str, ...] | None = None
+    macs: tuple[str, ...] | None = None
+    kex: tuple[str, ...] | None = None
+    forward_agent: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,10 +155,13 @@ class Surroundings:
 class Hop:
     """One SSH server on the way.
 
+    :param host: the name or address to connect to.
     :param timeout: seconds for connecting, key exchange and login together.
     :param proxy_command: command template whose standard streams carry the connection; first hop only.
     :param setting: where this hop was set, for messages: ``ansible_ssh_jump[0]`` or ``the target``.
     :param surroundings: of its proxy_command; None for those of the process that runs it.
+    :param name: as the user wrote the host; empty where that is the same.
+    :param proxy_setting: where its proxy_command was set, for messages.
     """
 
     host: str
@@ -109,6 +172,9 @@ class Hop:
     proxy_command: str | None = None
     setting: str = TARGET
     surroundings: Surroundings | None = None
+    transport: TransportOptions = TransportOptions()
+    name: str = ""
+    proxy_setting: str = "ansible_proxy_command"
 
     @property
     def credential_settings(self) -> str:
@@ -130,14 +196,12 @@ class Chain:
 
     :param hops: at least one; the last is the target.
     :param timeout: seconds for all hops together; None for the sum of theirs.
-    :param alive_interval: seconds between keepalives on every hop (ServerAliveInterval); 0 sends none.
-    :param alive_count: unanswered keepalives after which a link is given up (ServerAliveCountMax).
+    :param environment: (name, value) for commands on the target, if it accepts them (SetEnv, SendEnv).
     """
 
     hops: tuple[Hop, ...]
     timeout: float | None = None
-    alive_interval: float = 15.0
-    alive_count: int = 3
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def target(self) -> Hop:

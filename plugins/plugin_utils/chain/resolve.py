@@ -1,168 +1,214 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventory settings -> Chain: precedence and conflicts."""
+"""Inventory settings and OpenSSH's settings -> Chain: what counts for each hop.
+
+A variable comes before arguments for the ssh program, those before ssh_config, and that before the default.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import fnmatch
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from ..errors import SettingsError
-from .model import (
-    TARGET,
-    AgentKeys,
-    Chain,
-    Credentials,
-    DefaultKeyFiles,
-    Hop,
-    HostKeyPolicy,
-    Identity,
-    KeyFile,
-    KeyText,
-)
-from .names import check_host, check_port, check_user
-from .spec import HopSpec, is_none, parse_jump
-from .tokens import expand
+from ..errors import SettingsError, said
+from .credentials import jump_credentials, target_credentials
+from .inventory import Settings
+from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPolicy, TransportOptions
+from .names import check_alias, check_host, check_port, check_user
+from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
+from .spec import HopSpec
+from .tokens import Place, expand_command, expand_early, expand_path
+from .way import Visit, Way, find_way
 
-_BOTH = (
-    "ansible_ssh_jump and ansible_proxy_command are both set for this host, and there can be only one way to it; "
-    "unset one of them, set it to 'none', or give the first hop of ansible_ssh_jump a proxy_command"
-)
+_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+_GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+_PORT = 22
+_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
-class JumpDefaults:
-    """For hops that set none of their own: ``ansible_ssh_jump_user`` and its siblings."""
+class Resolution:
+    """A chain, and what it was made of."""
 
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    private_key_file: str | None = None
+    chain: Chain
+    target: Visit
+    way: Way
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the inventory says of one target and of the way to it.
+def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
+    """The chain to a target. Nothing is looked up, opened or started, but what ``ask`` does.
 
-    :param jump: the raw value of ``ansible_ssh_jump``.
-    :param login_name: the user at a hop where nobody says another (the local login name, as in ssh(1)).
-    :param look_for_keys: whether default key files are offered where no key is named.
+    :raises SettingsError: an unusable value, both kinds of way for one host, or a way that ends nowhere.
     """
-
-    host: str
-    login_name: str
-    port: object = 22
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    private_key_file: str | None = None
-    private_key: str | None = field(default=None, repr=False)
-    passphrase: str | None = field(default=None, repr=False)
-    certificate_file: str | None = None
-    prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    host_keys: HostKeyPolicy = field(default_factory=HostKeyPolicy)
-    look_for_keys: bool = True
-    jump: object = field(default=None, repr=False)
-    jump_defaults: JumpDefaults = JumpDefaults()
-    proxy_command: str | None = None
-    timeout: float = 10.0
-    total_timeout: float | None = None
-    alive_interval: float = 15.0
-    alive_count: int = 3
-
-
-def resolve(settings: Settings) -> Chain:
-    """The chain to a target. Nothing is looked up, opened or started.
-
-    :raises SettingsError: an unusable value, or both kinds of way for one host.
-    """
-    specs = parse_jump(settings.jump)
-    proxy = None if is_none(settings.proxy_command) else settings.proxy_command or None
-    if specs and proxy:
-        raise SettingsError("ansible_proxy_command", _BOTH)
-    hops = tuple(_jump_hop(spec, settings) for spec in specs)
-    chain = Chain(
-        hops=(*hops, _target_hop(settings, proxy)),
-        timeout=settings.total_timeout,
-        alive_interval=settings.alive_interval,
-        alive_count=settings.alive_count,
-    )
-    first = chain.hops[0]
-    if first.proxy_command is not None:
+    target = _target(settings, ask)
+    way = find_way(settings.jump, settings.proxy_command, target, lambda spec: _jump(spec, settings, ask))
+    hops = [*(_jump_hop(visit, settings) for visit in way.jumps), _target_hop(target, settings)]
+    if way.proxy_command is not None:
+        hops[0] = replace(hops[0], proxy_command=way.proxy_command, proxy_setting=way.proxy_setting)
         # Told now rather than when the command is about to be started.
-        expand(first.proxy_command, first, proxy_setting(first))
-    return chain
+        expand_command(way.proxy_command, hops[0])
+    chain = Chain(
+        hops=tuple(hops),
+        timeout=settings.total_timeout,
+        environment=_environment(target.openssh, dict(settings.controller.environment)),
+    )
+    return Resolution(chain, target, way)
 
 
-def proxy_setting(hop: Hop) -> str:
-    """The name of the variable that a hop's ProxyCommand came from."""
-    return "ansible_proxy_command" if hop.setting == TARGET else f"{hop.setting}.proxy_command"
+def _target(settings: Settings, ask: Ask) -> Visit:
+    host = check_host(settings.host, "ansible_host")
+    port = None if settings.port is None else check_port(settings.port, "ansible_port")
+    user = check_user(settings.user, "ansible_user") if settings.user else None
+    spec = HopSpec(host, port, user, setting=TARGET)
+    return _visit(spec, ask(Query(host, user, port, settings.config_file, settings.arguments)), settings)
 
 
-def _target_hop(settings: Settings, proxy: str | None) -> Hop:
-    user = settings.user or settings.login_name
+def _jump(spec: HopSpec, settings: Settings, ask: Ask) -> Visit:
+    """A jump host. As in ssh(1), the arguments are the target's only, and the file is for all."""
+    default = settings.jump_defaults.user
+    user = spec.user or (check_user(default, "ansible_ssh_jump_user") if default else None)
+    found = ask(Query(spec.host, user, spec.port, settings.config_file))
+    return _visit(replace(spec, user=user), found, settings)
+
+
+def _visit(spec: HopSpec, openssh: Effective, settings: Settings) -> Visit:
+    """Host and user are checked wherever they come from, as they may end up in a shell's line (CVE-2023-51385)."""
+    where = f"{SOURCE} for {spec.host}"
+    alias = openssh.host_key_alias
+    place = Place(
+        host=check_host(openssh.host, f"{where}: HostName"),
+        name=spec.host,
+        port=spec.port or openssh.port or _PORT,
+        user=spec.user or _user(openssh, settings, where),
+        alias=None if alias is None else check_alias(alias, f"{where}: HostKeyAlias"),
+        jump=openssh.proxy_jump,
+    )
+    return Visit(spec, openssh, place)
+
+
+def _user(openssh: Effective, settings: Settings, where: str) -> str:
+    if openssh.user:
+        return check_user(openssh.user, f"{where}: User")
+    return check_user(settings.controller.user, "ansible_user")
+
+
+def _target_hop(target: Visit, settings: Settings) -> Hop:
+    policy = replace(_host_keys(target, settings), alias=settings.host_key_alias or target.place.alias)
+    hop = _hop(target, settings, target_credentials(target, settings), policy)
+    return replace(hop, transport=replace(hop.transport, forward_agent=_forwards_agent(target)))
+
+
+def _jump_hop(visit: Visit, settings: Settings) -> Hop:
+    spec = visit.spec
+    policy = _host_keys(visit, settings)
+    if spec.known_hosts is not None or spec.known_hosts_lines:
+        policy = _knowing(policy, spec.known_hosts or (), spec.known_hosts_lines)
+    checking, alias = spec.host_key_checking or policy.checking, spec.host_key_alias or visit.place.alias
+    hop = _hop(visit, settings, jump_credentials(visit, settings), replace(policy, checking=checking, alias=alias))
+    return replace(hop, timeout=spec.timeout or hop.timeout)
+
+
+def _hop(visit: Visit, settings: Settings, credentials: Credentials, policy: HostKeyPolicy) -> Hop:
+    place = visit.place
     return Hop(
-        host=check_host(settings.host, "ansible_host"),
-        port=check_port(settings.port, "ansible_port"),
-        credentials=Credentials(
-            user=check_user(user, "ansible_user"),
-            password=settings.password,
-            identities=_with_found(_target_keys(settings), settings),
-            prompts=settings.prompts,
-        ),
-        host_keys=settings.host_keys,
-        timeout=settings.timeout,
-        proxy_command=proxy,
+        host=place.host,
+        port=place.port,
+        credentials=credentials,
+        host_keys=policy,
+        timeout=settings.timeout or visit.openssh.connect_timeout or _TIMEOUT,
+        setting=visit.spec.setting,
+        transport=_transport(visit.openssh, settings),
+        name="" if place.name == place.host else place.name,
     )
 
 
-def _jump_hop(spec: HopSpec, settings: Settings) -> Hop:
-    """A hop's own values, else those for all hops. The target's user and password are never inherited."""
-    defaults = settings.jump_defaults
-    user = spec.user or defaults.user or settings.login_name
-    policy = settings.host_keys
-    return Hop(
-        host=spec.host,
-        port=spec.port or 22,
-        credentials=Credentials(
-            user=spec.user or check_user(user, "ansible_ssh_jump_user"),
-            password=spec.password if spec.password is not None else defaults.password,
-            identities=_jump_keys(spec, settings),
-            fallback=_target_keys(settings),
-            prompts=spec.prompts,
-        ),
-        host_keys=HostKeyPolicy(
-            checking=spec.host_key_checking or policy.checking,
-            known_hosts=spec.known_hosts if spec.known_hosts is not None else policy.known_hosts,
-            alias=spec.host_key_alias,
-        ),
-        timeout=spec.timeout or settings.timeout,
-        proxy_command=spec.proxy_command,
-        setting=spec.setting,
+def _host_keys(visit: Visit, settings: Settings) -> HostKeyPolicy:
+    """All but the alias, which is one host's own."""
+    openssh = visit.openssh
+
+    def path(template: str | None, keyword: str) -> str | None:
+        setting = f"{SOURCE} for {visit.place.name}: {keyword}"
+        return None if template is None else expand_path(template, visit.place, settings.controller, setting)
+
+    own, system = openssh.known_hosts, openssh.global_known_hosts
+    policy = HostKeyPolicy(
+        checking=settings.checking or openssh.checking or HostKeyChecking.STRICT,
+        known_hosts=_KNOWN_HOSTS if own is None else own,
+        global_known_hosts=_GLOBAL_KNOWN_HOSTS if system is None else system,
+        command=_command(visit, settings),
+        revoked=path(openssh.revoked_host_keys, "RevokedHostKeys"),
+        hashed=bool(openssh.hash_known_hosts),
+        check_address=bool(openssh.check_host_ip),
+        algorithms=openssh.host_key_algorithms,
+        ca_algorithms=openssh.ca_algorithms,
+        rsa_bits=openssh.rsa_bits or HostKeyPolicy.rsa_bits,
+    )
+    if settings.known_hosts is None and not settings.known_hosts_lines:
+        return policy
+    return _knowing(policy, settings.known_hosts or (), settings.known_hosts_lines)
+
+
+def _command(visit: Visit, settings: Settings) -> tuple[str, ...] | None:
+    """KnownHostsCommand, which is split before its tokens are expanded, and is run without a shell."""
+    text = visit.openssh.known_hosts_command
+    setting = f"{SOURCE} for {visit.place.name}: KnownHostsCommand"
+    if text is None:
+        return None
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise SettingsError(setting, f"it cannot be split into arguments: {error}") from None
+    return tuple(expand_early(word, visit.place, settings.controller, setting) for word in words)
+
+
+def _knowing(policy: HostKeyPolicy, files: tuple[str, ...], lines: tuple[str, ...]) -> HostKeyPolicy:
+    """What a variable says of known hosts is all that is known of them."""
+    return replace(policy, known_hosts=files, lines=lines, global_known_hosts=(), command=None)
+
+
+def _transport(openssh: Effective, settings: Settings) -> TransportOptions:
+    usual = TransportOptions()
+    rekey = openssh.rekey_limit or RekeyLimit()
+    family = openssh.address_family
+    return TransportOptions(
+        attempts=openssh.connection_attempts or usual.attempts,
+        address_family=family if family in ("inet", "inet6") else None,
+        bind_address=openssh.bind_address,
+        alive_interval=_first(settings.alive_interval, openssh.alive_interval, usual.alive_interval),
+        alive_count=max(1, int(_first(settings.alive_count, openssh.alive_count, usual.alive_count))),
+        compression=bool(openssh.compression),
+        rekey_bytes=rekey.bytes,
+        rekey_seconds=rekey.seconds,
+        ciphers=openssh.ciphers,
+        macs=openssh.macs,
+        kex=openssh.kex,
     )
 
 
-def _jump_keys(spec: HopSpec, settings: Settings) -> tuple[Identity, ...]:
-    """The hop's own key, else the one for all hops; then what is found."""
-    named = _keys(spec.private_key_file, spec.private_key, spec.passphrase, spec.certificate_file)
-    if not named:
-        named = _keys(settings.jump_defaults.private_key_file, None, spec.passphrase, spec.certificate_file)
-    return _with_found(named, settings)
+def _first(*values: float | None) -> float:
+    return next(value for value in values if value is not None)
 
 
-def _target_keys(settings: Settings) -> tuple[Identity, ...]:
-    """The target's key. A bastion is offered it last of all, which gives nothing away: a signature is of use
-    for this one session only (RFC 4252 section 7)."""
-    return _keys(settings.private_key_file, settings.private_key, settings.passphrase, settings.certificate_file)
+def _forwards_agent(target: Visit) -> bool:
+    """ForwardAgent: of the agent that the environment names; another one cannot be handed on."""
+    wanted = target.openssh.forward_agent
+    if wanted not in (None, "yes", "no", "SSH_AUTH_SOCK", "$SSH_AUTH_SOCK"):
+        raise SettingsError(
+            f"{SOURCE} for {target.place.name}: ForwardAgent",
+            f"{said(ascii(wanted))} is neither yes nor no; only the agent of SSH_AUTH_SOCK can be forwarded",
+        )
+    return wanted not in (None, "no")
 
 
-def _keys(path: str | None, text: str | None, passphrase: str | None, certificate: str | None) -> tuple[Identity, ...]:
-    if text:
-        return (KeyText(text, passphrase, certificate),)
-    return (KeyFile(path, passphrase, certificate),) if path else ()
-
-
-def _with_found(named: tuple[Identity, ...], settings: Settings) -> tuple[Identity, ...]:
-    """A named key goes first, so that an agent full of keys cannot use up MaxAuthTries before it.
-
-    As in ssh(1), the default key files are for those who name none.
-    """
-    defaults = (DefaultKeyFiles(),) if settings.look_for_keys and not named else ()
-    return (*named, AgentKeys(), *defaults)
+def _environment(openssh: Effective, here: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """SendEnv, patterns of names with ``-`` before one that takes back; and SetEnv, which comes before it."""
+    sent: dict[str, str] = {}
+    for pattern in " ".join(openssh.send_env).split():
+        if pattern.startswith("-"):
+            sent = {name: value for name, value in sent.items() if not fnmatch.fnmatchcase(name, pattern[1:])}
+        else:
+            sent |= {name: value for name, value in here.items() if fnmatch.fnmatchcase(name, pattern)}
+    told = dict(line.partition("=")[::2] for line in openssh.set_env)
+    return tuple(sorted({**sent, **told}.items()))

@@ -17,6 +17,8 @@ from .names import check_alias, check_host, check_port, check_user
 _URI = "ssh://"
 # As OpenSSH's valid_domain, which is stricter than it is for a host outside of a URI.
 _URI_HOST = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")
+# Of known_hosts: the type of a key, and the key, which begins with the length of its type.
+_LINE = re.compile(r"\s(?:ssh-|ecdsa-|sk-)\S+\s+AAAA")
 _CHECKING = {
     "true": HostKeyChecking.STRICT,
     "yes": HostKeyChecking.STRICT,
@@ -46,13 +48,14 @@ class HopSpec:
     proxy_command: str | None = None
     host_key_checking: HostKeyChecking | None = None
     known_hosts: tuple[str, ...] | None = None
+    known_hosts_lines: tuple[str, ...] = ()
     host_key_alias: str | None = None
     timeout: float | None = None
     prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     setting: str = ""
 
 
-_KEYS = tuple(item.name for item in fields(HopSpec) if item.name != "setting")
+_KEYS = tuple(item.name for item in fields(HopSpec) if item.name not in ("setting", "known_hosts_lines"))
 
 
 def is_none(value: object) -> bool:
@@ -86,7 +89,7 @@ def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpe
         else:
             raise SettingsError(name, f"a hop is a string or a mapping, not {type(item).__name__}")
     for hop in hops[1:]:
-        if hop.proxy_command is not None:
+        if hop.proxy_command is not None and not is_none(hop.proxy_command):
             raise SettingsError(
                 f"{hop.setting}.proxy_command",
                 "only the first hop can have one; this hop is reached through the hop before it",
@@ -171,6 +174,7 @@ def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
     if item.get("private_key") is not None and item.get("private_key_file") is not None:
         raise SettingsError(f"{setting}.private_key", "give either private_key or private_key_file of one hop")
     read = _Reader(item, setting)
+    files, lines = read.known_hosts()
     return HopSpec(
         host=check_host(item["host"], f"{setting}.host"),
         port=None if item.get("port") is None else check_port(item["port"], f"{setting}.port"),
@@ -180,9 +184,10 @@ def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
         private_key=read.text("private_key"),
         passphrase=read.text("passphrase"),
         certificate_file=read.text("certificate_file"),
-        proxy_command=read.proxy_command(),
+        proxy_command=read.text("proxy_command"),
         host_key_checking=read.checking(),
-        known_hosts=read.known_hosts(),
+        known_hosts=files,
+        known_hosts_lines=lines,
         host_key_alias=read.alias(),
         timeout=parse_timeout(item.get("timeout"), f"{setting}.timeout"),
         prompts=parse_prompts(item.get("prompts"), f"{setting}.prompts"),
@@ -200,17 +205,12 @@ class _Reader:
     def text(self, key: str) -> str | None:
         return parse_text(self.item.get(key), f"{self.setting}.{key}")
 
-    def proxy_command(self) -> str | None:
-        command = self.text("proxy_command")
-        return None if is_none(command) else command
-
     def checking(self) -> HostKeyChecking | None:
         value = self.item.get("host_key_checking")
         return None if value is None else parse_checking(value, f"{self.setting}.host_key_checking")
 
-    def known_hosts(self) -> tuple[str, ...] | None:
-        value = self.item.get("known_hosts")
-        return None if value is None else parse_files(value, f"{self.setting}.known_hosts")
+    def known_hosts(self) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        return parse_known_hosts(self.item.get("known_hosts"), f"{self.setting}.known_hosts")
 
     def alias(self) -> str | None:
         alias = self.text("host_key_alias")
@@ -242,15 +242,20 @@ def parse_checking(value: object, setting: str) -> HostKeyChecking:
     return checking
 
 
-def parse_files(value: object, setting: str) -> tuple[str, ...]:
-    """One path or a list of paths.
+def parse_known_hosts(value: object, setting: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Files and lines of known_hosts: a path, lines, or a list of both; files are None where nothing was said.
 
+    What has the type of a key and its beginning in it is a line, and a text of several lines is lines.
     :raises SettingsError: anything else.
     """
+    if value is None:
+        return None, ()
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, Sequence) or not all(isinstance(i, str) and i and "\0" not in i for i in items):
-        raise SettingsError(setting, "expected a path or a list of paths")
-    return tuple(items)
+        raise SettingsError(setting, "expected a path or lines of known_hosts, or a list of them")
+    files = tuple(item for item in items if not _LINE.search(item))
+    lines = (line.strip() for item in items if _LINE.search(item) for line in item.splitlines())
+    return files, tuple(line for line in lines if line)
 
 
 def parse_timeout(value: object, setting: str) -> float | None:

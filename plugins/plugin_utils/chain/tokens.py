@@ -1,33 +1,140 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenSSH's tokens in a ProxyCommand (ssh_config(5), TOKENS): one pass, an unknown one is an error."""
+"""OpenSSH's tokens (ssh_config(5), TOKENS): one pass, an unknown one is an error."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..errors import SettingsError
 from .model import Hop
 
 # A shell still acts on these in a user name that valid_ruser lets pass.
+_LATE = "HIKft"
 _SHELL = re.compile(r"[$\\*?\[\]~#!\s]")
 
 
-def expand(template: str, hop: Hop, setting: str) -> str:
-    """The command line for a hop: ``%h`` host, ``%n`` host as given, ``%p`` port, ``%r`` user, ``%%``.
+@dataclass(frozen=True)
+class Controller:
+    """Where connections come from.
+
+    :param user: the local login name, as ``uid`` is its number and ``home`` its home directory by the user database.
+    :param host: this machine's name.
+    """
+
+    user: str
+    uid: int = 0
+    home: str = "/"
+    host: str = "localhost"
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What tokens say of one host.
+
+    :param host: to connect to.
+    :param name: as the user wrote it.
+    :param alias: HostKeyAlias.
+    :param jump: the contents of ProxyJump.
+    """
+
+    host: str
+    name: str
+    port: int
+    user: str
+    alias: str | None = None
+    jump: str | None = None
+
+
+def expand_command(template: str, hop: Hop) -> str:
+    """The command line of a hop's ProxyCommand: ``%h`` host, ``%n`` host as given, ``%p`` port, ``%r`` user, ``%%``.
 
     :raises SettingsError: another token, a lone ``%`` at the end, or a user name that the shell would act on.
     """
-    values = {"h": hop.host, "n": hop.host, "p": str(hop.port), "r": hop.credentials.user, "%": "%"}
+    user = hop.credentials.user
+    if "%r" in template.replace("%%", "") and _SHELL.search(user):
+        raise SettingsError(
+            hop.proxy_setting, f"%r would put {user!r} into a shell command; write the user out, quoted"
+        )
+    return expand_way(template, Place(hop.host, hop.name or hop.host, hop.port, user), hop.proxy_setting)
+
+
+def expand_way(template: str, place: Place, setting: str) -> str:
+    """What ProxyCommand and ProxyJump say of one host.
+
+    :raises SettingsError: another token than theirs.
+    """
+    return _expanded(template, _of_host(place), setting)
+
+
+def _of_both(place: Place, controller: Controller) -> dict[str, str]:
+    short = controller.host.partition(".")[0]
+    values = _of_host(place) | {
+        "d": controller.home,
+        "i": str(controller.uid),
+        "j": place.jump or "",
+        "k": place.alias or place.name,
+        "L": short,
+        "l": controller.host,
+        "u": controller.user,
+    }
+    hashed = "".join(values[token] for token in "lhprj")
+    values["C"] = hashlib.sha1(hashed.encode()).hexdigest()
+    return values
+
+
+def expand_path(template: str, place: Place, controller: Controller, setting: str) -> str:
+    """A path of ssh_config: tokens, ``${NAME}`` of the environment, and ``~``.
+
+    :raises SettingsError: an unknown token, or a variable that is not set.
+    """
+    path = _expanded(_with_environment(template, controller, setting), _of_both(place, controller), setting)
+    return controller.home + path[1:] if path == "~" or path.startswith("~/") else path
+
+
+def expand_early(template: str, place: Place, controller: Controller, setting: str) -> str:
+    """An argument of KnownHostsCommand, but for what :func:`expand_late` knows.
+
+    :raises SettingsError: an unknown token, or a variable that is not set.
+    """
+    values = {token: value.replace("%", "%%") for token, value in _of_both(place, controller).items()}
+    values |= {token: f"%{token}" for token in _LATE}
+    return _expanded(_with_environment(template, controller, setting), values, setting)
+
+
+def expand_late(template: str, values: Mapping[str, str]) -> str:
+    """The rest of it.
+
+    :param values: of H (the name that is looked up), I (why), t, f and K (type, fingerprint and text of the host key).
+    """
+    return _expanded(template, {**values, "%": "%"}, "KnownHostsCommand")
+
+
+def _of_host(place: Place) -> dict[str, str]:
+    return {"h": place.host, "n": place.name, "p": str(place.port), "r": place.user, "%": "%"}
+
+
+def _expanded(template: str, values: Mapping[str, str], setting: str) -> str:
+    known = " ".join(f"%{token}" for token in sorted(values, key=str.swapcase) if token != "%")
 
     def value(match: re.Match[str]) -> str:
-        token = match.group(1)
-        if token not in values:
-            raise SettingsError(setting, f"unknown token {match.group(0)!r}; known are %h %n %p %r and %%")
-        if token == "r" and _SHELL.search(values["r"]):
-            raise SettingsError(
-                setting, f"%r would put {values['r']!r} into a shell command; write the user out, quoted"
-            )
-        return values[token]
+        if match.group(1) not in values:
+            raise SettingsError(setting, f"unknown token {match.group(0)!r}; known are {known} and %%")
+        return values[match.group(1)]
 
     return re.sub(r"%(.?)", value, template, flags=re.DOTALL)
+
+
+def _with_environment(template: str, controller: Controller, setting: str) -> str:
+    environment = dict(controller.environment)
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            raise SettingsError(setting, f"the environment has no {match[1]}")
+        return environment[match[1]].replace("%", "%%")
+
+    return re.sub(r"\$\{([A-Za-z0-9_]+)\}", value, template)

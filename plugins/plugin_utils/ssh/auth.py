@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Logging in to one hop (RFC 4252): what is offered, in which order, and what is said when nothing helps.
 
-The order is ssh(1)'s: keys, keyboard-interactive, password; then the keys that are a last resort. A password
-goes over the wire once at most.
+The order is ssh(1)'s, keys, keyboard-interactive, password, or the one that somebody prefers; then come the keys that are a last
+resort. A password goes over the wire once at most.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from .transport import HopTransport
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
 _KEYS_BEFORE_PASSWORD = 4
+_ORDER = ("publickey", "keyboard-interactive", "password")
+# What a key of a type can sign with, where that is not its name (RFC 8332).
+_SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
 
 
@@ -39,6 +42,7 @@ class Login:
         self._place = place
         self._deadline = deadline
         self._secrets_allowed = secrets_allowed
+        self._order = _ORDER if hop.credentials.methods is None else hop.credentials.methods
         self._methods: tuple[str, ...] = ()
         self._tried: list[str] = []
         self._skipped: list[str] = []
@@ -59,6 +63,7 @@ class Login:
         :raises HopUnreachable: the connection ended or the time was up before an answer.
         """
         user = self._hop.credentials.user
+        self._transport.sign_only_with(self._hop.credentials.algorithms)
         # "none" costs no try, and its answer is the list of methods (RFC 4252 section 5.2).
         try:
             if self._attempt("", lambda: self._transport.auth_none(user)):
@@ -75,26 +80,39 @@ class Login:
 
     def _next(self) -> Callable[[], bool] | None:
         """The next thing to offer, of the methods that the server takes now."""
-        credentials = self._hop.credentials
-        key = self._next_key(self._keys)
-        if key is not None:
-            return lambda: self._offer_key(key)
-        if self._secrets_allowed and "keyboard-interactive" in self._methods and not self._questions_spent:
-            only_way = "password" not in self._methods and not self._password_spent
-            if credentials.prompts or only_way:
-                return self._answer_questions
-        if self._secrets_allowed and "password" in self._methods and not self._password_spent:
-            return self._offer_password
-        last = self._next_key(self._fallback_keys)
+        steps = {
+            "publickey": self._key_step,
+            "keyboard-interactive": self._question_step,
+            "password": self._password_step,
+        }
+        for method in self._order:
+            step = steps[method]() if method in self._methods else None
+            if step is not None:
+                return step
+        last = self._next_key(self._fallback_keys) if "publickey" in self._order else None
         if last is None:
             return None
         self.used_fallback = True
         return lambda: self._offer_key(last)
 
+    def _key_step(self) -> Callable[[], bool] | None:
+        key = self._next_key(self._keys)
+        return None if key is None else lambda: self._offer_key(key)
+
+    def _question_step(self) -> Callable[[], bool] | None:
+        if not self._secrets_allowed or self._questions_spent:
+            return None
+        by_password = "password" in self._methods and "password" in self._order
+        only_way = not by_password and not self._password_spent
+        return self._answer_questions if self._hop.credentials.prompts or only_way else None
+
+    def _password_step(self) -> Callable[[], bool] | None:
+        return self._offer_password if self._secrets_allowed and not self._password_spent else None
+
     def _next_key(self, keys: Generator[LoginKey, None, None]) -> LoginKey | None:
         if "publickey" not in self._methods:
             return None
-        secret_ways = {"password", "keyboard-interactive"} & set(self._methods)
+        secret_ways = {"password", "keyboard-interactive"} & set(self._methods) & set(self._order)
         has_secret = (
             self._secrets_allowed and (not self._password_spent or self._hop.credentials.prompts) and secret_ways
         )
@@ -113,7 +131,14 @@ class Login:
         return None
 
     def _signable(self, offered: LoginKey) -> bool:
-        """Whether the server takes an algorithm that this key can sign with and that is not SHA-1 (RFC 8308)."""
+        """Whether there is an algorithm that this key can sign with, that is wanted, that the server takes and that is not
+        SHA-1 (RFC 8308)."""
+        key_type = offered.key.public_blob.key_type if offered.key.public_blob else offered.key.get_name()
+        wanted = self._hop.credentials.algorithms
+        plain, certified, _version = key_type.partition("-cert-v01@openssh.com")
+        if wanted is not None and not {f"{name}{certified}" for name in _SIGNS_WITH.get(plain, (plain,))} & set(wanted):
+            self._skipped.append(f"{offered.name}: PubkeyAcceptedAlgorithms leaves its kind out")
+            return False
         accepted = self._transport.server_extensions.get("server-sig-algs", b"")
         names = (accepted.decode("utf-8", "replace") if isinstance(accepted, bytes) else accepted).split(",")
         if not accepted or "rsa" not in offered.key.get_name() or {"rsa-sha2-512", "rsa-sha2-256"} & set(names):

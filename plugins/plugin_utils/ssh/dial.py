@@ -16,9 +16,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..chain.model import TARGET, Chain, Hop
-from ..chain.resolve import proxy_setting
-from ..chain.tokens import expand
+from ..chain.model import TARGET, Chain, Hop, TransportOptions
+from ..chain.tokens import expand_command
 from ..errors import AlgorithmsRefused, ForwardingRefused, HopError, HopUnreachable, LinkLost, said
 from .auth import Login
 from .deadline import Deadline
@@ -27,9 +26,12 @@ from .interface import Report
 from .library import paramiko
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
-from .transport import BROKEN, ChannelRefused, HopTransport
+from .transport import BROKEN, ChannelRefused, HopTransport, NoAlgorithm
 
 _SETTLE = 0.3
+_PAUSE = 1.0
+_CHANGE_IT = "Change it in ssh_config, or leave it out."
+_FAMILIES = {None: socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _NO_ADDRESS = "the name cannot be resolved"
 _NO_JUMP = "No jump host is set for this host (ansible_ssh_jump)."
 
@@ -39,14 +41,19 @@ class Link:
 
     :param sock: what carries it: a socket, or a channel of the hop before.
     :param proxy: the ProxyCommand behind the socket, if that is how the first hop is reached.
+    :raises NoAlgorithm: of those in ``options``, there is none.
     """
 
-    def __init__(self, place: str, sock: Any, proxy: ProxyProcess | None = None) -> None:
+    def __init__(
+        self, place: str, sock: Any, proxy: ProxyProcess | None = None, options: TransportOptions | None = None
+    ) -> None:
         self.place = place
-        self.transport = HopTransport(sock)
+        self.transport = HopTransport(sock, options)
         self.given_up = ""
         #: The host key that was verified.
         self.trust: Trust | None = None
+        #: The address that it was connected to by, where this process has connected to it.
+        self.address: str | None = None
         #: Whether one of the keys of last resort logged in.
         self.used_fallback = False
         #: Whether its server has told that it has no SFTP.
@@ -150,7 +157,7 @@ def open_hop(
     started = time.monotonic()
     prefix, place = chain.hops[: index + 1], chain.place(index)
     hop = prefix[-1]
-    check = HostKeyCheck(hop, place, report.warn)
+    check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
     with turns.take(prefix, place, Deadline(hop.timeout, total)):
         deadline = Deadline(hop.timeout, total)
         link = _connect(prefix, place, before, deadline)
@@ -165,11 +172,21 @@ def open_hop(
 
 
 def _verified(link: Link, check: HostKeyCheck, before: Sequence[Link], hop: Hop, deadline: Deadline) -> Trust:
-    options = link.transport.get_security_options()
-    options.key_types = check.prefer(options.key_types)
+    wanted = check.prefer(*link.transport.host_key_algorithms())
+    if not wanted:
+        names = ",".join(hop.host_keys.algorithms or ())
+        raise AlgorithmsRefused(link.place, f"none of HostKeyAlgorithms {names} can be used here", _CHANGE_IT)
+    link.transport.get_security_options().key_types = wanted
     _exchange_keys(link, before, hop, deadline)
-    key = link.transport.get_remote_server_key()
-    return check.verify(HostKey(key.get_name(), key.asbytes()))
+    return check.verify(_shown(link.transport), link.address)
+
+
+def _shown(transport: HopTransport) -> HostKey:
+    key = transport.get_remote_server_key()
+    certificate = key.public_blob
+    if certificate is None:
+        return HostKey(key.get_name(), key.asbytes())
+    return HostKey(key.get_name(), key.asbytes(), certificate.key_blob, certificate.key_type)
 
 
 def _log_in(link: Link, hop: Hop, secrets_allowed: bool, before: Sequence[Link], deadline: Deadline) -> None:
@@ -189,42 +206,67 @@ def _log_in(link: Link, hop: Hop, secrets_allowed: bool, before: Sequence[Link],
 def _connect(prefix: tuple[Hop, ...], place: str, before: Sequence[Link], deadline: Deadline) -> Link:
     hop = prefix[-1]
     if before:
-        return Link(place, _forward(before, prefix, place, deadline))
+        return _link(place, hop, _forward(before, prefix, place, deadline))
     if hop.proxy_command is not None:
-        command = expand(hop.proxy_command, hop, proxy_setting(hop))
+        command = expand_command(hop.proxy_command, hop)
         try:
             proxy = ProxyProcess(command, hop.surroundings)
         except OSError as error:
             raise HopUnreachable(place, f"the ProxyCommand cannot be started: {error.strerror or error}") from error
-        return Link(place, proxy.sock, proxy)
-    return Link(place, _tcp(hop, place, deadline))
+        return _link(place, hop, proxy.sock, proxy)
+    sock = _tcp(hop, place, deadline)
+    link = _link(place, hop, sock)
+    link.address = str(sock.getpeername()[0])
+    return link
+
+
+def _link(place: str, hop: Hop, sock: Any, proxy: ProxyProcess | None = None) -> Link:
+    try:
+        return Link(place, sock, proxy, hop.transport)
+    except NoAlgorithm as error:
+        (proxy or sock).close()
+        raise AlgorithmsRefused(place, str(error), _CHANGE_IT) from error
 
 
 def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
     """The first address that answers, in the resolver's order; they share the time that there is."""
-    try:
-        addresses = deadline.limit(lambda: socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM))
-    except TimeoutError as error:
-        raise HopUnreachable(place, f"the name was not resolved within {deadline.seconds:g} seconds") from error
-    except (OSError, UnicodeError) as error:
-        problem_said = f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}"
-        raise HopUnreachable(place, problem_said, _NO_JUMP if hop.setting == TARGET else "") from error
+    addresses = _addresses(hop, place, deadline)
     problem: OSError | None = None
-    for tried, (family, kind, protocol, _name, address) in enumerate(addresses):
-        try:
-            # An address that answers nothing leaves time for those after it.
-            return _connected(family, kind, protocol, address, deadline.remaining() / (len(addresses) - tried))
-        except OSError as error:
-            problem = error
+    for attempt in range(hop.transport.attempts):
+        if attempt:
+            time.sleep(min(_PAUSE, deadline.remaining()))  # as ssh(1)
+        for tried, address in enumerate(addresses):
+            left = hop.transport.attempts - attempt
+            try:
+                # An address that answers nothing leaves time for those after it.
+                return _connected(address, hop, deadline.remaining() / (left * len(addresses) - tried))
+            except OSError as error:
+                problem = error
     if deadline.expired:
         raise HopUnreachable(place, f"no connection within {deadline.seconds:g} seconds", _advice(hop)) from problem
     reason = (problem.strerror or str(problem)) if problem else _NO_ADDRESS
     raise HopUnreachable(place, f"cannot connect: {reason}", _advice(hop)) from problem
 
 
-def _connected(family: int, kind: int, protocol: int, address: Any, seconds: float) -> socket.socket:
+def _addresses(hop: Hop, place: str, deadline: Deadline) -> list[Any]:
+    family = _FAMILIES[hop.transport.address_family]
+    try:
+        return deadline.limit(lambda: socket.getaddrinfo(hop.host, hop.port, family, socket.SOCK_STREAM))
+    except TimeoutError as error:
+        raise HopUnreachable(place, f"the name was not resolved within {deadline.seconds:g} seconds") from error
+    except (OSError, UnicodeError) as error:
+        problem_said = f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}"
+        raise HopUnreachable(place, problem_said, _NO_JUMP if hop.setting == TARGET else "") from error
+
+
+def _connected(found: Any, hop: Hop, seconds: float) -> socket.socket:
+    family, kind, protocol, _name, address = found
     sock = socket.socket(family, kind, protocol)
     try:
+        if hop.transport.bind_address is not None:
+            # An address, not a name: AI_NUMERICHOST keeps the resolver out, which may take long.
+            own = socket.getaddrinfo(hop.transport.bind_address, 0, family, kind, protocol, socket.AI_NUMERICHOST)
+            sock.bind(own[0][4])
         sock.settimeout(seconds)
         sock.connect(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -4,22 +4,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
+import base64
 import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from io import FileIO
-from pathlib import Path
 
 from ..chain.model import Hop, HostKeyChecking
 from ..errors import HostKeyRefused, JumpError, said
-from .known_hosts import REVOKED, Entry, KnownHosts, Verdict, fingerprint, format_line, judge, lookup_names
+from .certificates import CERTIFIED, BadCertificate, HostCertificate, can_be_read, objection, read_certificate
+from .known_files import Stamp, append, ask_command, entries_of, locked, recorded_in, stamp_of
+from .known_hosts import (
+    REVOKED,
+    Entry,
+    Verdict,
+    authorities,
+    fingerprint,
+    format_line,
+    judge,
+    lookup_names,
+    rsa_bits,
+)
+from .revoked import is_revoked
 
-_FILES_KEPT = 32
+_SALT = 20
 # A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
 _SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 
@@ -29,10 +37,14 @@ class HostKey:
     """A key that a hop has shown.
 
     :param blob: as on the wire (RFC 4253 section 6.6).
+    :param certificate: with which it was shown, as on the wire; None for a plain key.
+    :param certificate_type: as on the wire, too.
     """
 
     key_type: str
     blob: bytes
+    certificate: bytes | None = None
+    certificate_type: str = ""
 
     def __str__(self) -> str:
         return f"{self.key_type} {fingerprint(self.blob)}"
@@ -44,12 +56,14 @@ class Trust:
 
     :param secrets_allowed: whether secrets may be sent, as :meth:`HostKeyCheck.check` found.
     :param stamp: what the known_hosts files were then.
+    :param address: that the hop was connected to by, if this process has connected to it.
     """
 
     hop: Hop
     key: HostKey
     secrets_allowed: bool
-    stamp: tuple[object, ...]
+    stamp: Stamp
+    address: str | None = None
 
     def renewed(self, place: str, warn: Callable[[str], None]) -> Trust:
         """The same key, looked at once more if the files have changed since.
@@ -57,13 +71,13 @@ class Trust:
         :param place: the hop as whoever asks names it.
         :raises HostKeyRefused: it is not trusted any more.
         """
-        if _stamp(self.hop) == self.stamp:
+        if stamp_of(self.hop.host_keys) == self.stamp:
             return self
-        return HostKeyCheck(self.hop, place, warn).verify(self.key)
+        return HostKeyCheck(self.hop, place, warn).verify(self.key, self.address)
 
 
 class HostKeyCheck:
-    """The check of one hop's key, with what known_hosts says of that hop.
+    """The check of one hop's key, with what is known of that hop.
 
     :param hop: whose key.
     :param place: the hop as errors name it.
@@ -73,19 +87,33 @@ class HostKeyCheck:
 
     def __init__(self, hop: Hop, place: str, warn: Callable[[str], None]) -> None:
         self._hop = hop
+        self._policy = hop.host_keys
         self._place = place
         self._warn = warn
-        self._names = lookup_names(hop.host, hop.port, hop.host_keys.alias)
-        self._stamp = _stamp(hop)  # before they are read, so that no change between is missed
+        self._names = lookup_names(hop.host, hop.port, self._policy.alias)
+        self._address: str | None = None
+        self._stamp = stamp_of(self._policy)  # before they are read, so that no change between is missed
         try:
+            self._printed = self._ask("ORDER", None)
             self._known = self._read()
         except Exception as error:
             raise self._not_checked(error) from error
 
-    def prefer(self, algorithms: Sequence[str]) -> tuple[str, ...]:
-        """Algorithms of which a key is known first, so that a host known by its RSA key is asked for that one."""
+    def prefer(self, usual: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+        """The algorithms to ask for, in their order (OpenSSH's ``order_hostkeyalgs``): those of authorities that are known, those
+        of which a key is known, and the others.
+
+        :param usual: the library's own, in its order.
+        :param there: all that it has.
+        """
+        if self._policy.algorithms is not None:
+            wanted = [name for name in self._policy.algorithms if name in there]
+            return tuple(name for name in wanted if CERTIFIED not in name or can_be_read())
         known = {entry.key_type for entries in self._known for entry in entries if entry.key and not entry.marker}
-        return tuple(sorted(algorithms, key=lambda name: _SIGNED_BY.get(name, name) not in known))
+        plain = sorted(usual, key=lambda name: _SIGNED_BY.get(name, name) not in known)
+        if not self._authorities() or not can_be_read():
+            return tuple(plain)
+        return (*(f"{name}{CERTIFIED}" for name in usual if f"{name}{CERTIFIED}" in there), *plain)
 
     def check(self, key: HostKey) -> bool:
         """Decides, and records a new key where the policy says so.
@@ -95,15 +123,94 @@ class HostKeyCheck:
         :raises HostKeyRefused: not trusted, or the check itself failed: any fault denies (CVE-2025-26465).
         """
         try:
-            return self._decide(key, self._verdict(key))
+            self._printed += self._ask("HOSTNAME", key)
+            self._known = self._read()
+            self._refuse_revoked(key)
+            self._refuse_short(key)
+            verdict = self._verdict(key)
+            if verdict is not Verdict.REVOKED and self._certified(key, verdict):
+                return True
+            return self._decide(key, verdict)
         except JumpError:
             raise
         except Exception as error:
             raise self._not_checked(error) from error
 
-    def verify(self, key: HostKey) -> Trust:
-        """As :meth:`check`, to be asked again later."""
-        return Trust(self._hop, key, self.check(key), self._stamp)
+    def verify(self, key: HostKey, address: str | None = None) -> Trust:
+        """As :meth:`check`, to be asked again later.
+
+        :param address: that the hop was connected to by, if this process has connected to it (CheckHostIP).
+        """
+        self._address = address if self._policy.check_address and self._policy.alias is None else None
+        return Trust(self._hop, key, self.check(key), self._stamp, self._address)
+
+    def _ask(self, reason: str, key: HostKey | None) -> str:
+        """Asks KnownHostsCommand, as ssh(1) before the key exchange and after it."""
+        shown = (key.key_type, fingerprint(key.blob), base64.b64encode(key.blob).decode()) if key else ("NONE",) * 3
+        return ask_command(self._hop, dict(zip("tfKIH", (*shown, reason, self._names[0]), strict=True)))
+
+    def _read(self) -> list[list[Entry]]:
+        """What is known of each name."""
+        return entries_of(self._policy, self._names, self._printed)
+
+    def _authorities(self) -> list[Entry]:
+        return [entry for entries in self._known for entry in authorities(entries)]
+
+    def _refuse_revoked(self, key: HostKey) -> None:
+        path = self._policy.revoked
+        if path is None:
+            return
+        shown = [(key.key_type, key.blob)]
+        if key.certificate is not None:
+            shown.append((key.certificate_type, key.certificate))
+        if any(is_revoked(path, *each) for each in shown):
+            raise HostKeyRefused(self._place, f"the host key {key} is revoked in {path}")
+
+    def _refuse_short(self, key: HostKey) -> None:
+        bits = rsa_bits(key.blob)
+        if bits is not None and bits < self._policy.rsa_bits:
+            raise HostKeyRefused(
+                self._place,
+                f"the host key {key} has {bits} bits, and RequiredRSASize wants {self._policy.rsa_bits}",
+                "Give the server a longer one, or an ed25519 host key.",
+            )
+
+    def _certified(self, key: HostKey, verdict: Verdict) -> bool:
+        """Whether an authority that is known for this host vouches for its key; if it does not, the key itself may be known.
+
+        :raises HostKeyRefused: the certificate is of that authority, and is not good, or somebody has revoked it.
+        """
+        if key.certificate is None:
+            return False
+        try:
+            certificate = read_certificate(key.certificate_type, key.certificate)
+        except BadCertificate as error:
+            raise HostKeyRefused(self._place, f"the host's certificate cannot be used: {error}") from error
+        self._refuse_revoked_authority(certificate)
+        known = {entry.key: entry for entry in reversed(self._authorities())}
+        entry = known.get(certificate.authority)
+        if entry is None:
+            return False
+        name = (self._policy.alias or self._hop.host).lower()
+        problem = objection(certificate, name, self._policy.ca_algorithms)
+        if problem and verdict is not Verdict.TRUSTED:
+            raise HostKeyRefused(
+                self._place,
+                f"the host shows {certificate} ({entry.where}), and {problem}",
+                "Have the authority sign the host's key anew.",
+            )
+        return not problem
+
+    def _refuse_revoked_authority(self, certificate: HostCertificate) -> None:
+        gone = [entry for entries in self._known for entry in entries if entry.marker == REVOKED]
+        where = next((entry.where for entry in gone if entry.key in (None, certificate.authority)), None)
+        if where is not None:
+            raise HostKeyRefused(self._place, f"the host shows {certificate}, which is marked as revoked in {where}")
+        path = self._policy.revoked
+        signer = certificate.authority
+        kind = signer[4 : 4 + int.from_bytes(signer[:4], "big")].decode("ascii", "replace")
+        if path is not None and is_revoked(path, kind, signer):
+            raise HostKeyRefused(self._place, f"the host shows {certificate}, which is revoked in {path}")
 
     def _verdict(self, key: HostKey) -> Verdict:
         """What the first name says. Of the name without its port only the very same key counts, as another key there
@@ -115,9 +222,9 @@ class HostKeyCheck:
         return last if first is Verdict.UNKNOWN and last is Verdict.TRUSTED else first
 
     def _decide(self, key: HostKey, verdict: Verdict) -> bool:
-        checking = self._hop.host_keys.checking
+        checking = self._policy.checking
         if verdict is Verdict.TRUSTED:
-            return True
+            return self._address_is_right(key)
         if verdict is Verdict.REVOKED:
             raise HostKeyRefused(self._place, f"the host key {key} is marked as revoked in {self._revoked()}")
         if verdict is Verdict.CHANGED and checking is HostKeyChecking.OFF:
@@ -136,40 +243,34 @@ class HostKeyCheck:
             self._record(key)
         return True
 
-    def _read(self) -> list[list[Entry]]:
-        """The entries of each name."""
-        files = [_known_hosts(path, _stamp_of(path)) for path in _files(self._hop)]
-        return [[entry for file in files for entry in file.entries(name)] for name in self._names]
+    def _address_is_right(self, key: HostKey) -> bool:
+        """CheckHostIP: the address may not be known by another key, as when a name was made to lead elsewhere."""
+        if self._address is None:
+            return True
+        (known, *_plain) = entries_of(self._policy, lookup_names(self._address, self._hop.port))
+        if judge(known, key.blob) not in (Verdict.CHANGED, Verdict.REVOKED):
+            return True
+        problem = f"its host key {key} is not the one that is known for its address {self._address} ({known[0].where})"
+        if self._policy.checking is HostKeyChecking.OFF:
+            self._warn(f"{self._place}: {problem}; host key checking is off, so no password is offered")
+            return False
+        raise HostKeyRefused(
+            self._place, problem, "CheckHostIP wants it to be; if the address is right, remove that line."
+        )
 
     def _record(self, key: HostKey) -> None:
         """Appends under a lock, after one more look: another worker may have recorded another key meanwhile."""
-        files = self._hop.host_keys.known_hosts
-        if not files:
+        if not self._policy.known_hosts:
             raise HostKeyRefused(self._place, "accept-new has no known_hosts file to record the host key in")
-        path = Path(os.path.expanduser(files[0]))
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with FileIO(descriptor, "r+") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with locked(self._policy) as stream:
             self._known = self._read()
             verdict = self._verdict(key)
             if verdict is not Verdict.UNKNOWN:
                 self._decide(key, verdict)
                 return
-            self._append(stream, format_line(self._names[0], key.key_type, key.blob))
-        self._warn(f"{self._place}: the new host key {key} was added to {path}")
-
-    @staticmethod
-    def _append(stream: FileIO, line: str) -> None:
-        """Adds a line of its own, whole or not at all, whether or not the file ends in a newline."""
-        size = stream.seek(0, os.SEEK_END)
-        torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
-        data = (b"\n" if torn else b"") + line.encode() + b"\n"
-        if stream.write(data) != len(data):
-            stream.truncate(size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with contextlib.suppress(OSError):  # /dev/null, which keeps nothing, cannot be synced
-            os.fsync(stream.fileno())
+            salt = os.urandom(_SALT) if self._policy.hashed else b""
+            append(stream, format_line(self._names[0], key.key_type, key.blob, salt))
+        self._warn(f"{self._place}: the new host key {key} was added to {recorded_in(self._policy)}")
 
     def _changed(self, key: HostKey) -> str:
         known = ", ".join(
@@ -185,7 +286,7 @@ class HostKeyCheck:
 
     def _how_to_accept(self, key: HostKey) -> str:
         line = format_line(self._names[0], key.key_type, key.blob)
-        files = self._hop.host_keys.known_hosts
+        files = self._policy.known_hosts
         return (
             f"If that is the fingerprint on its console, add this line to {files[0] if files else 'a known_hosts file'}: "
             f"{line} (or let ansible_host_key_checking be 'accept-new')"
@@ -197,30 +298,3 @@ class HostKeyCheck:
     def _not_checked(self, error: Exception) -> HostKeyRefused:
         reason = said(str(error)) or type(error).__name__
         return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", "Make the file readable.")
-
-
-def _files(hop: Hop) -> list[Path]:
-    return [Path(os.path.expanduser(name)) for name in hop.host_keys.known_hosts]
-
-
-def _stamp(hop: Hop) -> tuple[object, ...]:
-    """What changes when one of the files does."""
-    return tuple(map(_stamp_of, _files(hop)))
-
-
-def _stamp_of(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        return (error.errno or 0,)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-@lru_cache(_FILES_KEPT)
-def _known_hosts(path: Path, _version: tuple[int, ...]) -> KnownHosts:
-    """A file as it is; one that does not exist is as an empty one. Read once per version of it."""
-    try:
-        text = path.read_text("utf-8", "surrogateescape")
-    except (FileNotFoundError, NotADirectoryError):
-        text = ""
-    return KnownHosts(text.split("\n"), str(path))

@@ -17,22 +17,32 @@ def _nothing() -> None:
     pass
 
 
+def _ignored(_line: str) -> None:
+    pass
+
+
 class Report:
     """Where work on connections says what it does.
 
     :param note: takes one line without secrets.
     :param warn: the same, for what everybody should see.
     :param commit: called just before the first thing is sent that may have an effect.
+    :param remark: takes one line for who wants to know what becomes of settings.
     """
 
-    __slots__ = ("commit", "note", "warn")
+    __slots__ = ("commit", "note", "remark", "warn")
 
     def __init__(
-        self, note: Callable[[str], None], warn: Callable[[str], None], commit: Callable[[], None] = _nothing
+        self,
+        note: Callable[[str], None],
+        warn: Callable[[str], None],
+        commit: Callable[[], None] = _nothing,
+        remark: Callable[[str], None] = _ignored,
     ) -> None:
         self.note = note
         self.warn = warn
         self.commit = commit
+        self.remark = remark
 
 
 class Output:

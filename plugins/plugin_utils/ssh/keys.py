@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import os
+import re
+import socket
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
@@ -16,6 +20,7 @@ from .library import paramiko
 
 # As ssh(1), of the types that paramiko has.
 _DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
+_PUBLIC = re.compile(r"\s*(?:ssh|ecdsa|sk)-[^\s]+ ([A-Za-z0-9+/]+=*)(?:\s|$)")
 _CERTIFIED = "-cert-v01@openssh.com"
 _LOCKED = "it cannot be decrypted with the passphrase that is set"
 _NEEDS_PASSPHRASE = "it needs a passphrase and none is set"
@@ -38,13 +43,14 @@ class UnusableKey(Exception):
 
 
 def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Generator[LoginKey, None, None]:
-    """The keys of a login, in order, each loaded when its turn comes.
+    """The keys of a login, in order, each loaded when its turn comes; with a certificate, then without it, as ssh(1): a
+    server may know only the key itself.
 
     :param skip: takes one line about each key that cannot be used; the login goes on without it.
     """
     for identity in credentials.identities:
         if isinstance(identity, AgentKeys):
-            yield from _agent_keys(skip)
+            yield from _agent_keys(identity, credentials.certificates, skip)
         elif isinstance(identity, DefaultKeyFiles):
             for path in _DEFAULT_FILES:
                 if os.path.exists(os.path.expanduser(path)):
@@ -54,11 +60,12 @@ def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Generat
 
 
 def _loaded(identity: KeyFile | KeyText, credentials: Credentials, skip: Callable[[str], None]) -> Iterator[LoginKey]:
-    """A key with its certificate, then without it, as ssh(1): a server may know only the key itself."""
     try:
         if isinstance(identity, KeyFile):
             name, certificate = identity.path, identity.certificate_file or _beside(identity.path)
             text = _read(identity.path)
+            if _PUBLIC.match(text):  # of a key that the agent has (ssh(1), -i)
+                raise UnusableKey(f"{name}: a public key, whose private key only an agent can have")
         else:
             name, certificate, text = "the key given as text", identity.certificate_file, identity.text
         key_type, plain = _decrypted(text, identity.passphrase, credentials.password, name)
@@ -73,24 +80,88 @@ def _loaded(identity: KeyFile | KeyText, credentials: Credentials, skip: Callabl
             yield LoginKey(certified, f"{label} with certificate {certificate}")
         except UnusableKey as error:
             skip(str(error))
+    for path, blob in _certificates(credentials.certificates, key.asbytes(), skip):
+        certified = _key(key_type, plain)
+        certified.public_blob = blob
+        yield LoginKey(certified, f"{label} with certificate {path}")
     yield LoginKey(key, label)
 
 
-def _agent_keys(skip: Callable[[str], None]) -> Iterator[LoginKey]:
+def _agent_keys(identity: AgentKeys, certificates: tuple[str, ...], skip: Callable[[str], None]) -> Iterator[LoginKey]:
+    listed = None if identity.listed is None else set(_public_keys(identity.listed))
     try:
-        agent = paramiko.Agent()
+        agent = _Agent(identity.socket)
         keys = agent.get_keys()
     except (paramiko.SSHException, OSError, ValueError) as error:
         skip(f"the agent cannot be used: {said(str(error))}")
         return
     try:
         for key in keys:
+            if listed is not None and key.blob not in listed:
+                continue
+            label = f"agent key {key.get_name()} {fingerprint(key.blob)}"
             if key.get_name().endswith(_CERTIFIED):
                 # Else an RSA certificate would be offered as the plain key that it is of.
                 key.public_blob = paramiko.pkey.PublicBlob(key.get_name(), key.blob)  # type: ignore[assignment]
-            yield LoginKey(key, f"agent key {key.get_name()} {fingerprint(key.blob)}")
+            else:
+                for path, blob in _certificates(certificates, key.blob, skip):
+                    key.public_blob = blob  # type: ignore[assignment]
+                    yield LoginKey(key, f"{label} with certificate {path}")
+                    key.public_blob = None
+            yield LoginKey(key, label)
     finally:
         agent.close()
+
+
+class _Agent(paramiko.agent.AgentSSH):
+    """The agent behind a socket; the library's own knows only that of the environment.
+
+    :param path: of the socket; None for that of the environment.
+    :raises OSError: nobody answers there.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        super().__init__()
+        path = path or os.environ.get("SSH_AUTH_SOCK")
+        if not path:
+            return
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(os.path.expanduser(path))
+            self._connect(sock)  # type: ignore[attr-defined]
+        except BaseException:
+            sock.close()
+            raise
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._close()  # type: ignore[attr-defined]
+
+
+def _public_keys(paths: tuple[str, ...]) -> Iterator[bytes]:
+    """The keys, as on the wire, of files that are public keys, or have one beside them."""
+    for path in paths:
+        for candidate in (path, f"{path}.pub"):
+            with contextlib.suppress(UnusableKey, ValueError):
+                found = _PUBLIC.match(_read(candidate))
+                if found:
+                    yield base64.b64decode(found[1])
+
+
+def _certificates(
+    paths: tuple[str, ...], public: bytes, skip: Callable[[str], None]
+) -> Iterator[tuple[str, paramiko.pkey.PublicBlob]]:
+    """Those of the certificates that are of a key."""
+    for path in paths:
+        try:
+            blob = paramiko.pkey.PublicBlob.from_string(_read(path))
+        except UnusableKey as error:
+            skip(str(error))
+        except ValueError:
+            skip(f"{path}: not a certificate")
+        else:
+            if blob.key_type.endswith(_CERTIFIED) and _certifies(blob.key_blob, public):
+                yield path, blob
 
 
 def _read(path: str) -> str:

@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 REVOKED = "@revoked"
+AUTHORITY = "@cert-authority"
 _PATTERN = re.compile(r"[*?!|]")
+_BLOCK = 64
+_RSA_FIELDS = 3  # type, exponent, modulus
+_INNER, _OUTER = (bytes(byte ^ mask for byte in range(256)) for mask in (0x36, 0x5C))
 _HASHED = re.compile(r"\|1\|([^|]+)\|([^|]+)")
 
 
@@ -64,7 +68,9 @@ class KnownHosts:
         self._source = source
         self._lines: dict[int, tuple[str, list[str]]] = {}  # number -> marker and fields
         self._plain: dict[str, list[int]] = {}  # name -> numbers of the lines that name it as it is
-        self._others: list[int] = []  # of lines with patterns and hashed names
+        self._patterns: list[int] = []  # of lines with patterns
+        self._hashed: list[tuple[int, bytes, bytes, bytes]] = []  # number, both keyed blocks of HMAC, digest
+        self._found: dict[str, list[int]] = {}  # name -> numbers of the hashed lines that name it
         for number, line in enumerate(lines, 1):
             fields = line.split()
             marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
@@ -78,12 +84,33 @@ class KnownHosts:
         A line that names it and whose key cannot be read is an entry without a key: whoever decides must not take
         the host for a stranger because of it. Lines about other hosts may be anything.
         """
-        others = [number for number in self._others if _names_match(self._lines[number][1][0], name)]
-        return [self._entry(number) for number in sorted({*self._plain.get(name, ()), *others})]
+        patterns = [number for number in self._patterns if _names_match(self._lines[number][1][0], name)]
+        return [
+            self._entry(number) for number in sorted({*self._plain.get(name, ()), *patterns, *self._unhashed(name)})
+        ]
+
+    def _unhashed(self, name: str) -> list[int]:
+        """The hashed lines that name a host: each has a salt of its own, so each has to be tried, once for each name."""
+        found = self._found.get(name)
+        if found is None:
+            message, sha1 = name.encode("utf-8", "surrogateescape"), hashlib.sha1
+            found = [
+                number
+                for number, inner, outer, digest in self._hashed
+                if sha1(outer + sha1(inner + message).digest()).digest() == digest
+            ]
+            self._found[name] = found
+        return found
 
     def _index(self, number: int, names: str) -> None:
+        hashed = _HASHED.fullmatch(names)
+        if hashed:
+            blocks = _hmac_blocks(*hashed.groups())
+            if blocks is not None:
+                self._hashed.append((number, *blocks))
+            return
         if _PATTERN.search(names):
-            self._others.append(number)
+            self._patterns.append(number)
             return
         for name in names.lower().split(","):
             self._plain.setdefault(name, []).append(number)
@@ -103,7 +130,7 @@ def judge(entries: Iterable[Entry], key: bytes) -> Verdict:
             if entry.key is None or entry.key == key:
                 return Verdict.REVOKED
         elif entry.marker:
-            continue  # @cert-authority speaks of certificates, and this is a plain key.
+            continue  # an authority's, whose certificates are judged elsewhere
         elif entry.key == key:
             verdict = Verdict.TRUSTED
         elif verdict is Verdict.UNKNOWN:
@@ -116,20 +143,24 @@ def fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def format_line(name: str, key_type: str, key: bytes) -> str:
-    """A line for known_hosts, without its newline."""
+def authorities(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries of authorities whose certificates a host may show."""
+    return [entry for entry in entries if entry.marker == AUTHORITY and entry.key is not None]
+
+
+def format_line(name: str, key_type: str, key: bytes, salt: bytes = b"") -> str:
+    """A line for known_hosts, without its newline.
+
+    :param salt: 20 random bytes, to hash the name with (HashKnownHosts); empty to write it as it is.
+    """
+    if salt:
+        digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
+        name = f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
     return f"{name} {key_type} {base64.b64encode(key).decode()}"
 
 
 def _names_match(field: str, name: str) -> bool:
-    """Comma-separated patterns of which ``!`` excludes, or one hashed name (HMAC-SHA1 of salt and name)."""
-    hashed = _HASHED.fullmatch(field)
-    if hashed:
-        try:
-            salt, digest = (base64.b64decode(part, validate=True) for part in hashed.groups())
-        except ValueError:  # also of letters beyond ASCII
-            return False
-        return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)
+    """Comma-separated patterns of which ``!`` excludes."""
     found = False
     for pattern in field.lower().split(","):
         negated = pattern.startswith("!")
@@ -140,6 +171,16 @@ def _names_match(field: str, name: str) -> bool:
                 return False
             found = True
     return found
+
+
+def _hmac_blocks(salt_text: str, digest_text: str) -> tuple[bytes, bytes, bytes] | None:
+    """What HMAC-SHA1 (RFC 2104) begins its two hashes with, and the digest; hmac itself takes three times as long."""
+    try:
+        salt, digest = (base64.b64decode(part, validate=True) for part in (salt_text, digest_text))
+    except ValueError:  # also of letters beyond ASCII
+        return None
+    key = (salt if len(salt) <= _BLOCK else hashlib.sha1(salt).digest()).ljust(_BLOCK, b"\0")
+    return key.translate(_INNER), key.translate(_OUTER), digest
 
 
 def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
@@ -154,9 +195,17 @@ def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
     return fields[0], key if inside and inside[0] == fields[0].encode("utf-8", "surrogateescape") else None
 
 
+def rsa_bits(key: bytes) -> int | None:
+    """The length of an RSA key (RFC 4253 section 6.6); None for keys of other types."""
+    strings = _strings(key)
+    if len(strings) != _RSA_FIELDS or strings[0] != b"ssh-rsa":
+        return None
+    return int.from_bytes(strings[2], "big").bit_length()
+
+
 def _strings(key: bytes) -> list[bytes]:
     """The strings that a public key consists of (RFC 4251 section 5); none if it is torn."""
-    strings = []
+    strings: list[bytes] = []
     while key:
         end = 4 + int.from_bytes(key[:4], "big")
         if len(key) < end:

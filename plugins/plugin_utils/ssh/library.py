@@ -44,10 +44,12 @@ else:
         paramiko = SimpleNamespace(
             ServiceRequestingTransport=_Base,
             Transport=_Base,
+            agent=SimpleNamespace(AgentSSH=object),
             auth_handler=SimpleNamespace(AuthOnlyHandler=object),
             buffered_pipe=SimpleNamespace(BufferedPipe=object),
             packet=SimpleNamespace(Packetizer=object),
             SFTPClient=object,
+            SSHConfig=object,
             SSHException=OSError,
             Ed25519Key=None,
             ECDSAKey=None,

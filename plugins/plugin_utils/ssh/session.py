@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from ..chain.model import Chain
 from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, said
 from .deadline import Deadline
 from .dial import Link, dead_hop, lost_link
@@ -22,12 +23,13 @@ class LinkSession:
     """Commands and files on the target of some links, which it does not own.
 
     :param links: one per hop, the target's last.
-    :param timeout: seconds for a channel to be opened.
+    :param chain: that they are of.
     """
 
-    def __init__(self, links: Sequence[Link], timeout: float, report: Report) -> None:
+    def __init__(self, links: Sequence[Link], chain: Chain, report: Report) -> None:
         self._links = links
-        self._timeout = timeout
+        self._chain = chain
+        self._timeout = chain.target.timeout
         self._report = report
         self._channels: list[paramiko.Channel] = []
         self._cancelled = False
@@ -48,6 +50,9 @@ class LinkSession:
         try:
             if pty:
                 self._get_pty(channel)
+            if self._chain.target.transport.forward_agent:
+                paramiko.agent.AgentRequestHandler(channel)
+            channel.update_environment(dict(self._chain.environment))
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
         except BROKEN as error:
             with contextlib.suppress(*BROKEN):

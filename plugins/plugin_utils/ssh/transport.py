@@ -8,8 +8,10 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..chain.model import TransportOptions
 from ..errors import said
 from .library import InvalidTag, paramiko
 
@@ -36,6 +38,11 @@ _WEAK = {
 }
 
 
+_ALL_WEAK = frozenset(name for names in _WEAK.values() for name in names)
+# The same by another name (RFC 8731).
+_ALIASES = {"curve25519-sha256": "curve25519-sha256@libssh.org"}
+
+
 def _handle_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
     """Keeps an exit signal (RFC 4254 section 6.10), which paramiko drops, and hands the request on."""
     if message.get_text() == "exit-signal":
@@ -60,12 +67,24 @@ class _Packetizer(paramiko.packet.Packetizer):
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self.sent = self.received = 0
+        #: Seconds after which there are to be new keys; 0 for never.
+        self.rekey_seconds = 0
+        self._keyed_at = time.monotonic()
 
     def read_message(self) -> tuple[int, paramiko.Message]:
         try:
             return super().read_message()
         except InvalidTag as error:  # of AES-GCM; the library lets it through
             raise paramiko.SSHException("Mismatched MAC") from error
+
+    def set_inbound_cipher(self, *args: Any, **keywords: Any) -> None:
+        self._keyed_at = time.monotonic()
+        super().set_inbound_cipher(*args, **keywords)
+
+    def need_rekey(self) -> bool:
+        """Whether it is time for new keys (RFC 4253 section 9)."""
+        overdue = self.rekey_seconds and time.monotonic() - self._keyed_at >= self.rekey_seconds
+        return bool(overdue or super().need_rekey())
 
     def read_all(self, n: int, check_rekey: bool = False) -> Any:
         data = super().read_all(n, check_rekey)
@@ -129,6 +148,23 @@ class _Gate:
             self._send(message)
 
 
+class NoAlgorithm(Exception):
+    """None of the algorithms that somebody wants is there."""
+
+
+def _usable(
+    keyword: str, wanted: tuple[str, ...] | None, usual: Sequence[str], known: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Those of the algorithms that are wanted which the library has and which are safe; the usual ones where nobody says any."""
+    if wanted is None:
+        return tuple(usual)
+    names = (_ALIASES.get(name, name) for name in wanted)
+    found = tuple(dict.fromkeys(name for name in names if name in known and name not in _ALL_WEAK))
+    if not found:
+        raise NoAlgorithm(f"none of {keyword} {','.join(wanted)} can be used here; {','.join(usual)} can")
+    return found
+
+
 class ChannelRefused(Exception):
     """The other side does not open a channel (RFC 4254 section 5.1).
 
@@ -172,6 +208,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     deadlines allow, so the library's own shorter limits are lifted.
 
     :param sock: a socket, or a channel of the hop before.
+    :raises NoAlgorithm: of those that are wanted, there is none.
     """
 
     #: Seconds between looks of a thread that nothing wakes. What ends a link wakes it, so there is nothing to look for.
@@ -188,9 +225,11 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         _MSG_CHANNEL_REQUEST: _handle_request,
     }
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, options: TransportOptions | None = None) -> None:
         super().__init__(sock, disabled_algorithms=_WEAK, packetizer_class=_Packetizer)
         self.daemon = True
+        if options is not None:
+            self._follow(options)
         # A channel of its own without handlers: nothing of paramiko's log is for users or for a log file.
         self.set_log_channel(_LOG)
         self.banner_timeout = self.handshake_timeout = self.auth_timeout = 86400.0
@@ -201,6 +240,27 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._userauth_accepted = threading.Event()
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
+
+    def _follow(self, options: TransportOptions) -> None:
+        security = self.get_security_options()
+        security.ciphers = _usable("Ciphers", options.ciphers, self.preferred_ciphers, self._cipher_info)
+        security.digests = _usable("MACs", options.macs, self.preferred_macs, self._mac_info)
+        security.kex = _usable("KexAlgorithms", options.kex, self.preferred_kex, self._kex_info)
+        self.use_compression(options.compression)
+        if options.rekey_bytes:
+            self.packetizer.REKEY_BYTES = options.rekey_bytes
+        self.packetizer.rekey_seconds = options.rekey_seconds
+
+    def host_key_algorithms(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The usual ones, in the library's order, and all that it has; none that is not safe."""
+        there = (name for name in self._key_info if name not in _ALL_WEAK)
+        return tuple(self.preferred_keys), tuple(there)
+
+    def sign_only_with(self, algorithms: tuple[str, ...] | None) -> None:
+        """Signs logins with no others (PubkeyAcceptedAlgorithms); None for all that are safe."""
+        if algorithms is not None:
+            others = [name for name in self._preferred_pubkeys if name not in algorithms]
+            self.disabled_algorithms = {**_WEAK, "pubkeys": [*_WEAK["pubkeys"], *others]}
 
     @property
     def sent(self) -> int:

@@ -114,6 +114,7 @@ def environment(lab: Lab, agent: Agent | None = None) -> dict[str, str]:
     return env | {
         "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "ANSIBLE_SSH_CONFIG_FILE": "none",  # else that of whoever runs the tests
         "ANSIBLE_HOME": str(lab.home / ".ansible"),
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_COLLECTIONS_PATH": _collections(lab),

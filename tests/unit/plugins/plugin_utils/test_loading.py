@@ -109,7 +109,13 @@ def test_the_options_are_complete_when_the_plugin_is_loaded() -> None:
     defaults = {
         name: found["options"][name] for name in ("port", "persist", "pipelining", "transfer_method", "ssh_jump")
     }
-    assert defaults == {"port": 22, "persist": 60.0, "pipelining": False, "transfer_method": "smart", "ssh_jump": None}
+    assert defaults == {
+        "port": None,
+        "persist": None,
+        "pipelining": False,
+        "transfer_method": "smart",
+        "ssh_jump": None,
+    }
     assert found["options"]["remote_addr"] == "h"
 
 

@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import socket
 from typing import Any
 
 import pytest
 import yaml
 
 from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATION
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import HostKeyChecking, HostKeyPolicy
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import JumpDefaults, Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import Arguments
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import JumpDefaults, Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import HostKeyChecking
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import (
     TargetSettings,
@@ -21,8 +26,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import (
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 OPTIONS: dict[str, Any] = yaml.safe_load(DOCUMENTATION)["options"]
-ORIGIN = {"login_name": "me", "directory": "/play", "run_directory": "/run/private", "environment": None}
+ORIGIN = {"login_name": "me", "directory": "/play", "run_directory": "/run/private", "environment": {"A": "b"}}
 DEFAULTS = {name: option.get("default") for name, option in OPTIONS.items()} | {"remote_addr": "target"} | ORIGIN
+
+
+CONTROLLER = Controller(
+    "me", os.geteuid(), pwd.getpwuid(os.geteuid()).pw_dir, socket.gethostname(), environment=(("A", "b"),)
+)
 
 
 def options(**changes: Any) -> dict[str, Any]:
@@ -35,12 +45,11 @@ def read(**changes: Any) -> TargetSettings:
 
 
 def inventory(**changes: Any) -> Settings:
-    return inventory_settings(options(**changes))
+    return inventory_settings(options(**changes), Arguments())
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
-    files = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
-    assert inventory() == Settings("target", "me", host_keys=HostKeyPolicy(known_hosts=files))
+    assert inventory() == Settings("target", CONTROLLER, config_file=None)
     settings = read()
     assert (settings.transfer_method, settings.retries) == (TransferMethod.SMART, 0)
     assert (settings.persist, settings.persist_max) == (60.0, None)
@@ -54,13 +63,13 @@ def test_every_option_has_its_place() -> None:
         proxy_command="none", port=2222, remote_user="u", password="p", private_key_file="k", private_key_passphrase="pp",
         certificate_file="c", look_for_keys=False, prompts={"q": "a"}, host_key_checking="accept-new", known_hosts="f",
         host_key_alias="alias", connect_timeout=5, reconnection_retries=2, server_alive_interval=1.5, server_alive_count_max=4,
-        transfer_method="piped", persist=5.0, persist_max=7.0,
+        transfer_method="piped", persist=5.0, persist_max=7.0, config_file="/file",
     )  # fmt: skip
-    assert inventory_settings(changes) == Settings(
-        "target", "me", port=2222, user="u", password="p", private_key_file="k", passphrase="pp", certificate_file="c",
-        prompts=(("q", "a"),), host_keys=HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("f",), "alias"), look_for_keys=False,
+    assert inventory_settings(changes, Arguments(("-C",), "/args")) == Settings(
+        "target", CONTROLLER, port=2222, user="u", password="p", private_key_file="k", passphrase="pp", certificate_file="c",
+        prompts=(("q", "a"),), checking=HostKeyChecking.ACCEPT_NEW, known_hosts=("f",), host_key_alias="alias", look_for_keys=False,
         jump="a,b", jump_defaults=JumpDefaults("ju", "jp", "jk"), proxy_command="none", timeout=5.0, total_timeout=30.0,
-        alive_interval=1.5, alive_count=4,
+        alive_interval=1.5, alive_count=4, config_file="/file", arguments=("-C",),
     )  # fmt: skip
     settings = read_settings(changes)
     assert (settings.transfer_method, settings.retries) == (TransferMethod.PIPED, 2)
@@ -100,8 +109,6 @@ def variables(option: str) -> set[str]:
         ("prompts", "s3cret"),
         ("prompts", {"(": "s3cret"}),
         ("host_key_checking", "ask"),
-        ("host_key_checking", None),
-        ("known_hosts", None),
         ("known_hosts", ""),
         ("host_key_alias", "*"),
         ("connect_timeout", 0),

@@ -24,6 +24,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     KeyFile,
     KeyText,
     Surroundings,
+    TransportOptions,
 )
 
 KEY, TEXT = KeyFile("/k", "SECRET1", "/c"), KeyText("SECRET2", "SECRET3", "/c")
@@ -51,6 +52,10 @@ def keys(*identities: Identity) -> Hop:
 
 def policy(**changes: Any) -> Hop:
     return replace(HOP, host_keys=replace(POLICY, **changes))
+
+
+def transport(**changes: Any) -> Hop:
+    return replace(HOP, transport=TransportOptions(**changes))
 
 
 def around(**changes: Any) -> Hop:
@@ -82,6 +87,30 @@ OTHERS = {
     "known_hosts": policy(known_hosts=("/f",)),
     "order of known_hosts": policy(known_hosts=("/g", "/f")),
     "alias": policy(alias=None),
+    "global known_hosts": policy(global_known_hosts=("/g",)),
+    "lines of known_hosts": policy(lines=("h ssh-ed25519 AAAA",)),
+    "KnownHostsCommand": policy(command=("/bin/true",)),
+    "revoked keys": policy(revoked="/r"),
+    "how names are recorded": policy(hashed=True),
+    "CheckHostIP": policy(check_address=True),
+    "algorithms of the host key": policy(algorithms=("ssh-ed25519",)),
+    "algorithms of authorities": policy(ca_algorithms=("ssh-ed25519",)),
+    "length of RSA keys": policy(rsa_bits=4096),
+    "certificates": login(certificates=("/c",)),
+    "methods": login(methods=("publickey",)),
+    "algorithms of keys": login(algorithms=("ssh-ed25519",)),
+    "agent": keys(KEY, TEXT, AgentKeys("/agent")),
+    "listed keys of the agent": keys(KEY, TEXT, AgentKeys(None, ("/k",))),
+    "address family": transport(address_family="inet"),
+    "own address": transport(bind_address="127.0.0.1"),
+    "compression": transport(compression=True),
+    "bytes before new keys": transport(rekey_bytes=1),
+    "seconds before new keys": transport(rekey_seconds=1),
+    "ciphers": transport(ciphers=("aes128-ctr",)),
+    "macs": transport(macs=("hmac-sha2-256",)),
+    "forwarding of the agent": transport(forward_agent=True),
+    "kex": transport(kex=("curve25519-sha256",)),
+    "name, of which its proxy command may speak": replace(HOP, name="n"),
     "proxy command": replace(HOP, proxy_command="nc %h 22"),
     "directory of the proxy command": around(directory="/D"),
     "environment of the proxy command": around(environment=(("NAME", "another"),)),
@@ -104,8 +133,16 @@ def test_no_two_of_these_are_the_same() -> None:
 
 @pytest.mark.parametrize(
     "hop",
-    [HOP, replace(HOP), replace(HOP, setting="the target"), replace(HOP, timeout=1.0), login(fallback=())],
-    ids=["the same", "an equal one", "where it is written", "the time it has", "keys of last resort"],
+    [
+        HOP,
+        replace(HOP),
+        replace(HOP, setting="the target"),
+        replace(HOP, proxy_setting="ssh_config"),
+        replace(HOP, timeout=1.0),
+        login(fallback=()),
+        transport(attempts=3, alive_interval=1.0, alive_count=1),
+    ],
+    ids=["same", "equal", "place", "proxy command's place", "time", "keys of last resort", "how it is looked after"],
 )
 def test_a_hop_is_the_same_whatever_its(hop: Hop) -> None:
     assert identity(hop) == identity(HOP)
@@ -114,10 +151,21 @@ def test_a_hop_is_the_same_whatever_its(hop: Hop) -> None:
 # A field that is new has to be decided on.
 def test_every_field_of_a_hop_is_in_these_tables() -> None:
     assert [field.name for field in fields(Hop)] == [
-        "host", "port", "credentials", "host_keys", "timeout", "proxy_command", "setting", "surroundings",
+        "host", "port", "credentials", "host_keys", "timeout", "proxy_command", "setting", "surroundings", "transport", "name",
+        "proxy_setting",
     ]  # fmt: skip
-    assert [field.name for field in fields(Credentials)] == ["user", "password", "identities", "fallback", "prompts"]
-    assert [field.name for field in fields(HostKeyPolicy)] == ["checking", "known_hosts", "alias"]
+    assert [field.name for field in fields(Credentials)] == [
+        "user", "password", "identities", "fallback", "prompts", "certificates", "methods", "algorithms",
+    ]  # fmt: skip
+    assert [field.name for field in fields(AgentKeys)] == ["socket", "listed"]
+    assert [field.name for field in fields(HostKeyPolicy)] == [
+        "checking", "known_hosts", "alias", "global_known_hosts", "lines", "command", "revoked", "hashed", "check_address",
+        "algorithms", "ca_algorithms", "rsa_bits",
+    ]  # fmt: skip
+    assert [field.name for field in fields(TransportOptions)] == [
+        "attempts", "address_family", "bind_address", "alive_interval", "alive_count", "compression", "rekey_bytes",
+        "rekey_seconds", "ciphers", "macs", "kex", "forward_agent",
+    ]  # fmt: skip
 
 
 # trust: T20
@@ -167,7 +215,14 @@ def test_keys_of_last_resort_are_told_apart(key: Identity) -> None:
 def test_the_steps_of_a_chain_are_those_of_its_hops() -> None:
     other = replace(HOP, host="H")
     assert steps(Chain((HOP, other))) == (*steps(Chain((HOP,))), *steps(Chain((other,))))
-    assert steps(Chain((HOP, other), alive_interval=0.0)) == steps(Chain((HOP, other)))
+    assert steps(Chain((HOP, other), environment=(("A", "b"),))) == steps(Chain((HOP, other)))
+
+
+def test_a_name_is_of_no_matter_where_no_command_speaks_of_it() -> None:
+    bare = replace(HOP, proxy_command=None)
+    assert identity(replace(bare, name="n")) == identity(bare)
+    asked = replace(bare, host_keys=replace(POLICY, command=("/bin/keys", "%n")))
+    assert identity(replace(asked, name="n")) != identity(asked)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,13 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import transports as module
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.transports import Lease, Transports
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain, Credentials, Hop, KeyFile
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
+    Chain,
+    Credentials,
+    Hop,
+    KeyFile,
+    TransportOptions,
+)
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
@@ -142,12 +148,14 @@ def test_who_waits_for_a_dial_that_his_own_need_not_end_like_dials_by_himself(
 def test_a_link_is_watched_as_its_least_patient_user_wants(
     dials: Dials, lease: Callable[..., Future[Lease]], watched: list[tuple[float, int]]
 ) -> None:
-    chain = Chain((HOP,), alive_interval=0.0)
-    first = lease(chain)
+    def looked_after(interval: float, count: int) -> Chain:
+        return Chain((replace(HOP, transport=TransportOptions(alive_interval=interval, alive_count=count)),))
+
+    first = lease(looked_after(0.0, 3))
     dials.next()[1].set_result(FakeLink())
     first.result(10)
     for interval, count in ((15.0, 3), (20.0, 3), (0.0, 3), (5.0, 2)):
-        lease(replace(chain, alive_interval=interval, alive_count=count)).result(10)
+        lease(looked_after(interval, count)).result(10)
     assert watched == [(15.0, 3), (5.0, 2)]
 
 

@@ -30,7 +30,7 @@ def chain(path: str | None, command: str | None = None, around: Surroundings | N
     credentials = Credentials("no/path", "no/path", keys, keys[:2], (("no/path", "no/path"),))
     policy = HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, (file, "/absolute", file), "no/path")
     first = Hop("no", 23, credentials, policy, 5.0, command, "ansible_ssh_jump[0]", around)
-    return Chain((first, Hop("target", 22, credentials, policy)), 30.0, 1.0, 2)
+    return Chain((first, Hop("target", 22, credentials, policy)), 30.0)
 
 
 @pytest.mark.parametrize(

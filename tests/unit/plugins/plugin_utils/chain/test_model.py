@@ -36,11 +36,15 @@ def test_no_secret_is_in_the_repr_of_a_chain() -> None:
     chain = Chain((Hop("h", 22, credentials, policy, 5.0, "nc %h %p", "ansible_ssh_jump", around),))
     assert repr(chain) == (
         "Chain(hops=(Hop(host='h', port=22, credentials=Credentials(user='me', identities=("
-        "KeyFile(path='~/k', certificate_file='c'), KeyText(certificate_file=None), AgentKeys(), DefaultKeyFiles()), "
-        "fallback=(KeyText(certificate_file=None),)), "
-        "host_keys=HostKeyPolicy(checking=<HostKeyChecking.ACCEPT_NEW: 'accept-new'>, known_hosts=('f',), alias='alias'), "
-        "timeout=5.0, proxy_command='nc %h %p', setting='ansible_ssh_jump', "
-        "surroundings=Surroundings(directory='/d')),), timeout=None, alive_interval=15.0, alive_count=3)"
+        "KeyFile(path='~/k', certificate_file='c'), KeyText(certificate_file=None), AgentKeys(socket=None, "
+        "listed=None), DefaultKeyFiles()), fallback=(KeyText(certificate_file=None),), certificates=(), methods=None, "
+        "algorithms=None), host_keys=HostKeyPolicy(checking=<HostKeyChecking.ACCEPT_NEW: 'accept-new'>, known_hosts=('f',), "
+        "alias='alias', global_known_hosts=(), lines=(), command=None, revoked=None, hashed=False, check_address=False, "
+        "algorithms=None, ca_algorithms=None, rsa_bits=1024), timeout=5.0, proxy_command='nc %h %p', "
+        "setting='ansible_ssh_jump', surroundings=Surroundings(directory='/d'), transport=TransportOptions(attempts=1, "
+        "address_family=None, bind_address=None, alive_interval=15.0, alive_count=3, compression=False, rekey_bytes=0, "
+        "rekey_seconds=0, ciphers=None, macs=None, kex=None, forward_agent=False), name='', "
+        "proxy_setting='ansible_proxy_command'),), timeout=None)"
     )
     assert "SECRET" not in f"{chain} {chain.place(0)} {chain.hops[0].label}"
 

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import JumpDefaults, Settings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.names import (
     check_alias,
     check_host,
     check_port,
     check_user,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import JumpDefaults, Settings, resolve
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 
+ME = Controller("me")
 HOSTS = [
     ("bastion", "bastion"),
     ("Bastion.Example.", "Bastion.Example."),
@@ -144,18 +147,18 @@ def test_an_injection_is_told_with_the_name_of_its_variable(
     bad = injection.format(tmp_path / CANARY)
     escaped = "".join(f"%{byte:02x}" for byte in bad.encode())
     settings = {
-        "string host": Settings("t", "me", jump=bad),
-        "string user": Settings("t", "me", jump=f"{bad}@b"),
-        "second host": Settings("t", "me", jump=f"a,{bad}"),
-        "uri host": Settings("t", "me", jump=f"ssh://u@{escaped}"),
-        "uri user": Settings("t", "me", jump=f"ssh://{escaped}@h"),
-        "list string": Settings("t", "me", jump=[bad]),
-        "list host": Settings("t", "me", jump=[{"host": bad}]),
-        "list user": Settings("t", "me", jump=[{"host": "b", "user": bad}]),
-        "list alias": Settings("t", "me", jump=[{"host": "b", "host_key_alias": bad}]),
-        "jump user": Settings("t", "me", jump="b", jump_defaults=JumpDefaults(user=bad)),
-        "target host": Settings(bad, "me", proxy_command="nc %h %p"),
-        "target user": Settings("t", "me", user=bad, proxy_command="nc %h %p"),
+        "string host": Settings("t", ME, jump=bad),
+        "string user": Settings("t", ME, jump=f"{bad}@b"),
+        "second host": Settings("t", ME, jump=f"a,{bad}"),
+        "uri host": Settings("t", ME, jump=f"ssh://u@{escaped}"),
+        "uri user": Settings("t", ME, jump=f"ssh://{escaped}@h"),
+        "list string": Settings("t", ME, jump=[bad]),
+        "list host": Settings("t", ME, jump=[{"host": bad}]),
+        "list user": Settings("t", ME, jump=[{"host": "b", "user": bad}]),
+        "list alias": Settings("t", ME, jump=[{"host": "b", "host_key_alias": bad}]),
+        "jump user": Settings("t", ME, jump="b", jump_defaults=JumpDefaults(user=bad)),
+        "target host": Settings(bad, ME, proxy_command="nc %h %p"),
+        "target user": Settings("t", ME, user=bad, proxy_command="nc %h %p"),
     }[place]
     with pytest.raises(SettingsError) as caught:
         resolve(settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import JumpDefaults, Settings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     AgentKeys,
     Chain,
@@ -20,45 +21,47 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     KeyFile,
     KeyText,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import (
-    JumpDefaults,
-    Settings,
-    proxy_setting,
-    resolve,
-)
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 
-POLICY = HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("~/known",), "target-alias")
+USUAL = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+SYSTEM = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+NOTHING_SAID = HostKeyPolicy(known_hosts=USUAL, global_known_hosts=SYSTEM)
+SAID = {"checking": HostKeyChecking.ACCEPT_NEW, "known_hosts": ("~/known",), "host_key_alias": "target-alias"}
 AGENT, DEFAULTS = AgentKeys(), DefaultKeyFiles()
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(**{"host": "t", "login_name": "me", **changes})
+    return Settings(**{"host": "t", "controller": Controller("me"), **changes})
 
 
 def hops(**changes: Any) -> tuple[Hop, ...]:
-    return resolve(settings(**changes)).hops
+    return resolve(settings(**changes)).chain.hops
 
 
 def test_a_target_without_a_jump_host_is_a_chain_of_one() -> None:
-    assert resolve(settings()) == Chain((Hop("t", 22, Credentials("me", None, (AGENT, DEFAULTS))),))
+    target = Hop("t", 22, Credentials("me", None, (AGENT, DEFAULTS)), NOTHING_SAID)
+    assert resolve(settings()).chain == Chain((target,))
 
 
 def test_the_target_has_all_that_was_set_for_it() -> None:
     target = hops(
         host="[2001:db8::1]", port="2222", user="u", password="pw", private_key_file="k", passphrase="pp", certificate_file="c",
-        prompts=(("q", "a"),), host_keys=POLICY, timeout=3.0, proxy_command="nc %h %p",
+        prompts=(("q", "a"),), timeout=3.0, proxy_command="nc %h %p", **SAID,
     )  # fmt: skip
     keys = (KeyFile("k", "pp", "c"), AGENT)
     credentials = Credentials("u", "pw", keys, prompts=(("q", "a"),))
-    assert target == (Hop("2001:db8::1", 2222, credentials, POLICY, 3.0, "nc %h %p", "the target"),)
+    policy = HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("~/known",), "target-alias")
+    assert target == (Hop("2001:db8::1", 2222, credentials, policy, 3.0, "nc %h %p", "the target"),)
 
 
 # trust: T01
 def test_the_target_comes_after_its_jump_hosts_in_their_order() -> None:
-    chain = resolve(settings(jump="a,u@b:2222", total_timeout=9.0, alive_interval=1.0, alive_count=2))
+    chain = resolve(settings(jump="a,u@b:2222", total_timeout=9.0, alive_interval=1.0, alive_count=2)).chain
     assert str(chain) == "controller -> me@a:22 -> u@b:2222 -> me@t:22"
-    assert (chain.timeout, chain.alive_interval, chain.alive_count) == (9.0, 1.0, 2)
+    assert chain.timeout == 9.0
+    assert {(hop.transport.alive_interval, hop.transport.alive_count) for hop in chain.hops} == {(1.0, 2)}
     assert [hop.setting for hop in chain.hops] == ["ansible_ssh_jump[0]", "ansible_ssh_jump[1]", "the target"]
 
 
@@ -149,8 +152,8 @@ def test_the_target_is_not_offered_the_keys_of_hops(changes: dict[str, Any], exp
 def test_a_hops_host_key_policy_is_its_own_or_the_targets_but_for_the_alias() -> None:
     inherited, own, _target = hops(
         jump=["a", {"host": "b", "host_key_checking": False, "known_hosts": [], "host_key_alias": "x", "timeout": 2}],
-        host_keys=POLICY,
         timeout=7.0,
+        **SAID,
     )
     assert inherited.host_keys == HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("~/known",), None)
     assert own.host_keys == HostKeyPolicy(HostKeyChecking.OFF, (), "x")
@@ -173,8 +176,8 @@ def test_both_kinds_of_way_at_once_is_an_error_that_names_both() -> None:
 def test_the_first_hop_can_have_a_proxy_command() -> None:
     first, target = hops(jump=[{"host": "a", "proxy_command": "nc %h %p"}])
     assert (first.proxy_command, target.proxy_command) == ("nc %h %p", None)
-    assert proxy_setting(first) == "ansible_ssh_jump[0].proxy_command"
-    assert proxy_setting(target) == "ansible_proxy_command"
+    assert first.proxy_setting == "ansible_ssh_jump[0].proxy_command"
+    assert target.proxy_setting == "ansible_proxy_command"
 
 
 # trust: T04, T08

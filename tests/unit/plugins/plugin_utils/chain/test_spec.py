@@ -18,14 +18,15 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.spec import (
     HopSpec,
     is_none,
     parse_checking,
-    parse_files,
     parse_jump,
+    parse_known_hosts,
     parse_prompts,
     parse_text,
     parse_timeout,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 
+LINE = "h ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA=="
 HOPS = {
     "a": ("a", None, None),
     "u@a": ("a", None, "u"),
@@ -195,7 +196,7 @@ def test_a_mapping_says_all_that_a_hop_can_say_of_itself() -> None:
         HopSpec("a", private_key="text", setting="ansible_ssh_jump[0]"),
     )
     (no_proxy,) = parse_jump([item | {"proxy_command": "None"}])
-    assert no_proxy == replace(expected, proxy_command=None)
+    assert no_proxy == replace(expected, proxy_command="None")
 
 
 # trust: T21
@@ -204,7 +205,7 @@ def test_no_secret_is_in_the_repr_of_a_hop() -> None:
     (hop,) = parse_jump([{"host": "a", **secrets}])
     assert repr(hop) == (
         "HopSpec(host='a', port=None, user=None, private_key_file=None, certificate_file=None, proxy_command=None, "
-        "host_key_checking=None, known_hosts=None, host_key_alias=None, timeout=None, setting='ansible_ssh_jump[0]')"
+        "host_key_checking=None, known_hosts=None, known_hosts_lines=(), host_key_alias=None, timeout=None, setting='ansible_ssh_jump[0]')"
     )
 
 
@@ -224,10 +225,18 @@ BAD: Any = SettingsError
         (parse_text, " ", " "),
         (parse_text, 123456, "123456"),
         *[(parse_text, value, BAD) for value in (True, 1.5, b"x", ["x"], "a\0")],
-        (parse_files, "a b", ("a b",)),
-        (parse_files, ["a", "b"], ("a", "b")),
-        (parse_files, [], ()),
-        *[(parse_files, value, BAD) for value in ("", None, 7, [""], ["a\0"], [None], {"a": 1}, b"a")],
+        (parse_known_hosts, None, (None, ())),
+        (parse_known_hosts, "a b", (("a b",), ())),
+        (parse_known_hosts, ["a", "b"], (("a", "b"), ())),
+        (parse_known_hosts, [], ((), ())),
+        (parse_known_hosts, LINE, ((), (LINE,))),
+        (parse_known_hosts, f"# ours\n\n  {LINE}\n{LINE}\n", ((), ("# ours", LINE, LINE))),
+        (
+            parse_known_hosts,
+            ["a", LINE, f"@cert-authority *.x {LINE[2:]}"],
+            (("a",), (LINE, f"@cert-authority *.x {LINE[2:]}")),
+        ),
+        *[(parse_known_hosts, value, BAD) for value in ("", 7, [""], ["a\0"], [None], {"a": 1}, b"a")],
         (parse_timeout, None, None),
         (parse_timeout, 5, 5.0),
         (parse_timeout, "0.5", 0.5),

@@ -7,7 +7,9 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import expand
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import (
+    expand_command,
+)
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 
 HOP = Hop("2001:db8::1%eth0", 2222, Credentials("me"))
@@ -31,14 +33,14 @@ HOP = Hop("2001:db8::1%eth0", 2222, Credentials("me"))
     ],
 )
 def test_tokens_are_replaced_in_one_pass(template: str, expected: str) -> None:
-    assert expand(template, HOP, "x") == expected
+    assert expand_command(template, HOP) == expected
 
 
 # trust: T08
 @pytest.mark.parametrize("template", ["%", "nc %", "%%%", "%x", "%H", "%d", "%C", "% h", "%\n", "%é", "nc %h %p %j"])
 def test_an_unknown_token_is_an_error(template: str) -> None:
     with pytest.raises(SettingsError, match=r"^ansible_proxy_command: unknown token"):
-        expand(template, HOP, "ansible_proxy_command")
+        expand_command(template, HOP)
 
 
 # trust: T04, T08
@@ -46,6 +48,6 @@ def test_an_unknown_token_is_an_error(template: str) -> None:
 def test_a_user_that_the_shell_would_act_on_is_not_put_into_its_command(user: str) -> None:
     hop = Hop("h", 22, Credentials(user))
     with pytest.raises(SettingsError, match=r"^ansible_proxy_command: %r would put"):
-        expand("ssh %r@b", hop, "ansible_proxy_command")
-    assert expand("nc %h %p", hop, "ansible_proxy_command") == "nc h 22"
-    assert expand("echo %%r", hop, "ansible_proxy_command") == "echo %r"
+        expand_command("ssh %r@b", hop)
+    assert expand_command("nc %h %p", hop) == "nc h 22"
+    assert expand_command("echo %%r", hop) == "echo %r"

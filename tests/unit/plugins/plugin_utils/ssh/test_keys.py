@@ -30,6 +30,7 @@ SECRET = "open sesame é"
 NEEDS_ONE = "it needs a passphrase and none is set"
 WRONG_ONE = "it cannot be decrypted with the passphrase that is set"
 UNKNOWN = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
+PUBLIC = "a public key, whose private key only an agent can have"
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def unusable(made: dict[str, Key], directory: Path) -> list[tuple[str, str]]:
     for name, text in texts.items():
         (directory / name).write_bytes(text)
     return [
-        *[(str(directory / name), UNKNOWN) for name in texts],
+        *[(str(directory / name), PUBLIC if name == "public" else UNKNOWN) for name in texts],
         (str(directory / "missing"), "No such file or directory"),
         (str(directory), "Is a directory"),
         ("~nobody-of-that-name/key", "No such file or directory"),

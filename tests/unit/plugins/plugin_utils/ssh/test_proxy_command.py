@@ -16,7 +16,7 @@ import pytest
 from lab import wait_until
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import expand
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import expand_command
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.proxy_command import ProxyProcess
 
 Run = Callable[[str], ProxyProcess]
@@ -183,7 +183,7 @@ def test_published_recipes_mean_what_they_mean_to_ssh(
     command: str, expected: bytes, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHELL", "/bin/sh")
-    assert everything(run(expand(command, HOP, "x"))) == expected
+    assert everything(run(expand_command(command, HOP))) == expected
 
 
 # trust: T24

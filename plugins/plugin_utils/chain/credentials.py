@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who to be at a hop, and how to prove it: variables, OpenSSH's settings, and what is found on the controller."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .inventory import Settings
+from .model import AgentKeys, Credentials, DefaultKeyFiles, Identity, KeyFile, KeyText
+from .openssh import SOURCE
+from .tokens import expand_path
+from .way import Visit
+
+# ssh(1)'s order of methods, of those that there are here.
+_METHODS = ("publickey", "keyboard-interactive", "password")
+_THE_USUAL_AGENT = "SSH_AUTH_SOCK"
+
+
+def target_credentials(target: Visit, settings: Settings) -> Credentials:
+    """Those of the host that Ansible manages."""
+    named = _target_keys(settings)
+    credentials = _credentials(target, named, settings)
+    return replace(credentials, password=settings.password, prompts=settings.prompts)
+
+
+def jump_credentials(visit: Visit, settings: Settings) -> Credentials:
+    """A jump host's own, else those for all jump hosts. The target's user and password are never inherited.
+
+    A bastion is offered the target's key last of all, which gives nothing away: a signature is of use for this one
+    session only (RFC 4252 section 7).
+    """
+    spec, defaults = visit.spec, settings.jump_defaults
+    named = _keys(spec.private_key_file, spec.private_key, spec.passphrase, spec.certificate_file)
+    if not named:
+        named = _keys(defaults.private_key_file, None, spec.passphrase, spec.certificate_file)
+    return replace(
+        _credentials(visit, named, settings),
+        password=spec.password if spec.password is not None else defaults.password,
+        fallback=_target_keys(settings),
+        prompts=spec.prompts,
+    )
+
+
+def _target_keys(settings: Settings) -> tuple[Identity, ...]:
+    return _keys(settings.private_key_file, settings.private_key, settings.passphrase, settings.certificate_file)
+
+
+def _keys(path: str | None, text: str | None, passphrase: str | None, certificate: str | None) -> tuple[Identity, ...]:
+    if text:
+        return (KeyText(text, passphrase, certificate),)
+    return (KeyFile(path, passphrase, certificate),) if path else ()
+
+
+def _credentials(visit: Visit, named: tuple[Identity, ...], settings: Settings) -> Credentials:
+    """A named key goes first, so that an agent full of keys cannot use up MaxAuthTries before it.
+
+    As in ssh(1), key files of ssh_config come after it, and the default key files are for those who name none.
+    """
+    openssh = visit.openssh
+    files = _paths(openssh.identity_files or (), visit, settings, "IdentityFile")
+    further = tuple(
+        KeyFile(path) for path in files if path not in [key.path for key in named if isinstance(key, KeyFile)]
+    )
+    none_named = not named and openssh.identity_files is None
+    defaults = (DefaultKeyFiles(),) if settings.look_for_keys and none_named else ()
+    identities = (*named, *further, *_agent(visit, settings, (*named, *further)), *defaults)
+    return Credentials(
+        user=visit.place.user,
+        identities=identities,
+        certificates=_paths(openssh.certificate_files, visit, settings, "CertificateFile"),
+        methods=_methods(visit),
+        algorithms=openssh.public_key_algorithms,
+    )
+
+
+def _agent(visit: Visit, settings: Settings, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
+    """The agent's keys; with IdentitiesOnly, those of them whose files are named."""
+    agent = visit.openssh.identity_agent
+    if agent is not None and agent.lower() == "none":
+        return ()
+    only = visit.openssh.identities_only
+    listed = tuple(key.path for key in keys if isinstance(key, KeyFile)) if only else None
+    if agent is None or agent == _THE_USUAL_AGENT:
+        return (AgentKeys(None, listed),)
+    if agent.startswith("$") and not agent.startswith("${"):
+        agent = f"${{{agent[1:]}}}"
+    (socket,) = _paths((agent,), visit, settings, "IdentityAgent")
+    return (AgentKeys(socket, listed),)
+
+
+def _methods(visit: Visit) -> tuple[str, ...] | None:
+    openssh = visit.openssh
+    if openssh.authentications is None and not openssh.refused_authentications:
+        return None
+    wanted = openssh.authentications or _METHODS
+    return tuple(method for method in wanted if method in _METHODS and method not in openssh.refused_authentications)
+
+
+def _paths(templates: tuple[str, ...], visit: Visit, settings: Settings, keyword: str) -> tuple[str, ...]:
+    setting = f"{SOURCE} for {visit.place.name}: {keyword}"
+    return tuple(expand_path(path, visit.place, settings.controller, setting) for path in templates)

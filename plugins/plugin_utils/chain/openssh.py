@@ -1,0 +1,292 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What OpenSSH's client would do for one name: the question to ``ssh -G``, and its answer (ssh(1), ssh_config(5)).
+
+Include, Match, canonicalisation and the order of files are OpenSSH's own that way. The answer has all keywords, those that
+nobody set as well; what differs from the answer for no file and no argument is what somebody said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from ..errors import SettingsError, said
+from .model import HostKeyChecking
+
+#: The word for no configuration file (ssh(1), -F).
+NO_FILE = "none"
+#: How OpenSSH calls the place of a value, in messages.
+SOURCE = "ssh_config"
+
+_CHECKING = {
+    "true": HostKeyChecking.STRICT,
+    "yes": HostKeyChecking.STRICT,
+    "ask": HostKeyChecking.STRICT,  # nobody can be asked
+    "accept-new": HostKeyChecking.ACCEPT_NEW,
+    "false": HostKeyChecking.OFF,
+    "no": HostKeyChecking.OFF,
+    "off": HostKeyChecking.OFF,
+}
+
+# What would change where or how safely one connects, and cannot be done here.
+_REFUSED = {
+    "bindinterface": "connections cannot be bound to an interface; BindAddress can be used",
+    "proxyusefdpass": "a ProxyCommand cannot hand its connection over; let it carry the bytes",
+}
+# What has no meaning here, is done otherwise, or only makes OpenSSH's client stricter or looser where this one is strict.
+_NOT_NAMED = frozenset(
+    {
+        "addkeystoagent", "batchmode", "canonicaldomains", "canonicalizefallbacklocal", "canonicalizehostname",
+        "canonicalizemaxdots", "canonicalizepermittedcnames", "controlmaster", "controlpath", "escapechar", "exitonforwardfailure",
+        "fingerprinthash", "host", "loglevel", "logverbose", "requesttty", "updatehostkeys", "visualhostkey", "xauthlocation",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question about one name.
+
+    :param name: as the user wrote it.
+    :param user: who to be there, if that is said elsewhere; Match may look at it.
+    :param config_file: in place of the user's and the system's file; ``none`` for no file.
+    :param arguments: of the ssh program, after those above.
+    """
+
+    name: str
+    user: str | None = None
+    port: int | None = None
+    config_file: str | None = None
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Arguments of the ssh program; what is said first counts (ssh_config(5))."""
+        file = ("-F", self.config_file) if self.config_file is not None else ()
+        user = ("-l", self.user) if self.user is not None else ()
+        port = ("-p", str(self.port)) if self.port is not None else ()
+        return ("-v", "-G", *file, *user, *port, *self.arguments, "--", self.name)
+
+
+class RekeyLimit(NamedTuple):
+    """After how much a connection gets new keys; 0 for the library's own limit."""
+
+    bytes: int = 0
+    seconds: int = 0
+
+
+@dataclass(frozen=True)
+class Effective:
+    """OpenSSH's settings for one name. What nobody set is None or empty.
+
+    :param host: HostName, its tokens expanded; or the name.
+    :param proxy_jump: as written, with its tokens; ``none`` is as unset.
+    :param identity_files: as written, with their tokens, as all files but known_hosts.
+    :param set_env: ``NAME=value``.
+    :param unused: keywords that somebody set, and that have no effect here.
+    """
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    proxy_jump: str | None = None
+    proxy_command: str | None = None
+    identity_files: tuple[str, ...] | None = None
+    identities_only: bool | None = None
+    identity_agent: str | None = None
+    certificate_files: tuple[str, ...] = ()
+    known_hosts: tuple[str, ...] | None = None
+    global_known_hosts: tuple[str, ...] | None = None
+    known_hosts_command: str | None = None
+    checking: HostKeyChecking | None = None
+    host_key_alias: str | None = None
+    check_host_ip: bool | None = None
+    hash_known_hosts: bool | None = None
+    revoked_host_keys: str | None = None
+    connect_timeout: float | None = None
+    connection_attempts: int | None = None
+    alive_interval: float | None = None
+    alive_count: int | None = None
+    compression: bool | None = None
+    rekey_limit: RekeyLimit | None = None
+    authentications: tuple[str, ...] | None = None
+    refused_authentications: tuple[str, ...] = ()
+    ciphers: tuple[str, ...] | None = None
+    macs: tuple[str, ...] | None = None
+    kex: tuple[str, ...] | None = None
+    host_key_algorithms: tuple[str, ...] | None = None
+    public_key_algorithms: tuple[str, ...] | None = None
+    ca_algorithms: tuple[str, ...] | None = None
+    rsa_bits: int | None = None
+    address_family: str | None = None
+    bind_address: str | None = None
+    forward_agent: str | None = None
+    set_env: tuple[str, ...] = ()
+    send_env: tuple[str, ...] = ()
+    persist: float | None = None
+    unused: tuple[str, ...] = ()
+
+
+#: Answers a question; raises SettingsError where OpenSSH refuses what it reads.
+Ask = Callable[[Query], Effective]
+
+
+def nothing_said(query: Query) -> Effective:
+    """The answer where there is nothing to ask."""
+    return Effective(query.name)
+
+
+def read_answer(output: str, baseline: str, name: str) -> Effective:
+    """What ``ssh -G`` prints, without what it prints when nobody says anything.
+
+    :param baseline: what it prints for no file and no argument.
+    :raises SettingsError: a setting that cannot be followed, and that must not be ignored.
+    """
+    lines = _keywords(output)
+    usual = _keywords(baseline)
+    set_here = {keyword: values for keyword, values in lines.items() if usual.get(keyword) != values}
+    for keyword, why in _REFUSED.items():
+        if keyword in set_here:
+            raise SettingsError(f"{SOURCE} for {name}: {keyword}", why)
+    read = {
+        field: _converted(convert, keyword, set_here[keyword], name)
+        for keyword, (field, convert) in _FIELDS.items()
+        if keyword in set_here
+    }
+    refused = tuple(method for keyword, method in _METHODS.items() if set_here.get(keyword, [""])[0] in ("no", "false"))
+    known = {"hostname", *_FIELDS, *_METHODS, *_NOT_NAMED, *_REFUSED}
+    found = Effective(
+        host=lines.get("hostname", [name])[0],
+        refused_authentications=refused,
+        unused=tuple(keyword for keyword in set_here if keyword not in known),
+    )
+    said_here: dict[str, Any] = {field: value for field, value in read.items() if value is not None}
+    return replace(found, **said_here)
+
+
+def _converted(convert: Callable[[list[str]], object], keyword: str, values: list[str], name: str) -> object:
+    try:
+        return convert(values)
+    except ValueError:
+        raise SettingsError(f"{SOURCE} for {name}: {keyword}", f"{said(ascii(values[0]))} cannot be read") from None
+
+
+def _keywords(output: str) -> dict[str, list[str]]:
+    """Keyword in lower case -> its values, in their order."""
+    keywords: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        keyword, _blank, value = line.partition(" ")
+        keywords.setdefault(keyword.lower(), []).append(value)
+    return keywords
+
+
+def _one(values: list[str]) -> str | None:
+    return None if values[0].lower() == "none" else values[0]
+
+
+def _word(values: list[str]) -> str:
+    return values[0]
+
+
+def _all(values: list[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+def _files(values: list[str]) -> tuple[str, ...]:
+    """Each path on a line of its own; ``none`` is no file."""
+    return tuple(value for value in values if value.lower() != "none")
+
+
+def _paths(values: list[str]) -> tuple[str, ...]:
+    """Paths with blanks between them; ssh(1) prints no quotes, so a path with a blank in it cannot be told."""
+    return tuple(path for path in values[0].split() if path.lower() != "none")
+
+
+def _names(values: list[str]) -> tuple[str, ...]:
+    return tuple(name for name in values[0].split(",") if name)
+
+
+def _flag(values: list[str]) -> bool:
+    return values[0].lower() in ("yes", "true")
+
+
+def _whole(values: list[str]) -> int | None:
+    return None if values[0] == "none" else int(values[0])
+
+
+def _seconds(values: list[str]) -> float | None:
+    return None if values[0] in ("none", "no") else float(int(values[0]))
+
+
+def _persist(values: list[str]) -> float | None:
+    """ControlPersist; ``yes`` and 0 are for ever."""
+    if values[0] in ("yes", "0"):
+        return float("inf")
+    return _seconds(values)
+
+
+def _rekey(values: list[str]) -> RekeyLimit:
+    return RekeyLimit(*map(int, values[0].split()))
+
+
+def _checking(values: list[str]) -> HostKeyChecking:
+    return _CHECKING.get(values[0].lower(), HostKeyChecking.STRICT)
+
+
+_FIELDS: Mapping[str, tuple[str, Callable[[list[str]], object]]] = {
+    "user": ("user", _word),
+    "port": ("port", _whole),
+    "proxyjump": ("proxy_jump", _one),
+    "proxycommand": ("proxy_command", _one),
+    "identityfile": ("identity_files", _files),
+    "identitiesonly": ("identities_only", _flag),
+    "identityagent": ("identity_agent", _word),
+    "certificatefile": ("certificate_files", _files),
+    "userknownhostsfile": ("known_hosts", _paths),
+    "globalknownhostsfile": ("global_known_hosts", _paths),
+    "knownhostscommand": ("known_hosts_command", _one),
+    "stricthostkeychecking": ("checking", _checking),
+    "hostkeyalias": ("host_key_alias", _one),
+    "checkhostip": ("check_host_ip", _flag),
+    "hashknownhosts": ("hash_known_hosts", _flag),
+    "revokedhostkeys": ("revoked_host_keys", _one),
+    "connecttimeout": ("connect_timeout", _seconds),
+    "connectionattempts": ("connection_attempts", _whole),
+    "serveraliveinterval": ("alive_interval", _seconds),
+    "serveralivecountmax": ("alive_count", _whole),
+    "compression": ("compression", _flag),
+    "rekeylimit": ("rekey_limit", _rekey),
+    "preferredauthentications": ("authentications", _names),
+    "ciphers": ("ciphers", _names),
+    "macs": ("macs", _names),
+    "kexalgorithms": ("kex", _names),
+    "hostkeyalgorithms": ("host_key_algorithms", _names),
+    "pubkeyacceptedalgorithms": ("public_key_algorithms", _names),
+    "casignaturealgorithms": ("ca_algorithms", _names),
+    "requiredrsasize": ("rsa_bits", _whole),
+    "addressfamily": ("address_family", _word),
+    "bindaddress": ("bind_address", _one),
+    "forwardagent": ("forward_agent", _word),
+    "setenv": ("set_env", _all),
+    "sendenv": ("send_env", _all),
+    "controlpersist": ("persist", _persist),
+}
+_METHODS = {
+    "pubkeyauthentication": "publickey",
+    "passwordauthentication": "password",
+    "kbdinteractiveauthentication": "keyboard-interactive",
+}
+
+
+def refusal(words: str) -> str:
+    """Why ssh(1) refused a configuration, out of what it says on stderr: ``file line 3: Bad configuration option: x``."""
+    lines = [line for line in words.splitlines() if not line.startswith(("debug", "OpenSSH_", "Pseudo-terminal"))]
+    return said("; ".join(line for line in lines if "terminating" not in line)) or "it gave no reason"
+
+
+def files_read(words: str) -> tuple[str, ...]:
+    """The configuration files that ``ssh -v`` says on stderr to have read."""
+    return tuple(re.findall(r"^debug1: Reading configuration data (.*?)\r?$", words, re.MULTILINE))

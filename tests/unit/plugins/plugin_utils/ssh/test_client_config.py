@@ -1,0 +1,289 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real OpenSSH client is asked; and paramiko reads the files where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import Effective, Query
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import client_config
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
+
+# Counts its runs, and then is the client.
+COUNTING = '#!/bin/sh\necho "$@" >>{log}\nexec ssh "$@"\n'
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a configuration file long ago, so that it counts as unchanged since; returns its path."""
+
+    def written(text: str, name: str = "config", mode: int = 0o600) -> str:
+        path = tmp_path / name
+        path.write_text(text)
+        path.chmod(mode)
+        os.utime(path, (1, 1))
+        return str(path)
+
+    return written
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> tuple[str, Callable[[], list[str]]]:
+    """A client, and the command lines that it has got, those for what nobody says left out."""
+    program, log = tmp_path / "counting-ssh", tmp_path / "log"
+    program.write_text(COUNTING.format(log=log))
+    program.chmod(0o755)
+    return str(program), lambda: [line for line in log.read_text().splitlines() if "-F none -- nothing" not in line]
+
+
+def asked(query: Query, config: ClientConfig | None = None, **environment: str) -> Effective:
+    return (config or ClientConfig()).asker("/", {**os.environ, **environment})(query)
+
+
+# trust: T07, T08
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Host x\n HostName x%%r\n", {"host": "x%r"}),
+        ("Host x\n HostName %h.example.com\n", {"host": "x.example.com"}),
+        ("Host y\n Port 1\nHost *\n Port 2\n", {"port": 2}),
+        ("Host !x *\n Port 1\n", {}),
+        ("Match host x\n Port 1\n", {"port": 1}),
+        ("Match originalhost x\n HostName y\nMatch host y\n Port 1\n", {"host": "y", "port": 1}),
+        ("Match user me\n Port 1\n", {}),
+        ("Match user ops\n Port 1\n", {"user": "ops", "port": 1}),
+        ("Match exec true\n Port 1\n", {"port": 1}),
+        ("Match exec false\n Port 1\n", {}),
+        ('Match exec "test $PLACE = office"\n Port 1\n', {"port": 1}),
+        ("Match final\n Port 1\nHost y\n User u\nHost x\n HostName y\n", {"host": "y", "user": "u", "port": 1}),
+        ("Match all\n ProxyJump none\n ProxyJump a\n", {}),
+        ("ProxyJump a\nProxyCommand nc %h %p\n", {"proxy_jump": "a"}),
+        ("ProxyCommand nc %h %p\nProxyJump a\n", {"proxy_command": "nc %h %p"}),
+        ("ProxyCommand none\nProxyJump a\n", {}),
+        ("IdentityFile ~/%r\n", {"identity_files": ("~/%r",)}),
+    ],
+)
+def test_the_client_says_what_its_files_mean(text: str, expected: dict[str, object], write: Write) -> None:
+    query = Query("x", "ops" if expected.get("user") == "ops" else None, config_file=write(text))
+    assert asked(query, PLACE="office") == Effective(**{"host": "x", **expected})  # type: ignore[arg-type]
+
+
+# trust: T07
+def test_files_are_included_as_openssh_includes_them(write: Write, tmp_path: Path) -> None:
+    write("Port 1\nUser u\n", "second")
+    write(f"Host x\n Include {tmp_path}/second\n", "first")
+    config = write(f"Include {tmp_path}/fir*\nPort 3\n")
+    assert asked(Query("x", config_file=config)) == Effective("x", user="u", port=1)
+    assert asked(Query("y", config_file=config)) == Effective("y", port=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Host x\n Prot 22\n", r"OpenSSH refuses it: .*config: line 2: Bad configuration option: prot"),
+        ("Port abc\n", r"OpenSSH refuses it: .*config line 1: Bad "),
+        ("Include {here}/config\n", r"OpenSSH refuses it: .*[Tt]oo many"),
+        ("Match nonsense x\n Port 1\n", r"OpenSSH refuses it: .*config line 1"),
+        ("ProxyUseFdpass yes\n", r"proxyusefdpass: a ProxyCommand cannot hand"),
+    ],
+)
+def test_what_openssh_refuses_is_an_error_with_its_line(text: str, message: str, write: Write, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=rf"^ssh_config for x: {message}"):
+        asked(Query("x", config_file=write(text.format(here=tmp_path))))
+
+
+def test_a_file_that_is_named_and_missing_is_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"^ssh_config for x: OpenSSH refuses it: .*No such file"):
+        asked(Query("x", config_file="/nonexistent"))
+
+
+def test_no_file_and_no_argument_is_no_question() -> None:
+    assert asked(Query("x", config_file="none"), ClientConfig("/nonexistent")) == Effective("x")
+
+
+def test_arguments_mean_what_they_mean_to_the_client(write: Write) -> None:
+    config = write("Host x\n ProxyJump a\n Port 1\n User u\n")
+    arguments = ("-J", "b", "-o", "Port=2", "-C", "-i", config)  # ssh leaves out a file that is not there
+    expected = Effective("x", user="u", port=2, proxy_jump="b", compression=True, identity_files=(config,))
+    assert asked(Query("x", config_file=config, arguments=arguments)) == expected
+    assert asked(Query("x", "v", 3, config, arguments)).user == "v"
+    with pytest.raises(SettingsError, match="Bad configuration option: prot"):
+        asked(Query("x", config_file="none", arguments=("-o", "Prot=2")))
+
+
+def test_a_name_is_asked_about_once(counted: tuple[str, Callable[[], list[str]]], write: Write) -> None:
+    program, lines = counted
+    config, file = ClientConfig(program), write("Port 1\n")
+    for _time in range(3):
+        assert config.version() == config.version()
+        assert asked(Query("x", config_file=file), config).port == 1
+    assert len(lines()) == 1
+    asked(Query("y", config_file=file), config)
+    asked(Query("x", "u", config_file=file), config)
+    assert len(lines()) == 3
+
+
+def test_who_asks_the_same_at_once_waits_for_one_answer(
+    counted: tuple[str, Callable[[], list[str]]], write: Write
+) -> None:
+    program, lines = counted
+    config, file = ClientConfig(program), write("Port 1\n")
+    start = threading.Barrier(20)
+
+    def ask(number: int) -> int | None:
+        start.wait(10)
+        return asked(Query(f"h{number % 2}", config_file=file), config).port
+
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(ask, range(20))) == {1}
+    assert len(lines()) == 2
+
+
+def test_a_file_that_changes_is_read_anew(
+    counted: tuple[str, Callable[[], list[str]]], write: Write, tmp_path: Path
+) -> None:
+    program, lines = counted
+    write("Port 1\n", "included")
+    config, file = ClientConfig(program), write(f"Include {tmp_path}/included\n")
+    assert asked(Query("x", config_file=file), config).port == 1
+    before = config.version()
+    (tmp_path / "included").write_text("Port 22222\n")
+    assert config.version() != before
+    assert asked(Query("x", config_file=file), config).port == 22222
+    assert len(lines()) == 2
+
+
+def test_a_file_that_may_have_changed_while_it_was_read_is_read_anew(write: Write) -> None:
+    config, file = ClientConfig(), write("Port 1\n")
+    os.utime(file, (time.time() + 60, time.time() + 60))
+    asked(Query("x", config_file=file), config)
+    assert config.version() == 1
+
+
+def test_an_error_is_not_kept(write: Write) -> None:
+    config, file = ClientConfig(), write("Prot 1\n")
+    with pytest.raises(SettingsError):
+        asked(Query("x", config_file=file), config)
+    write("Port 1\n")
+    assert asked(Query("x", config_file=file), config).port == 1
+
+
+def test_another_environment_is_the_same_question_where_nothing_speaks_of_it(
+    counted: tuple[str, Callable[[], list[str]]], write: Write
+) -> None:
+    program, lines = counted
+    config, file = ClientConfig(program), write("Port 1\n")
+    for place in ("office", "home"):
+        assert asked(Query("x", config_file=file), config, PLACE=place).port == 1
+    assert len(lines()) == 1
+
+
+def test_another_environment_is_another_question(write: Write) -> None:
+    config, file = ClientConfig(), write('Match exec "test $PLACE = office"\n Port 1\n')
+    assert asked(Query("x", config_file=file), config, PLACE="office").port == 1
+    assert asked(Query("x", config_file=file), config, PLACE="home").port is None
+
+
+def test_a_question_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch, write: Write, tmp_path: Path) -> None:
+    monkeypatch.setattr(client_config, "_SECONDS", 0.5)
+    pid = tmp_path / "pid"
+    file = write(f'Match exec "echo $$ >{pid}; sleep 60"\n Port 1\n')
+    with pytest.raises(SettingsError, match=r"'ssh -G' did not end within 0\.5 seconds"):
+        asked(Query("x", config_file=file))
+    stat = Path(f"/proc/{pid.read_text().strip()}/stat")
+    with contextlib.suppress(FileNotFoundError):  # it is no more, or nobody has asked how it ended
+        assert stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture(params=["missing", "nameless"])
+def no_client(request: pytest.FixtureRequest, tmp_path: Path) -> ClientConfig:
+    """Where there is no client, or it does not know who runs it."""
+    if request.param == "missing":
+        return ClientConfig("/nonexistent/ssh")
+    program = tmp_path / "ssh"
+    program.write_text('#!/bin/sh\necho "No user exists for uid 4711" >&2\nexit 255\n')
+    program.chmod(0o755)
+    return ClientConfig(str(program))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Port 1\n",
+        "Host x\n HostName h%h\n User u\n Port 2222\nHost *\n User v\n",
+        "Host a? x\n ProxyJump a,u@b:22\n",
+        "ProxyCommand nc -q 1 %h %p\n",
+        "ProxyCommand none\n",
+        "Host !x *\n Port 1\n",
+        "Match host x user u\n Port 1\n",
+        "Match originalhost x\n StrictHostKeyChecking accept-new\n",
+        "IdentityFile ~/a\nIdentityFile ~/b\nIdentitiesOnly yes\nIdentityAgent none\n",
+        "StrictHostKeyChecking no\nUserKnownHostsFile /a /b\nHostKeyAlias h\n",
+        "ServerAliveInterval 7\nServerAliveCountMax 2\nConnectTimeout 3\nCompression yes\n",
+        "PubkeyAuthentication no\nPreferredAuthentications password\n",
+        "Ciphers aes128-ctr,aes256-ctr\n",
+        "# comment\n\n  Port = 2\n",
+        "GSSAPIAuthentication yes\n",
+        "Include /nonexistent/*.conf\nPort 1\n",
+    ],
+)
+def test_paramiko_reads_what_it_reads_right(text: str, write: Write, no_client: ClientConfig) -> None:
+    query = Query("x", config_file=write(text))
+    assert asked(query, no_client) == asked(query)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-J", "a"), ("-o", "Port=2", "-l", "u"), ("-C", "-i", "/dev/null", "-o", "IdentityFile=/l")]
+)
+def test_arguments_mean_the_same_without_the_client(
+    arguments: tuple[str, ...], write: Write, no_client: ClientConfig
+) -> None:
+    query = Query("x", config_file=write("Port 1\nUser v\n"), arguments=arguments)
+    assert asked(query, no_client) == asked(query)
+
+
+# trust: T07
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Host y\nInclude conf*\n", "config:2: Include: that takes the ssh program to read"),
+        ("include=config\n", "config:1: include: that takes the ssh program"),
+        ("Match exec true\n Port 1\n", "config:1: Match exec: that takes the ssh program"),
+        ("Match host x !exec true\n Port 1\n", "config:1: Match exec: that takes"),
+        ("Match final\n Port 1\n", "config:1: Match final: that takes"),
+        ("Match tagged x\n Port 1\n", "config:1: Match tagged: that takes"),
+        ("CanonicalizeHostname yes\n", "config:1: CanonicalizeHostname: that takes"),
+        ("Ciphers +aes128-cbc\n", r"config:1: Ciphers \+: that takes"),
+        ("ProxyJump a\nProxyCommand b\n", "both ProxyJump and ProxyCommand apply: that takes"),
+        ("ConnectTimeout 1m\n", "connecttimeout: '1m' cannot be read"),
+        ("Match host\n", "it cannot be read: Missing parameter"),
+    ],
+)
+def test_what_paramiko_would_get_wrong_is_an_error(
+    text: str, message: str, write: Write, no_client: ClientConfig
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        asked(Query("x", config_file=write(text)), no_client)
+    with pytest.raises(SettingsError, match="/nonexistent: it cannot be read: No such file"):
+        asked(Query("x", config_file="/nonexistent"), no_client)
+
+
+def test_the_usual_files_need_not_be_there(no_client: ClientConfig, tmp_path: Path) -> None:
+    assert asked(Query("x"), no_client, HOME=str(tmp_path)).port is None
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text("Port 7\nUserKnownHostsFile ~/k\n")
+    no_client.version()
+    found = asked(Query("x"), no_client, HOME=str(tmp_path))
+    assert (found.port, found.known_hosts) == (7, (f"{tmp_path}/k",))
