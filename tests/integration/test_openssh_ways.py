@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways that this project finds are those that OpenSSH goes: a real ssh is let go, and each ssh that it starts is written down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import read_arguments
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller, expand_command
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
+
+SSH = shutil.which("ssh") or "ssh"
+DEEPEST = 20
+
+# ssh starts the one before it by its own name, so that is found here, too. A circle would never end by itself.
+TRACED = """#!/bin/bash
+printf '%s\\0' "$@" >>{log}
+printf '\\n' >>{log}
+export DEPTH=$((DEPTH + 1))
+[ "$DEPTH" -lt {deepest} ] || exit 1
+exec -a ssh {ssh} "$@"
+"""
+PROXY = '#!/bin/sh\necho "$@" >{log}\n'
+
+Hop = tuple[str, int, str]
+
+
+class Traced:
+    """What OpenSSH does with a configuration."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = directory / "config"
+        self._log, self._proxied = directory / "log", directory / "proxied"
+        for name, text in {
+            "ssh": TRACED.format(log=self._log, deepest=DEEPEST, ssh=SSH),
+            "proxy": PROXY.format(log=self._proxied),
+        }.items():
+            (directory / name).write_text(text)
+            (directory / name).chmod(0o755)
+        self.environment = {"PATH": f"{directory}:{os.environ['PATH']}", "SHELL": "/bin/sh"}
+
+    def way(self, *arguments: str) -> tuple[list[Hop], str] | None:
+        """The hops in the order of the visit, and what the first hop's ProxyCommand is told; None for a circle."""
+        for path in (self._log, self._proxied):
+            path.write_text("")
+        command = ["ssh", "-F", str(self.config), "-o", "BatchMode=yes", *arguments, "true"]
+        subprocess.run(
+            command, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        )
+        started = [line.split("\0")[:-1] for line in self._log.read_text().splitlines()]
+        if len(started) >= DEEPEST:
+            return None
+        words = self._proxied.read_text().strip()
+        looped = len(started) > 1 and not words and self._says_loop(started[-1])
+        return None if looped else ([self._effective(argv) for argv in reversed(started)], words)
+
+    def _says_loop(self, argv: list[str]) -> bool:
+        """ssh itself finds a host that is its own jump host; so may the first, which starts nothing."""
+        said = subprocess.run(
+            [SSH, *argv], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        return "jumphost loop" in said.stderr
+
+    def _effective(self, argv: list[str]) -> Hop:
+        """Host, port and user that one of them would connect to."""
+        inner = [word for word in argv if word != "true"]
+        if "-W" in inner:
+            place = inner.index("-W")
+            del inner[place : place + 2]
+        answer = subprocess.run([SSH, "-G", *inner], env=self.environment, capture_output=True, text=True, check=True)
+        found = dict(line.split(" ", 1) for line in answer.stdout.splitlines() if " " in line)
+        return found["hostname"], int(found["port"]), found["user"]
+
+    def ours(self, name: str, arguments: str = "", **variables: Any) -> Chain:
+        """The chain that this project finds."""
+        given_arguments = read_arguments([("ansible_ssh_common_args", arguments)])
+        asked = Settings(
+            name, Controller("root"), config_file=str(self.config), arguments=given_arguments.asked, **variables
+        )
+        return resolve(asked, ClientConfig(SSH).asker("/", self.environment)).chain
+
+    def compare(self, name: str = "t", arguments: str = "") -> None:
+        """Asserts that both go the same way, or that both see a circle."""
+        theirs = self.way(*arguments.split(), name)
+        if theirs is None:
+            with pytest.raises(SettingsError, match="circle"):
+                self.ours(name, arguments)
+            return
+        ours = self.ours(name, arguments)
+        hops = [(hop.host, hop.port, hop.credentials.user) for hop in ours.hops]
+        first = ours.hops[0]
+        command = expand_command(first.proxy_command, first) if first.proxy_command else ""
+        assert theirs == (hops, command.removeprefix("proxy ")), self.config.read_text()
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    """A directory with an ssh that is written down."""
+    return Traced(tmp_path_factory.mktemp("traced"))
+
+
+NAMES = "abct"
+ENDS = {name: f"127.77.0.{number}" for number, name in enumerate(NAMES, 1)}
+CLOSED = "".join(f"Host {name}\n HostName {address}\n" for name, address in ENDS.items())
+
+
+# trust: T01, T03, T05, T08
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", ""),
+        ("Host t\n ProxyJump a\n", ""),
+        ("Host t\n ProxyJump a,b,c\n", ""),
+        ("Host t\n ProxyJump u@a:1,ssh://v@b:2\n", ""),
+        ("Host t\n ProxyJump a\nHost a\n ProxyJump b\nHost b\n ProxyJump c\n", ""),
+        ("Host t\n ProxyJump a,b\nHost b\n ProxyJump c\n", ""),
+        ("Host t\n ProxyJump a,b\nHost a\n ProxyJump c\n", ""),
+        ("Host t\n ProxyJump none\n ProxyJump a\n", ""),
+        ("Host t\n ProxyJump a\n ProxyCommand proxy x\n", ""),
+        ("Host t\n ProxyCommand proxy %h %p %r %n %%\n ProxyJump a\n", ""),
+        ("Host t\n ProxyCommand none\n ProxyJump a\n", ""),
+        ("Host t\n ProxyJump a\nHost a\n ProxyCommand proxy %h %p %r %n\n User u\n Port 7\n", ""),
+        ("Host t\n ProxyJump a,b\nHost b\n ProxyCommand proxy x\n", ""),
+        ("Match host t\n ProxyJump a\nMatch user u\n ProxyJump b\n", "-l u"),
+        ("Match user u\n ProxyJump b\nHost t\n ProxyJump a\n", "-l u"),
+        ("Host t\n User u\nMatch user u\n Port 7\n", ""),
+        ("Match final host 127.77.0.4\n ProxyJump a\n", ""),
+        ("Match exec true\n ProxyJump a\n", ""),
+        ("Host t\n ProxyJump a\n", "-J b"),
+        ("Host t\n ProxyJump a\n", "-J none"),
+        ("Host t\n ProxyJump a\n", "-o ProxyCommand=none"),
+        ("Host t\n ProxyJump a\nHost a\n User u\n", "-l me -p 7"),
+        ("Host *\n User all\n Port 9\nHost t\n ProxyJump a\n", ""),
+        ("Host !a *\n ProxyJump a\n", ""),
+        ("Host ?\n ProxyJump a\nHost a\n ProxyJump none\n", ""),
+        ("Host *\n ProxyJump a\n", ""),
+        ("Host t\n ProxyJump t\n", ""),
+        ("Host t\n ProxyJump a\nHost a\n ProxyJump b\nHost b\n ProxyJump a\n", ""),
+        ("Host t\n ProxyJump a\nHost a\n ProxyJump u@a\n", ""),
+    ],
+)
+def test_the_way_is_the_one_that_openssh_goes(text: str, arguments: str, traced: Traced) -> None:
+    traced.config.write_text(text + CLOSED)
+    traced.compare(arguments=arguments)
+
+
+HOPS = st.builds(
+    lambda user, host, port: f"{user}{host}{port}",
+    st.sampled_from(["", "", "u@", "v@"]),
+    st.sampled_from("abc"),
+    st.sampled_from(["", "", ":7", ":8"]),
+)
+LINES = st.one_of(
+    st.builds("ProxyJump {}".format, st.lists(HOPS, min_size=1, max_size=3).map(",".join)),
+    st.just("ProxyJump none"),
+    st.sampled_from(["ProxyCommand proxy %h %p %r %n", "ProxyCommand none"]),
+    st.builds("User {}".format, st.sampled_from("uv")),
+    st.builds("Port {}".format, st.integers(7, 9)),
+    st.builds("HostName {}".format, st.sampled_from(["127.77.1.1", "127.77.1.2"])),
+)
+HEADS = st.one_of(
+    st.builds(
+        "Host {}".format,
+        st.lists(st.sampled_from(["a", "b", "c", "t", "?", "!a", "!t", "*"]), min_size=1).map(" ".join),
+    ),
+    st.builds("Match {} {}".format, st.sampled_from(["host", "originalhost", "!host"]), st.sampled_from("abct")),
+    st.builds("Match user {}".format, st.sampled_from("uv")),
+    st.sampled_from(["Match all", "Match exec true", "Match exec false", "Match localuser root"]),
+)
+BLOCKS = st.builds(
+    lambda head, lines: "\n ".join([head, *lines]) + "\n", HEADS, st.lists(LINES, min_size=1, max_size=3)
+)
+
+
+# trust: T03, T05, T06, T07
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(blocks=st.lists(BLOCKS, max_size=5), arguments=st.sampled_from(["", "", "-J b", "-J u@a:7,c", "-l u", "-p 8"]))
+def test_generated_ways_are_those_that_openssh_goes(blocks: list[str], arguments: str, traced: Traced) -> None:
+    traced.config.write_text("".join(blocks) + CLOSED)
+    traced.compare(arguments=arguments)
