@@ -77,10 +77,8 @@ def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetS
     :raises SettingsError: with the variable's name.
     """
     get = options.get
-    arguments = _arguments(options)
-    settings = inventory_settings(options, arguments)
+    found, arguments = resolution(options, asker)
     directory, environment = options["directory"], options["environment"]
-    found = resolve(settings, asker(directory, environment))
     persist = _maybe(get("persist"), "ansible_ssh_persist")
     if persist is None:
         persist = found.target.openssh.persist
@@ -93,6 +91,16 @@ def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetS
         run_directory=get("run_directory"),
         remarks=_remarks(found, arguments),
     )
+
+
+def resolution(options: Mapping[str, Any], asker: Asker = _nobody) -> tuple[Resolution, Arguments]:
+    """The chain in a plugin's options with what it was made of, and the arguments for ssh that are among them.
+
+    :raises SettingsError: with the variable's name.
+    """
+    arguments = _arguments(options)
+    settings = inventory_settings(options, arguments)
+    return resolve(settings, asker(options["directory"], options["environment"])), arguments
 
 
 def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Settings:

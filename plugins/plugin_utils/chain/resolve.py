@@ -33,6 +33,7 @@ class Resolution:
     """A chain, and what it was made of."""
 
     chain: Chain
+    settings: Settings
     target: Visit
     way: Way
 
@@ -54,7 +55,7 @@ def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
         timeout=settings.total_timeout,
         environment=_environment(target.openssh, dict(settings.controller.environment)),
     )
-    return Resolution(chain, target, way)
+    return Resolution(chain, settings, target, way)
 
 
 def _target(settings: Settings, ask: Ask) -> Visit:
@@ -62,18 +63,17 @@ def _target(settings: Settings, ask: Ask) -> Visit:
     port = None if settings.port is None else check_port(settings.port, "ansible_port")
     user = check_user(settings.user, "ansible_user") if settings.user else None
     spec = HopSpec(host, port, user, setting=TARGET)
-    return _visit(spec, ask(Query(host, user, port, settings.config_file, settings.arguments)), settings)
+    return _visit(spec, user, ask(Query(host, user, port, settings.config_file, settings.arguments)), settings)
 
 
 def _jump(spec: HopSpec, settings: Settings, ask: Ask) -> Visit:
     """A jump host. As in ssh(1), the arguments are the target's only, and the file is for all."""
     default = settings.jump_defaults.user
     user = spec.user or (check_user(default, "ansible_ssh_jump_user") if default else None)
-    found = ask(Query(spec.host, user, spec.port, settings.config_file))
-    return _visit(replace(spec, user=user), found, settings)
+    return _visit(spec, user, ask(Query(spec.host, user, spec.port, settings.config_file)), settings)
 
 
-def _visit(spec: HopSpec, openssh: Effective, settings: Settings) -> Visit:
+def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settings) -> Visit:
     """Host and user are checked wherever they come from, as they may end up in a shell's line (CVE-2023-51385)."""
     where = f"{SOURCE} for {spec.host}"
     alias = openssh.host_key_alias
@@ -81,7 +81,7 @@ def _visit(spec: HopSpec, openssh: Effective, settings: Settings) -> Visit:
         host=check_host(openssh.host, f"{where}: HostName"),
         name=spec.host,
         port=spec.port or openssh.port or _PORT,
-        user=spec.user or _user(openssh, settings, where),
+        user=user or _user(openssh, settings, where),
         alias=None if alias is None else check_alias(alias, f"{where}: HostKeyAlias"),
         jump=openssh.proxy_jump,
     )

@@ -128,9 +128,14 @@ class HostKeyCheck:
             self._refuse_revoked(key)
             self._refuse_short(key)
             verdict = self._verdict(key)
-            if verdict is not Verdict.REVOKED and self._certified(key, verdict):
+            if verdict is Verdict.REVOKED:
+                return self._decide(key, verdict)
+            objections = self._objections(key)
+            if objections == "":
                 return True
-            return self._decide(key, verdict)
+            if objections is None or verdict is Verdict.TRUSTED:
+                return self._decide(key, verdict)
+            return self._refuse_certificate(objections)
         except JumpError:
             raise
         except Exception as error:
@@ -175,31 +180,31 @@ class HostKeyCheck:
                 "Give the server a longer one, or an ed25519 host key.",
             )
 
-    def _certified(self, key: HostKey, verdict: Verdict) -> bool:
-        """Whether an authority that is known for this host vouches for its key; if it does not, the key itself may be known.
+    def _objections(self, key: HostKey) -> str | None:
+        """What speaks against the certificate that came with a key, empty if nothing does; None where no authority that is known
+        for this host has signed one.
 
-        :raises HostKeyRefused: the certificate is of that authority, and is not good, or somebody has revoked it.
+        :raises HostKeyRefused: it is torn, or its authority is revoked.
         """
         if key.certificate is None:
-            return False
+            return None
         try:
             certificate = read_certificate(key.certificate_type, key.certificate)
         except BadCertificate as error:
             raise HostKeyRefused(self._place, f"the host's certificate cannot be used: {error}") from error
         self._refuse_revoked_authority(certificate)
-        known = {entry.key: entry for entry in reversed(self._authorities())}
-        entry = known.get(certificate.authority)
+        entry = next((entry for entry in self._authorities() if entry.key == certificate.authority), None)
         if entry is None:
-            return False
+            return None
         name = (self._policy.alias or self._hop.host).lower()
         problem = objection(certificate, name, self._policy.ca_algorithms)
-        if problem and verdict is not Verdict.TRUSTED:
-            raise HostKeyRefused(
-                self._place,
-                f"the host shows {certificate} ({entry.where}), and {problem}",
-                "Have the authority sign the host's key anew.",
-            )
-        return not problem
+        return f"the host shows {certificate} ({entry.where}), and {problem}" if problem else ""
+
+    def _refuse_certificate(self, objections: str) -> bool:
+        if self._policy.checking is HostKeyChecking.OFF:
+            self._warn(f"{self._place}: {objections}; host key checking is off, so no password is offered")
+            return False
+        raise HostKeyRefused(self._place, objections, "Have the authority sign the host's key anew.")
 
     def _refuse_revoked_authority(self, certificate: HostCertificate) -> None:
         gone = [entry for entries in self._known for entry in entries if entry.marker == REVOKED]

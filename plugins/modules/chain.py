@@ -1,0 +1,80 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of an action plugin."""
+
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: chain
+author:
+  - bastion.ssh contributors (!UNKNOWN)
+short_description: Show the way to a host, without going it
+version_added: 0.1.0
+description:
+  - Tells each hop on the way to a host, and where each value comes from, which is a variable, C(ssh_config) or a default.
+  - Nothing is connected, but the C(ssh) program is asked for its configuration. Secrets are not shown.
+  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.chain -i inventory) shows the ways of an inventory; with
+    C(-e picture=ways.svg), or another file whose name ends in C(.dot) or C(.mmd), it draws them, too.
+options: {}
+attributes:
+  action:
+    description: Runs on the controller.
+    support: full
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: Has no difference to show.
+    support: none
+extends_documentation_fragment: []
+seealso:
+  - plugin: bastion.ssh.jump
+    plugin_type: connection
+  - module: bastion.ssh.check
+"""
+
+EXAMPLES = r"""
+- name: Learn the way to the host
+  bastion.ssh.chain:
+  register: way
+
+- name: Show it
+  ansible.builtin.debug:
+    var: way.lines
+"""
+
+RETURN = r"""
+chain:
+  description: The hops, the host itself last. It is empty for a host with another connection plugin, which is skipped.
+  returned: always
+  type: list
+  elements: str
+  sample: [guest@edge.example.com:22, deploy@web.internal:22]
+legs:
+  description: The same as pairs, each of where a connection begins and where it ends.
+  returned: always
+  type: list
+  elements: list
+  sample:
+    - [controller, guest@edge.example.com:22]
+    - [guest@edge.example.com:22, deploy@web.internal:22]
+hops:
+  description: The same, with their values and who says them.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - hop: guest@edge.example.com:22
+      values:
+        - name: user
+          value: guest
+          source: ansible_ssh_jump[0]
+lines:
+  description: The same, for people.
+  returned: always
+  type: list
+  elements: str
+"""

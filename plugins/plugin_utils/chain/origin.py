@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where each value of a chain comes from, for people: a variable, OpenSSH's configuration, or the default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .inventory import Settings
+from .model import AgentKeys, DefaultKeyFiles, Hop, HostKeyPolicy, Identity, KeyFile, TransportOptions
+from .openssh import SOURCE
+from .resolve import Resolution
+from .way import Visit
+
+DEFAULT = "default"
+_SET = "(set)"
+_Candidate = tuple[object, str]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One value of a hop, no secret.
+
+    :param source: who says it.
+    """
+
+    name: str
+    value: str
+    source: str
+
+
+def facts_of(found: Resolution) -> tuple[tuple[Fact, ...], ...]:
+    """The values of each hop in turn."""
+    hops, settings = found.chain.hops, found.settings
+    jumps = zip(found.way.jumps, hops[:-1], strict=True)
+    return (
+        *(tuple(_facts(visit, hop, _of_jump(visit, settings))) for visit, hop in jumps),
+        tuple(_facts(found.target, hops[-1], _of_target(settings))),
+    )
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What variables say of one hop, each with the variable's name; the first that is not None counts."""
+
+    host: str
+    openssh: str
+    user: tuple[_Candidate, ...]
+    port: tuple[_Candidate, ...]
+    password: tuple[_Candidate, ...]
+    keys: tuple[_Candidate, ...]
+    known_hosts: tuple[_Candidate, ...]
+    checking: tuple[_Candidate, ...]
+    alias: tuple[_Candidate, ...]
+    timeout: tuple[_Candidate, ...]
+
+
+def _of_jump(visit: Visit, settings: Settings) -> _Said:
+    spec, defaults, where = visit.spec, settings.jump_defaults, visit.spec.setting
+    return _Said(
+        host=where,
+        openssh=SOURCE,
+        user=((spec.user, where), (defaults.user, "ansible_ssh_jump_user")),
+        port=((spec.port, where),),
+        password=((spec.password, where), (defaults.password, "ansible_ssh_jump_password")),
+        keys=((spec.private_key_file or spec.private_key, where), (defaults.private_key_file, "ansible_ssh_jump_private_key_file")),
+        known_hosts=((_either(spec.known_hosts, spec.known_hosts_lines), where), *_known_hosts(settings)),
+        checking=((spec.host_key_checking, where), (settings.checking, "ansible_ssh_host_key_checking")),
+        alias=((spec.host_key_alias, where),),
+        timeout=((spec.timeout, where), (settings.timeout, "ansible_ssh_timeout")),
+    )  # fmt: skip
+
+
+def _of_target(settings: Settings) -> _Said:
+    return _Said(
+        host="ansible_host",
+        openssh=f"{SOURCE}, or arguments for ssh" if settings.arguments else SOURCE,
+        user=((settings.user, "ansible_user"),),
+        port=((settings.port, "ansible_port"),),
+        password=((settings.password, "ansible_password"),),
+        keys=((settings.private_key_file or settings.private_key, "ansible_ssh_private_key_file"),),
+        known_hosts=_known_hosts(settings),
+        checking=((settings.checking, "ansible_ssh_host_key_checking"),),
+        alias=((settings.host_key_alias, "ansible_ssh_host_key_alias"),),
+        timeout=((settings.timeout, "ansible_ssh_timeout"),),
+    )
+
+
+def _known_hosts(settings: Settings) -> tuple[_Candidate, ...]:
+    return ((_either(settings.known_hosts, settings.known_hosts_lines), "ansible_ssh_known_hosts"),)
+
+
+def _either(files: tuple[str, ...] | None, lines: tuple[str, ...]) -> object:
+    return files if files is not None else lines or None
+
+
+def _facts(visit: Visit, hop: Hop, said: _Said) -> Iterator[Fact]:
+    openssh = visit.openssh
+
+    def source(candidates: tuple[_Candidate, ...], configured: object) -> str:
+        every = (*candidates, (configured, said.openssh))
+        return next((name for value, name in every if value is not None), DEFAULT)
+
+    credentials, policy = hop.credentials, hop.host_keys
+    yield Fact("host", hop.host, said.openssh if hop.name else said.host)
+    yield Fact("port", str(hop.port), source(said.port, openssh.port))
+    yield Fact("user", credentials.user, source(said.user, openssh.user))
+    if hop.proxy_command is not None:
+        yield Fact("proxy_command", hop.proxy_command, hop.proxy_setting)
+    if credentials.password is not None:
+        yield Fact("password", _SET, source(said.password, None))
+    named = source(said.keys, None)
+    for number, identity in enumerate(credentials.identities):
+        yield Fact("key", _shown(identity), _key_source(identity, number, named, said, visit))
+    for path in credentials.certificates:
+        yield Fact("certificate", path, said.openssh)
+    yield Fact("host_key_checking", policy.checking.value, source(said.checking, openssh.checking))
+    if policy.alias is not None:
+        yield Fact("host_key_alias", policy.alias, source(said.alias, openssh.host_key_alias))
+    configured = openssh.known_hosts if openssh.known_hosts is not None else openssh.global_known_hosts
+    yield Fact("known_hosts", _trusted(policy), source(said.known_hosts, configured))
+    yield Fact("timeout", f"{hop.timeout:g} s", source(said.timeout, openssh.connect_timeout))
+    yield from _of_transport(hop.transport, said)
+
+
+def _key_source(identity: Identity, number: int, named: str, said: _Said, visit: Visit) -> str:
+    if isinstance(identity, DefaultKeyFiles):
+        return DEFAULT
+    if isinstance(identity, AgentKeys):
+        told = identity.listed is not None or visit.openssh.identity_agent is not None
+        return said.openssh if told else DEFAULT
+    return named if number == 0 and named != DEFAULT else said.openssh
+
+
+def _shown(identity: Identity) -> str:
+    if isinstance(identity, KeyFile):
+        return identity.path
+    if isinstance(identity, AgentKeys):
+        of = f" at {identity.socket}" if identity.socket else ""
+        return f"listed keys of the agent{of}" if identity.listed is not None else f"keys of the agent{of}"
+    return "default key files" if isinstance(identity, DefaultKeyFiles) else "a text"
+
+
+def _trusted(policy: HostKeyPolicy) -> str:
+    lines = [f"{len(policy.lines)} lines"] if policy.lines else []
+    command = [" ".join(policy.command)] if policy.command else []
+    return ", ".join([*policy.known_hosts, *policy.global_known_hosts, *lines, *command]) or "none"
+
+
+def _of_transport(options: TransportOptions, said: _Said) -> Iterator[Fact]:
+    """What is not as usual; keepalives may be variables', the rest is OpenSSH's."""
+    usual = TransportOptions()
+    for name in (
+        "compression",
+        "ciphers",
+        "macs",
+        "kex",
+        "address_family",
+        "bind_address",
+        "rekey_bytes",
+        "forward_agent",
+    ):
+        value = getattr(options, name)
+        if value != getattr(usual, name):
+            text = ",".join(value) if isinstance(value, tuple) else str(value).lower()
+            yield Fact(name, text, said.openssh)

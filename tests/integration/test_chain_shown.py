@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the playbook bastion.ssh.chain shows of the ways of an inventory, without going them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import Any
+
+import pytest
+from lab import Chain3, Lab, play, playbook
+from lab.client import ssh_config
+from lab.playbook import own_playbook
+
+pytestmark = pytest.mark.ways("own process")  # there is no session
+
+
+def inventory(lab: Lab, chain3: Chain3) -> dict[str, Any]:
+    """Two hosts behind the same bastions, with values from everywhere, and one of another kind."""
+    b = {
+        "HostName": chain3.b.address,
+        "Port": chain3.b.port,
+        "User": "operator",
+        "IdentityFile": "~/%r",
+        "Compression": "yes",
+    }
+    config = ssh_config(lab, {"core": b})
+    first = {"host": chain3.a.address, "port": 2222, "user": "guest", "password": "SECRET", "timeout": 3}
+    common = {
+        "ansible_connection": "bastion.ssh.jump",
+        "ansible_ssh_config_file": str(config),
+        "ansible_ssh_jump": [first, "core"],
+        "ansible_password": "SECRET",
+    }
+    return {
+        "web": common | {"ansible_host": "192.0.2.1", "ansible_user": "deploy", "ansible_ssh_known_hosts": "/known"},
+        "db": common | {"ansible_host": "192.0.2.2", "ansible_port": 23, "ansible_ssh_private_key_file": "/key"},
+        "here": {"ansible_connection": "local"},
+    }
+
+
+def shown(lab: Lab, hosts: dict[str, Any], *args: str, expected: int = 0) -> str:
+    file = lab.path / "ways.json"
+    file.write_text(json.dumps({"all": {"hosts": hosts}}))
+    return own_playbook(lab, "bastion.ssh.chain", "-i", str(file), *args, expected=expected)
+
+
+def test_each_value_is_shown_with_who_says_it(lab: Lab, chain3: Chain3) -> None:
+    words = re.sub(r'[",\s]+', " ", shown(lab, inventory(lab, chain3)))
+    a, b = chain3.a.address, chain3.b
+    for line in (
+        f"controller -> guest@{a}:2222 -> operator@{b.address}:{b.port} -> deploy@192.0.2.1:22",
+        f"hop 1 of 3 guest@{a}:2222 host: {a} (ansible_ssh_jump[0]) port: 2222 (ansible_ssh_jump[0])",
+        "password: (set) (ansible_ssh_jump[0])",
+        "timeout: 3 s (ansible_ssh_jump[0])",
+        f"host: {b.address} (ssh_config) port: {b.port} (ssh_config) user: operator (ssh_config)",
+        "/operator (ssh_config)",
+        "compression: true (ssh_config)",
+        "host: 192.0.2.1 (ansible_host) port: 22 (default) user: deploy (ansible_user) password: (set) (ansible_password)",
+        "known_hosts: /known (ansible_ssh_known_hosts)",
+        "port: 23 (ansible_port)",
+        "key: /key (ansible_ssh_private_key_file) key: keys of the agent (default)",
+        "host_key_checking: yes (default)",
+        "its connection is local",
+    ):
+        assert line in words, words
+    assert "SECRET" not in words
+    assert [server.connections() for server in chain3.hosts] == [0, 0, 0]
+
+
+def test_the_module_returns_the_same_as_data(lab: Lab, chain3: Chain3) -> None:
+    run = playbook(lab, inventory(lab, chain3), play({"name": "Way", "bastion.ssh.chain": {}}, hosts="web")).check()
+    result = run.result("web").result
+    labels = [f"guest@{chain3.a.address}:2222", f"operator@{chain3.b.endpoint}", "deploy@192.0.2.1:22"]
+    assert result["chain"] == labels == [hop["hop"] for hop in result["hops"]]
+    assert result["legs"] == [list(leg) for leg in zip(["controller", *labels], labels, strict=False)]
+    assert {"name": "user", "value": "operator", "source": "ssh_config"} in result["hops"][1]["values"]
+    assert "SECRET" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(("suffix", "arrow"), [("mmd", "h{} --> h{}"), ("dot", '"{}" -> "{}";')])
+def test_all_ways_are_drawn(suffix: str, arrow: str, lab: Lab, chain3: Chain3) -> None:
+    picture = lab.path / f"ways.{suffix}"
+    shown(lab, inventory(lab, chain3), "-e", f"picture={picture}")
+    text = picture.read_text()
+    for label in (f"guest@{chain3.a.address}:2222", f"operator@{chain3.b.endpoint}", "deploy@192.0.2.1:22"):
+        assert f'"{label}"' in text
+    # controller, both bastions, and a leg to each target
+    assert len(re.findall(arrow.replace("{}", '[^" ]+').replace(".", r"\."), text)) == 4
+
+
+def test_what_cannot_be_drawn_is_an_error(lab: Lab, chain3: Chain3) -> None:
+    hosts = inventory(lab, chain3)
+    assert "has to end in .svg" in shown(lab, hosts, "-e", "picture=ways.txt", expected=2)
+    there = shutil.which("dot") is not None
+    words = shown(lab, hosts, "-e", f"picture={lab.path}/ways.svg", expected=0 if there else 2)
+    assert ("takes the program dot" in words) is not there
+    assert (lab.path / "ways.svg").exists() is there
+
+
+def test_a_way_that_cannot_be_gone_is_an_error_of_its_host(lab: Lab, chain3: Chain3) -> None:
+    hosts = inventory(lab, chain3)
+    hosts["bad"] = hosts["web"] | {"ansible_ssh_jump": "a,"}
+    words = re.sub(r"\s+", " ", shown(lab, hosts, expected=2))
+    assert "ansible_ssh_jump[1]: the hop is empty" in words
+    assert re.search(r"web : ok=2", words)
