@@ -609,6 +609,11 @@ class Connection(ConnectionBase):
         except JumpError as error:  # which would end the whole run
             display.warning(str(error))
 
+    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+        """The host keys on the way to the host; what is said of each is with :class:`interface.Session`."""
+        with _ansible_errors():
+            return self._use(lambda session: session.survey(accept, fingerprints))
+
     def close(self) -> None:
         """Ends the session. Harmless when repeated."""
         session, self._session = self._session, None

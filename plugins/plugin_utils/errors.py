@@ -88,6 +88,10 @@ class HostKeyRefused(HopError):
     """The host key is unknown, changed or revoked, or could not be checked."""
 
 
+class HostKeyUnknown(HostKeyRefused):
+    """Nothing is known of the host, for or against its key."""
+
+
 class LoginRefused(HopError):
     """The hop refused every credential that it was offered."""
 

@@ -64,22 +64,27 @@ class BrokerSession:
         """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         self._done(_Request(self._report, {"op": "reset", "options": self._options}))
 
+    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        header = {"op": "survey", "accept": accept, "fingerprints": fingerprints, "options": self._options}
+        found: list[dict[str, Any]] = self._done(_Request(self._report, header)).header["found"]
+        return found
+
     def close(self) -> None:
         """See :class:`interface.Session`. The broker keeps the connection."""
 
-    def _done(self, request: _Request) -> None:
+    def _done(self, request: _Request) -> Frame:
         try:
-            self._ask(request)
+            return self._ask(request)
         finally:
             request.close()
 
-    def _ask(self, request: _Request) -> None:
+    def _ask(self, request: _Request) -> Frame:
         """Brings a request to its first result; once more where a broker ended before it did anything."""
         for _try in range(_TRIES):
             try:
                 request.send(self._connect())
-                request.first_result()
-                return
+                return request.first_result()
             except _BrokerEnded:
                 request.close()
             except TimeoutError:  # so many wait that nobody more can

@@ -82,7 +82,13 @@ class Conversation:
 
     def _answer(self, request: Frame) -> None:
         operation = str(request.header.get("op"))
-        work = {"start": self._start, "put": self._put, "fetch": self._fetch, "reset": self._reset}
+        work = {
+            "start": self._start,
+            "put": self._put,
+            "fetch": self._fetch,
+            "reset": self._reset,
+            "survey": self._survey,
+        }
         questions = {"status": self._status, "stop": self._stop}
         if operation in work:
             with self._broker.turns.turn(self._wait):
@@ -147,6 +153,12 @@ class Conversation:
     def _reset(self, header: dict[str, Any]) -> None:
         self._session(header).reset()
         self._connection.send({"event": "done"})
+
+    def _survey(self, header: dict[str, Any]) -> None:
+        fingerprints = header.get("fingerprints")
+        wanted = [str(each) for each in fingerprints] if isinstance(fingerprints, list) else None
+        found = self._session(header).survey(bool(header.get("accept")), wanted)
+        self._connection.send({"event": "done", "found": found})
 
     def _status(self) -> None:
         self._connection.send({"event": "done", "status": self._broker.status()})

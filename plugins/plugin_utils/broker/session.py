@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import HopError, SessionRefused
 from ..settings import TargetSettings
@@ -17,6 +17,7 @@ from ..ssh.deadline import Deadline
 from ..ssh.interface import Exited, Output, Report
 from ..ssh.local_files import LocalFile
 from ..ssh.process import ChannelProcess
+from .survey import Accept, Survey
 from .transports import Lease, Transports
 
 _T = TypeVar("_T")
@@ -76,6 +77,10 @@ class PooledSession:
     def reset(self) -> None:
         """See :class:`interface.Session`."""
         self._transports.reset(self._settings)
+
+    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`."""
+        return Survey(self._transports, self._settings, self._report, Accept(accept, fingerprints)).run()
 
     def close(self) -> None:
         """See :class:`interface.Session`. The transports stay."""

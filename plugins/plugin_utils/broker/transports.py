@@ -39,7 +39,8 @@ class Lease:
 
     def __init__(self, transports: Transports, path: Sequence[Shared], fresh: bool, way: _Way) -> None:
         self.fresh = fresh
-        self.session = LinkSession([shared.link for shared in path], way.chain, way.report)
+        self.links: list[Link] = [shared.link for shared in path]
+        self.session = LinkSession(self.links, way.chain, way.report)
         self._transports = transports
         self._path = tuple(path)
         self._persist = way.settings.persist

@@ -162,7 +162,8 @@ def open_hop(
         deadline = Deadline(hop.timeout, total)
         link = _connect(prefix, place, before, deadline)
         try:
-            link.trust = _verified(link, check, before, hop, deadline)
+            key = _greeted(link, check, before, hop, deadline)
+            link.trust = check.verify(key, link.address)
             _log_in(link, hop, link.trust.secrets_allowed, before, deadline)
         except BaseException:
             hang_up([link])
@@ -171,18 +172,31 @@ def open_hop(
     return link
 
 
-def _verified(link: Link, check: HostKeyCheck, before: Sequence[Link], hop: Hop, deadline: Deadline) -> Trust:
+def look_at(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -> tuple[HostKey, str | None]:
+    """The host key that a hop shows, and the address that it was connected to by, without logging in to it.
+
+    :param before: the links to the hops before it.
+    :raises HopError: which names the hop.
+    """
+    prefix, place = chain.hops[: index + 1], chain.place(index)
+    check = HostKeyCheck(prefix[-1], place, lambda _line: None)
+    deadline = Deadline(prefix[-1].timeout, total)
+    link = _connect(prefix, place, before, deadline)
+    try:
+        return _greeted(link, check, before, prefix[-1], deadline), link.address
+    finally:
+        hang_up([link])
+
+
+def _greeted(link: Link, check: HostKeyCheck, before: Sequence[Link], hop: Hop, deadline: Deadline) -> HostKey:
+    """The key exchange, with the host keys asked for first that are known; whoever gets the key has to verify it."""
     wanted = check.prefer(*link.transport.host_key_algorithms())
     if not wanted:
         names = ",".join(hop.host_keys.algorithms or ())
         raise AlgorithmsRefused(link.place, f"none of HostKeyAlgorithms {names} can be used here", _CHANGE_IT)
     link.transport.get_security_options().key_types = wanted
     _exchange_keys(link, before, hop, deadline)
-    return check.verify(_shown(link.transport), link.address)
-
-
-def _shown(transport: HopTransport) -> HostKey:
-    key = transport.get_remote_server_key()
+    key = link.transport.get_remote_server_key()
     certificate = key.public_blob
     if certificate is None:
         return HostKey(key.get_name(), key.asbytes())

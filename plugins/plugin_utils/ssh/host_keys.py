@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..chain.model import Hop, HostKeyChecking
-from ..errors import HostKeyRefused, JumpError, said
+from ..errors import HostKeyRefused, HostKeyUnknown, JumpError, said
 from .certificates import CERTIFIED, BadCertificate, HostCertificate, can_be_read, objection, read_certificate
 from .known_files import Stamp, append, ask_command, entries_of, locked, recorded_in, stamp_of
 from .known_hosts import (
@@ -149,6 +149,10 @@ class HostKeyCheck:
         self._address = address if self._policy.check_address and self._policy.alias is None else None
         return Trust(self._hop, key, self.check(key), self._stamp, self._address)
 
+    def line(self, key: HostKey) -> str:
+        """The line of known_hosts that says this key."""
+        return format_line(self._names[0], key.key_type, key.blob)
+
     def _ask(self, reason: str, key: HostKey | None) -> str:
         """Asks KnownHostsCommand, as ssh(1) before the key exchange and after it."""
         shown = (key.key_type, fingerprint(key.blob), base64.b64encode(key.blob).decode()) if key else ("NONE",) * 3
@@ -243,7 +247,7 @@ class HostKeyCheck:
                 f"its console and remove the old line: {self._how_to_remove()}",
             )
         if checking is HostKeyChecking.STRICT:
-            raise HostKeyRefused(self._place, f"the host key {key} is not known", self._how_to_accept(key))
+            raise HostKeyUnknown(self._place, f"the host key {key} is not known", self._how_to_accept(key))
         if checking is HostKeyChecking.ACCEPT_NEW:
             self._record(key)
         return True
@@ -290,7 +294,7 @@ class HostKeyCheck:
         return f"ssh-keygen -f {shlex.quote(entry.where.rpartition(':')[0])} -R {shlex.quote(self._names[0])}"
 
     def _how_to_accept(self, key: HostKey) -> str:
-        line = format_line(self._names[0], key.key_type, key.blob)
+        line = self.line(key)
         files = self._policy.known_hosts
         return (
             f"If that is the fingerprint on its console, add this line to {files[0] if files else 'a known_hosts file'}: "

@@ -8,7 +8,7 @@ Every worker loads this for every task. Therefore plain classes: a dataclass tak
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..chain.become import Stream
 
@@ -95,6 +95,15 @@ class Session(Protocol):
 
     def reset(self) -> None:
         """Ends the connection to the target, and lets a login that it refused be tried again; its bastions stay."""
+
+    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+        """Looks at the host key of each hop on the way, without logging in to the target.
+
+        :param accept: whether keys that are not known are added to known_hosts.
+        :param fingerprints: of the only ones that are; None for all.
+        :returns: of each hop ``hop``, ``status`` (known, new, added, refused, unreachable), and, as far as they are there,
+            ``key_type``, ``fingerprint``, ``certified``, ``line`` and ``msg``.
+        """
 
     def close(self) -> None:
         """Ends the session."""

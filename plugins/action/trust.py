@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module bastion.ssh.trust: shows the host keys on the way to a host, and adds those that are accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+_TRUSTED = ("known", "added")
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller, and logs in to bastions only."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Returns what is documented of the module."""
+        super().run(tmp, task_vars)
+        _spec, arguments = self.validate_argument_spec(
+            argument_spec={
+                "accept": {"type": "bool", "default": False},
+                "fingerprints": {"type": "list", "elements": "str"},
+            }
+        )
+        survey = getattr(self._connection, "survey", None)
+        if survey is None:
+            line = f"its connection is {self._connection.transport}"
+            return {"skipped": True, "skip_reason": line, "hops": [], "new": [], "trusted": False, "lines": [line]}
+        accept = arguments["accept"] and not self._task.check_mode
+        hops = survey(accept, arguments["fingerprints"])
+        refused = [hop["msg"] for hop in hops if hop["status"] in ("refused", "unreachable")]
+        return {
+            "changed": any(hop["status"] == "added" for hop in hops),
+            "hops": hops,
+            "new": [hop["fingerprint"] for hop in hops if hop["status"] == "new"],
+            "trusted": hops[-1]["status"] in _TRUSTED,
+            "lines": [_line(hop) for hop in hops],
+            **({"failed": True, "msg": refused[-1]} if refused else {}),
+        }
+
+
+def _line(hop: dict[str, Any]) -> str:
+    key = f": {hop['key_type']} {hop['fingerprint']}" if "fingerprint" in hop else ""
+    certificate = ", with a certificate" if hop.get("certified") else ""
+    return f"{hop['hop']}{key}{certificate}: {hop['status']}"
