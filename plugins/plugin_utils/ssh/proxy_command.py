@@ -105,16 +105,17 @@ class ProxyProcess:
         return status
 
     def close(self) -> None:
-        """Ends the process and what it started (SIGHUP, as ssh(1) does), and reaps it. Harmless when repeated."""
+        """Ends the process and what it started (SIGHUP, as ssh(1) does), and reaps it. Harmless when repeated.
+
+        Under nohup(1), SIGHUP is nothing to them, so whatever is left when the process has ended, or does not end, is killed.
+        """
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
         self._signal(signal.SIGHUP)
-        try:
-            self._process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
-            self._process.wait()
+        self._status(_GRACE)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
         self._reader.join(_GRACE)
 
     def _signal(self, number: int) -> None:

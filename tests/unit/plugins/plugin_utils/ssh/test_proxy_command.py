@@ -214,10 +214,11 @@ def test_it_has_no_terminal_and_no_descriptor_of_ours(run: Run) -> None:
 
 
 # trust: T33
+@pytest.mark.parametrize("begin", ["", 'trap "" HUP; '], ids=["", "nohup"])
 @pytest.mark.parametrize("end", ["sleep 60", "wait", "exit 1", 'trap "" HUP; while :; do sleep 1; done'])
-def test_what_it_started_is_ended_with_it(end: str, run: Run, tmp_path: Path) -> None:
+def test_what_it_started_is_ended_with_it(begin: str, end: str, run: Run, tmp_path: Path) -> None:
     before = children()
-    process = run(f"sh -c 'sleep 60 & echo $! > {tmp_path}/pid; {end}'")
+    process = run(f"sh -c '{begin}sleep 60 & echo $! > {tmp_path}/pid; {end}'")
     pid = told_pid(tmp_path / "pid")
     if end == "exit 1":
         assert process.explain().startswith("the ProxyCommand exited with status 1")
