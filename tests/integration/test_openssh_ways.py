@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import read_arguments
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import Settings
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain, KeyFile
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller, expand_command
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
@@ -192,3 +195,25 @@ BLOCKS = st.builds(
 def test_generated_ways_are_those_that_openssh_goes(blocks: list[str], arguments: str, traced: Traced) -> None:
     traced.config.write_text("".join(blocks) + CLOSED)
     traced.compare(arguments=arguments)
+
+
+# trust: T08
+@pytest.mark.parametrize(
+    "path",
+    ["~/k", "/k/%h", "%d/k", "/k/%i", "/k/%k", "/k/%L", "/k/%l", "/k/%n", "/k/%p", "/k/%r", "/k/%u", "/k/%%h", "/k/${PLACE}",
+     "~/%r@%h:%p", "/k/%h%%%n"],
+)  # fmt: skip
+@pytest.mark.parametrize("alias", ["", " HostKeyAlias known\n"])
+def test_paths_are_expanded_as_openssh_expands_them(path: str, alias: str, traced: Traced) -> None:
+    traced.config.write_text(f"Host t\n User ops\n Port 7\n IdentityFile {path}\n ProxyCommand true\n{alias}{CLOSED}")
+    environment = traced.environment | {"PLACE": "%h"}
+    command = [SSH, "-v", "-F", str(traced.config), "-o", "BatchMode=yes", "t", "true"]
+    said = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    ).stderr
+    theirs = re.findall(r"^debug1: identity file (.*) type -?\d+\r?$", said, re.MULTILINE)
+    entry = pwd.getpwuid(os.geteuid())
+    here = Controller(entry.pw_name, entry.pw_uid, entry.pw_dir, socket.gethostname(), tuple(environment.items()))
+    asked = Settings("t", here, config_file=str(traced.config))
+    identities = resolve(asked, ClientConfig(SSH).asker("/", environment)).chain.target.credentials.identities
+    assert [key.path for key in identities if isinstance(key, KeyFile)] == theirs[:1]
