@@ -17,6 +17,7 @@ description:
   - The first of them is reached as its own C(ansible_ssh_jump) or C(ansible_proxy_command) says, and so are the hosts that these
     name, with this lookup or without. The way to each further one is its place in the list.
   - Only variables of the hosts that are named are looked at.
+  - What a jump host cannot have is an error, which is its own arguments for C(ssh) and its own C(ansible_ssh_config_file).
 notes:
   - To be used with P(ansible.builtin.lookup), as in the examples, not with C(query).
   - A group variable that makes a bastion a jump host of its group applies to the bastion itself, too, if that is in the group. Let its own
@@ -52,6 +53,10 @@ from typing import Any, NamedTuple
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import read_arguments
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.spec import HopSpec, is_none, parse_jump
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
+
 # Keys of a hop, and the variables that say them; of several, the last one that is set counts, as it does for options.
 _VARIABLES = {
     "host": ("ansible_host", "ansible_ssh_host", "ansible_paramiko_host"),
@@ -76,6 +81,20 @@ _VARIABLES = {
 }  # fmt: skip
 _PROXY_COMMAND = ("ansible_proxy_command", "ansible_paramiko_proxy_command")
 _JUMP = "ansible_ssh_jump"
+_JUMP_DEFAULTS = {
+    "user": "ansible_ssh_jump_user",
+    "password": "ansible_ssh_jump_password",
+    "private_key_file": "ansible_ssh_jump_private_key_file",
+}
+_CONFIG_FILE = "ansible_ssh_config_file"
+_ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+# Of a jump host, nothing is lost with these.
+_HARMLESS = frozenset(
+    {
+        "batchmode", "compression", "connectionattempts", "connecttimeout", "controlmaster", "controlpath", "controlpersist",
+        "loglevel", "serveralivecountmax", "serveraliveinterval",
+    }
+)  # fmt: skip
 
 
 class _Look(NamedTuple):
@@ -99,39 +118,100 @@ class LookupModule(LookupBase):
             raise AnsibleError("bastion.ssh.hops: names of hosts in the inventory are wanted")
         # In the variables of another host there is no hostvars; who looks at them for us has it.
         hosts = (variables or {}).get("hostvars") or (_under_way[0].hosts if _under_way else {})
-        first, *others = (_hop(name, hosts) for name in terms)
+        first, *others = (_hop(name, hosts, variables or {}) for name in terms)
         with _once(terms[0], hosts):
             way = _way_to(first, hosts[terms[0]])
         return [[*way, first, *others]]
 
 
-def _hop(name: str, hosts: Mapping[str, Any]) -> dict[str, Any]:
-    """A host with what its variables say."""
+def _hop(name: str, hosts: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """A host with what its variables say.
+
+    :param ours: variables of the host that is reached over it.
+    """
     if name not in hosts:
         raise AnsibleError(f"bastion.ssh.hops: there is no host {name!r} in the inventory")
+    _refuse_what_a_hop_cannot_have(name, hosts[name], ours)
     found = {key: _said(hosts[name], names) for key, names in _VARIABLES.items()}
     return {"host": name} | {key: value for key, value in found.items() if value is not None}
 
 
+def _refuse_what_a_hop_cannot_have(name: str, variables: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Arguments for ssh are the target's, and the file is one for all: what they say of this host would be lost."""
+    for variable in _ARGUMENTS:
+        try:
+            arguments = read_arguments([(variable, str(variables.get(variable) or ""))])
+        except SettingsError as error:
+            raise AnsibleError(f"bastion.ssh.hops: {name}: {error}") from error
+        if arguments.config_file or _matters(arguments.asked):
+            raise AnsibleError(
+                f"bastion.ssh.hops: {name}: {variable} is not followed for a jump host; say the same with other variables of {name}"
+            )
+    file = variables.get(_CONFIG_FILE)
+    if file is not None and file != ours.get(_CONFIG_FILE):
+        raise AnsibleError(
+            f"bastion.ssh.hops: {name}: {_CONFIG_FILE} is not the one of the host behind it, and there is one for all hops"
+        )
+
+
+def _matters(arguments: Sequence[str]) -> bool:
+    """Whether arguments say anything of the host, or of the way to it."""
+    words = iter(arguments)
+    for option in words:
+        if option == "-o":
+            keyword = next(words).replace("=", " ").split()[0].lower()
+            if keyword not in _HARMLESS:
+                return True
+        elif option != "-C":
+            return True
+    return False
+
+
 def _way_to(hop: dict[str, Any], variables: Mapping[str, Any]) -> list[Any]:
     """The hops before the first one; a ProxyCommand is put into the hop itself."""
-    jump, command = variables.get(_JUMP), _said(variables, _PROXY_COMMAND)
-    if isinstance(jump, str) and jump.strip().lower() == "none":
-        hop["proxy_command"] = command or "none"  # whatever ssh_config says
-        return []
+    jump, command = _said(variables, (_JUMP,)), _said(variables, _PROXY_COMMAND)
+    if is_none(jump) or is_none(command):
+        hop["proxy_command"] = command if command and not is_none(command) else "none"  # whatever ssh_config says
+        return _hops(jump, variables) if is_none(command) and not is_none(jump) else []
+    if command and jump:
+        raise AnsibleError(f"bastion.ssh.hops: {hop['host']}: {_JUMP} and {_PROXY_COMMAND[0]} are both set")
     if command:
-        if jump and str(command).strip().lower() != "none":
-            raise AnsibleError(f"bastion.ssh.hops: {hop['host']}: {_JUMP} and {_PROXY_COMMAND[0]} are both set")
-        if not jump:
-            hop["proxy_command"] = command
-    if not jump:
-        return []
-    return list(jump) if isinstance(jump, (list, tuple)) else [jump]
+        hop["proxy_command"] = command
+    return _hops(jump, variables)
+
+
+def _hops(jump: Any, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The hops of another host's way, with what that host's variables say for all of its jump hosts."""
+    try:
+        specs = parse_jump(jump)
+    except SettingsError as error:
+        raise AnsibleError(f"bastion.ssh.hops: {error}") from error
+    return [_written(spec, variables) for spec in specs]
+
+
+def _written(spec: HopSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
+    hop = {key: getattr(spec, key) for key in ("host", *_VARIABLES, "proxy_command")}
+    hop["prompts"] = dict(spec.prompts) or None
+    hop["host_key_checking"] = spec.host_key_checking and spec.host_key_checking.value
+    if spec.known_hosts is not None:
+        hop["known_hosts"] = [*spec.known_hosts, *spec.known_hosts_lines]
+    for key, variable in _JUMP_DEFAULTS.items():
+        keyed = key == "private_key_file" and spec.private_key is not None
+        if hop[key] is None and not keyed:
+            hop[key] = _said(variables, (variable,))
+    return {key: value for key, value in hop.items() if value is not None}
+
+
+def _settled(value: Any) -> Any:
+    """A value; what stands for one that could not be templated says so when it is looked into (ansible-core 2.19 and newer)."""
+    if value is not None and not isinstance(value, (str, int, float, Mapping, list, tuple)):
+        iter(value)
+    return value
 
 
 def _said(variables: Mapping[str, Any], names: Sequence[str]) -> Any:
     """The last of these variables that is set."""
-    values = [variables.get(name) for name in names]
+    values = [_settled(variables.get(name)) for name in names]
     return next((value for value in reversed(values) if value is not None), None)
 
 

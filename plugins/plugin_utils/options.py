@@ -7,8 +7,8 @@ Every worker loads this for every task, so it is short, and loads nothing of wha
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,7 +93,8 @@ def pty_wanted(value: object, become: Any, rules: BecomeRules | None) -> bool:
 
 
 def _login_name() -> str:
+    """Of the user database, as for ssh(1); the environment may name whoever used su(1) or sudo(8)."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without an entry and without $USER
-        return "root"
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user without an entry
+        return os.environ.get("LOGNAME") or os.environ.get("USER") or "root"

@@ -198,7 +198,8 @@ def _remarks(found: Resolution, arguments: Arguments) -> tuple[str, ...]:
     visits = (*found.way.jumps, found.target)
     keywords = dict.fromkeys(keyword for visit in visits for keyword in visit.openssh.unused)
     of_ssh = [f"{SOURCE}: {', '.join(keywords)}: not used by this connection"] if keywords else []
-    return (*(f"{option}: not used by this connection" for option in arguments.unused), *of_ssh)
+    warnings = dict.fromkeys(warning for visit in visits for warning in visit.openssh.warnings)
+    return (*(f"{option}: not used by this connection" for option in arguments.unused), *of_ssh, *warnings)
 
 
 def _transfer_method(value: object) -> TransferMethod:

@@ -57,7 +57,7 @@ def test_each_value_is_shown_with_who_says_it(lab: Lab, chain3: Chain3) -> None:
         "timeout: 3 s (ansible_ssh_jump[0])",
         f"host: {b.address} (ssh_config) port: {b.port} (ssh_config) user: operator (ssh_config)",
         "/operator (ssh_config)",
-        "compression: true (ssh_config)",
+        "compression: True (ssh_config)",
         "host: 192.0.2.1 (ansible_host) port: 22 (default) user: deploy (ansible_user) password: (set) (ansible_password)",
         "known_hosts: /known (ansible_ssh_known_hosts)",
         "port: 23 (ansible_port)",

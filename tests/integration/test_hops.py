@@ -130,3 +130,35 @@ def test_both_kinds_of_way_to_a_bastion_is_an_error(lab: Lab, chain3: Chain3) ->
     edge = {JUMP: hops("core"), "ansible_proxy_command": "nc %h %p"}
     hosts = inventory(chain3, web={JUMP: hops("edge")}, edge=edge)
     assert f"{chain3.a.address}: ansible_ssh_jump and ansible_proxy_command are both set" in run(lab, hosts).text
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"ansible_ssh_common_args": "-o ProxyJump=outer"}, "ansible_ssh_common_args is not followed for a jump host"),
+        ({"ansible_ssh_extra_args": "-C -l nobody"}, "ansible_ssh_extra_args is not followed for a jump host"),
+        ({"ansible_ssh_args": "-F /f"}, "ansible_ssh_args is not followed for a jump host"),
+        ({"ansible_ssh_config_file": "/f"}, "ansible_ssh_config_file is not the one of the host behind it"),
+    ],
+)
+def test_what_would_be_lost_of_a_bastion_is_an_error(
+    variables: dict[str, Any], words: str, lab: Lab, chain3: Chain3
+) -> None:
+    hosts = inventory(chain3, web={JUMP: hops("edge", "core")}, edge=variables)
+    assert f"edge: {words}" in run(lab, hosts).text
+    harmless = {"ansible_ssh_common_args": "-C -o ControlMaster=auto -o ControlPersist=60s"}
+    run(lab, inventory(chain3, web={JUMP: hops("edge", "core")}, edge=harmless)).check()
+
+
+# trust: T17
+def test_a_bastions_own_bastion_gets_what_that_ones_variables_say(lab: Lab, chain3: Chain3) -> None:
+    a, user = chain3.a, chain3.users[0]
+    core = {
+        JUMP: f"{a.address}:{a.port}",
+        "ansible_ssh_jump_user": user.name,
+        "ansible_ssh_jump_password": user.password,
+    }
+    web = {JUMP: hops("core"), "ansible_ssh_jump_user": "nobody", "ansible_ssh_jump_password": "SENTINEL"}
+    assert run(lab, inventory(chain3, web=web, core=core)).check().result("web").result["stdout"].strip()
+    assert chain3.login_counts() == [1, 1, 1]
+    assert a.failures() == []

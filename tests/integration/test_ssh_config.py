@@ -305,6 +305,51 @@ def test_the_agent_is_forwarded_to_the_target_where_that_is_wanted(lab: Lab, cha
     assert [server.agent_requests() for server in chain3_same_key.hosts] == [0, 0, 1]
 
 
+# trust: T18
+def test_the_agent_that_is_forwarded_is_the_one_for_that_host(lab: Lab) -> None:
+    mine, theirs = lab.agent(lab.key("mine")), lab.agent(lab.key("theirs"))
+    socket = theirs.env["SSH_AUTH_SOCK"]
+    wanted = {"yes": mine, "other": theirs, "none": None}
+    user, key = lab.user("target"), lab.key("login")
+    target = lab.sshd("t", users=[user], keys=[key])
+    lab.trust(target)
+    usual = {"HostName": target.address, "Port": target.port, "User": user.name, "IdentityFile": key.path}
+    for name, more in {
+        "yes": {"ForwardAgent": "yes"},
+        "other": {"ForwardAgent": "yes", "IdentityAgent": socket},
+        "none": {"ForwardAgent": "yes", "IdentityAgent": "none"},
+    }.items():
+        config = str(ssh_config(lab, {"web": usual | more}, name))
+        run = on_target(lab, host(config), "ssh-add -l", agent=mine)
+        agent = wanted[name]
+        if agent is None:
+            assert run.result("host").status == "failed", run
+        else:
+            assert agent.fingerprints()[0] in stdout(run)
+
+
+def test_the_agent_stays_while_other_commands_come_and_go(lab: Lab) -> None:
+    agent = lab.agent(lab.key("mine"))
+    config, _target = single(lab, {"ForwardAgent": "yes"})
+    meeting = lab.path / "meeting"
+    meeting.mkdir()
+    meeting.chmod(0o777)
+    commands = {
+        "first": f"ssh-add -l; touch {meeting}/there; until test -e {meeting}/go; do sleep 0.1; done; ssh-add -l",
+        "second": f"until test -e {meeting}/there; do sleep 0.1; done; ssh-add -l; touch {meeting}/go",
+    }
+    hosts = {name: host(config, command=command) for name, command in commands.items()}
+    run = playbook(lab, hosts, play(raw("{{ command }}")), agent=agent).check()
+    first, second = (run.result(name).result["stdout"].count("SHA256:") for name in ("first", "second"))
+    assert (first, second) == (2, 1)
+
+
+def test_a_byte_that_is_no_text_goes_as_it_is(lab: Lab) -> None:
+    config, _target = single(lab, {"SendEnv": "LC_*"}, AcceptEnv="LC_*")
+    run = on_target(lab, host(config), 'printf %s "$LC_FOO" | od -An -tx1', env={"LC_FOO": "caf\udce9"})
+    assert stdout(run) == "63 61 66 e9"
+
+
 @pytest.mark.parametrize(
     ("keywords", "log"),
     [

@@ -39,6 +39,7 @@ _DESCRIPTORS = 65536
 _SETTINGS_KEPT = 4096
 _LOOK = 1.0
 _NAMING = 10.0
+_WITHOUT_ANY = 3600.0  # where connections are kept for ever (ControlPersist yes), and none is left
 
 
 class Broker:
@@ -183,7 +184,7 @@ class Broker:
         if self.turns.workers or self.transports.shared():
             return False
         # Without the socket nobody can find us any more; it gets its name a moment after we are ready.
-        patience = self._persist if self._has_socket() else min(self._persist, _NAMING)
+        patience = min(self._persist, _WITHOUT_ANY) if self._has_socket() else min(self._persist, _NAMING)
         return time.monotonic() >= self._idle_since + patience
 
     def _leave(self) -> bool:

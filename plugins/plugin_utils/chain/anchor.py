@@ -7,7 +7,18 @@ from __future__ import annotations
 import posixpath
 from dataclasses import replace
 
-from .model import AgentKeys, Chain, Credentials, Hop, HostKeyPolicy, Identity, KeyFile, KeyText, Surroundings
+from .model import (
+    USUAL_AGENT,
+    AgentKeys,
+    Chain,
+    Credentials,
+    Hop,
+    HostKeyPolicy,
+    Identity,
+    KeyFile,
+    KeyText,
+    Surroundings,
+)
 
 
 def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], ...] | None) -> Chain:
@@ -47,6 +58,9 @@ def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], .
     def hop(found: Hop) -> Hop:
         commands = found.proxy_command is not None or found.host_keys.command is not None
         around = Surroundings(directory, environment) if commands else None
+        agent = found.transport.forward_agent
+        if agent not in (None, USUAL_AGENT):
+            found = replace(found, transport=replace(found.transport, forward_agent=absolute(agent)))
         return replace(
             found, credentials=credentials(found.credentials), host_keys=policy(found.host_keys), surroundings=around
         )

@@ -14,7 +14,7 @@ from ..errors import SettingsError, said
 # Of ssh(1); all others take no value.
 _WITH_VALUE = frozenset("BDEFIJLOPQRSWbceilmopw")
 _WITHOUT_VALUE = frozenset("46AaCfGgKkMNnqsTtVvXxYy")
-_MEANT = frozenset("46AaCBIJPbcilmop")
+_MEANT = frozenset("46AaCBIJbcilmop")
 # They say nothing of a connection that Ansible uses: terminals, verbosity, what the broker does instead.
 _NEEDLESS = frozenset("EMSTkqtvx")
 _STDIO = "its -W would make it carry something else than the session"
@@ -48,6 +48,8 @@ def read_arguments(texts: Iterable[tuple[str, str]]) -> Arguments:
             option = f"-{letter}"
             if letter == "F":
                 config_file = value  # the last one counts, as in ssh(1)
+            elif letter == "P" and value is not None:  # before OpenSSH 9.4 it had no value
+                asked += ["-o", f"Tag={value}"]
             elif letter == "W":
                 raise SettingsError(setting, _STDIO)
             elif letter in _MEANT:

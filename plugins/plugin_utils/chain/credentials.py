@@ -7,14 +7,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .inventory import Settings
-from .model import AgentKeys, Credentials, DefaultKeyFiles, Identity, KeyFile, KeyText
+from .model import DEFAULT_FILES, USUAL_AGENT, AgentKeys, Credentials, DefaultKeyFiles, Identity, KeyFile, KeyText
 from .openssh import SOURCE
 from .tokens import expand_path
 from .way import Visit
 
 # ssh(1)'s order of methods, of those that there are here.
 _METHODS = ("publickey", "keyboard-interactive", "password")
-_THE_USUAL_AGENT = "SSH_AUTH_SOCK"
 
 
 def target_credentials(target: Visit, settings: Settings) -> Credentials:
@@ -74,19 +73,33 @@ def _credentials(visit: Visit, named: tuple[Identity, ...], settings: Settings) 
     )
 
 
-def _agent(visit: Visit, settings: Settings, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
-    """The agent's keys; with IdentitiesOnly, those of them whose files are named."""
+def agent_of(visit: Visit, settings: Settings) -> str | None:
+    """The socket of the agent for a host, the word for the one of the environment, or None for no agent (IdentityAgent)."""
     agent = visit.openssh.identity_agent
-    if agent is not None and agent.lower() == "none":
-        return ()
-    only = visit.openssh.identities_only
-    listed = tuple(key.path for key in keys if isinstance(key, KeyFile)) if only else None
-    if agent is None or agent == _THE_USUAL_AGENT:
-        return (AgentKeys(None, listed),)
+    if agent is None:
+        return USUAL_AGENT
+    return None if agent.lower() == "none" else socket_of(agent, visit, settings, "IdentityAgent")
+
+
+def socket_of(agent: str, visit: Visit, settings: Settings, keyword: str) -> str:
+    """A path, ``$NAME`` or the word for the agent of the environment."""
+    if agent.lstrip("$") == USUAL_AGENT:
+        return USUAL_AGENT
     if agent.startswith("$") and not agent.startswith("${"):
         agent = f"${{{agent[1:]}}}"
-    (socket,) = _paths((agent,), visit, settings, "IdentityAgent")
-    return (AgentKeys(socket, listed),)
+    (socket,) = _paths((agent,), visit, settings, keyword)
+    return socket
+
+
+def _agent(visit: Visit, settings: Settings, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
+    """The agent's keys; with IdentitiesOnly, those of them whose files are named, or are the default ones."""
+    agent = agent_of(visit, settings)
+    if agent is None:
+        return ()
+    listed = None
+    if visit.openssh.identities_only:
+        listed = tuple(key.path for key in keys if isinstance(key, KeyFile)) or DEFAULT_FILES
+    return (AgentKeys(None if agent == USUAL_AGENT else agent, listed),)
 
 
 def _methods(visit: Visit) -> tuple[str, ...] | None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 
+#: OpenSSH's word for the agent that the environment names.
+USUAL_AGENT = "SSH_AUTH_SOCK"
 #: The ``setting`` of a hop that no list of jump hosts mentions.
 TARGET = "the target"
 
@@ -82,6 +84,10 @@ class AgentKeys:
     listed: tuple[str, ...] | None = None
 
 
+#: As ssh(1), of the types that paramiko has.
+DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
+
+
 @dataclass(frozen=True)
 class DefaultKeyFiles:
     """The key files that ssh(1) tries when none is named: ``~/.ssh/id_ed25519`` and its siblings."""
@@ -123,7 +129,8 @@ class TransportOptions:
     :param alive_count: unanswered keepalives after which a link is given up (ServerAliveCountMax).
     :param rekey_bytes: after which there are new keys (RekeyLimit); 0 for the library's own limit.
     :param ciphers: in their order; None for the library's own, as for the next two.
-    :param forward_agent: whether commands may use the controller's agent (ForwardAgent); target only.
+    :param forward_agent: the socket of an agent that commands may use (ForwardAgent), :data:`USUAL_AGENT` for the one of the
+        environment; None for none. Target only.
     """
 
     attempts: int = 1
@@ -137,7 +144,7 @@ class TransportOptions:
     ciphers: tuple[str, ...] | None = None
     macs: tuple[str, ...] | None = None
     kex: tuple[str, ...] | None = None
-    forward_agent: bool = False
+    forward_agent: str | None = None
 
 
 @dataclass(frozen=True)

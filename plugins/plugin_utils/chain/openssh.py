@@ -34,6 +34,7 @@ _CHECKING = {
 # What would change where or how safely one connects, and cannot be done here.
 _REFUSED = {
     "bindinterface": "connections cannot be bound to an interface; BindAddress can be used",
+    "refuseconnection": "the connection is refused there",
     "proxyusefdpass": "a ProxyCommand cannot hand its connection over; let it carry the bytes",
 }
 # What has no meaning here, is done otherwise, or only makes OpenSSH's client stricter or looser where this one is strict.
@@ -54,6 +55,7 @@ class Query:
     :param user: who to be there, if that is said elsewhere; Match may look at it.
     :param config_file: in place of the user's and the system's file; ``none`` for no file.
     :param arguments: of the ssh program, after those above.
+    :param direct: whether the way is known already, so that a host that is its own jump host by these settings is no circle.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Query:
     port: int | None = None
     config_file: str | None = None
     arguments: tuple[str, ...] = ()
+    direct: bool = False
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -68,7 +71,15 @@ class Query:
         file = ("-F", self.config_file) if self.config_file is not None else ()
         user = ("-l", self.user) if self.user is not None else ()
         port = ("-p", str(self.port)) if self.port is not None else ()
-        return ("-v", "-G", *file, *user, *port, *self.arguments, "--", self.name)
+        # First, so that it counts; -J would be a second one.
+        way = ("-o", "ProxyJump=none") if self.direct else ()
+        arguments = _without_jump(self.arguments) if self.direct else self.arguments
+        return ("-v", "-G", *file, *user, *port, *way, *arguments, "--", self.name)
+
+
+def _without_jump(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    places = [place for place, word in enumerate(arguments) if word == "-J"]
+    return tuple(word for place, word in enumerate(arguments) if place not in places and place - 1 not in places)
 
 
 class RekeyLimit(NamedTuple):
@@ -87,6 +98,7 @@ class Effective:
     :param identity_files: as written, with their tokens, as all files but known_hosts.
     :param set_env: ``NAME=value``.
     :param unused: keywords that somebody set, and that have no effect here.
+    :param warnings: of the ssh program.
     """
 
     host: str
@@ -128,6 +140,7 @@ class Effective:
     send_env: tuple[str, ...] = ()
     persist: float | None = None
     unused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 #: Answers a question; raises SettingsError where OpenSSH refuses what it reads.
@@ -143,9 +156,14 @@ def read_answer(output: str, baseline: str, name: str) -> Effective:
     """What ``ssh -G`` prints, without what it prints when nobody says anything.
 
     :param baseline: what it prints for no file and no argument.
-    :raises SettingsError: a setting that cannot be followed, and that must not be ignored.
+    :raises SettingsError: a setting that cannot be followed, and that must not be ignored; or an answer about something else.
     """
     lines = _keywords(output)
+    if lines.get("host", [name]) != [name]:
+        raise SettingsError(
+            f"{SOURCE} for {name}",
+            f"ssh takes {said(ascii(lines['host'][0]))} for the host; look at the arguments for ssh",
+        )
     usual = _keywords(baseline)
     set_here = {keyword: values for keyword, values in lines.items() if usual.get(keyword) != values}
     for keyword, why in _REFUSED.items():
@@ -201,8 +219,11 @@ def _files(values: list[str]) -> tuple[str, ...]:
 
 
 def _paths(values: list[str]) -> tuple[str, ...]:
-    """Paths with blanks between them; ssh(1) prints no quotes, so a path with a blank in it cannot be told."""
-    return tuple(path for path in values[0].split() if path.lower() != "none")
+    """Paths with blanks between them. ssh(1) prints no quotes, so that a path with a blank in it looks like two."""
+    paths = tuple(path for path in values[0].split() if path.lower() != "none")
+    if not all(path.startswith(("/", "~")) for path in paths):
+        raise ValueError("a path with a blank")
+    return paths
 
 
 def _names(values: list[str]) -> tuple[str, ...]:
@@ -288,5 +309,16 @@ def refusal(words: str) -> str:
 
 
 def files_read(words: str) -> tuple[str, ...]:
-    """The configuration files that ``ssh -v`` says on stderr to have read."""
-    return tuple(re.findall(r"^debug1: Reading configuration data (.*?)\r?$", words, re.MULTILINE))
+    """The configuration files that ``ssh -v`` says on stderr to have read, letters beyond ASCII in octal."""
+    names = re.findall(r"^debug1: Reading configuration data (.*?)\r?$", words, re.MULTILINE)
+    return tuple(_from_octal(name) for name in names)
+
+
+def warnings_in(words: str) -> tuple[str, ...]:
+    """What ``ssh`` warns of on stderr, such as a key file of -i that is not there."""
+    return tuple(said(line) for line in words.splitlines() if line.startswith("Warning: "))
+
+
+def _from_octal(name: str) -> str:
+    data = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), name)
+    return data.encode("latin-1", "replace").decode("utf-8", "surrogateescape") if data != name else name

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .inventory import Settings
-from .model import AgentKeys, DefaultKeyFiles, Hop, HostKeyPolicy, Identity, KeyFile, TransportOptions
+from .model import AgentKeys, Credentials, DefaultKeyFiles, Hop, HostKeyPolicy, Identity, KeyFile, TransportOptions
 from .openssh import SOURCE
 from .resolve import Resolution
 from .way import Visit
@@ -35,8 +35,8 @@ def facts_of(found: Resolution) -> tuple[tuple[Fact, ...], ...]:
     hops, settings = found.chain.hops, found.settings
     jumps = zip(found.way.jumps, hops[:-1], strict=True)
     return (
-        *(tuple(_facts(visit, hop, _of_jump(visit, settings))) for visit, hop in jumps),
-        tuple(_facts(found.target, hops[-1], _of_target(settings))),
+        *(tuple(_facts(visit, hop, _of_jump(visit, settings), settings)) for visit, hop in jumps),
+        (*_facts(found.target, hops[-1], _of_target(settings), settings), *_environment(found)),
     )
 
 
@@ -95,7 +95,7 @@ def _either(files: tuple[str, ...] | None, lines: tuple[str, ...]) -> object:
     return files if files is not None else lines or None
 
 
-def _facts(visit: Visit, hop: Hop, said: _Said) -> Iterator[Fact]:
+def _facts(visit: Visit, hop: Hop, said: _Said, settings: Settings) -> Iterator[Fact]:
     openssh = visit.openssh
 
     def source(candidates: tuple[_Candidate, ...], configured: object) -> str:
@@ -107,12 +107,14 @@ def _facts(visit: Visit, hop: Hop, said: _Said) -> Iterator[Fact]:
     yield Fact("port", str(hop.port), source(said.port, openssh.port))
     yield Fact("user", credentials.user, source(said.user, openssh.user))
     if hop.proxy_command is not None:
-        yield Fact("proxy_command", hop.proxy_command, hop.proxy_setting)
+        yield Fact("proxy_command", _without_arguments(hop.proxy_command), hop.proxy_setting)
     if credentials.password is not None:
         yield Fact("password", _SET, source(said.password, None))
     named = source(said.keys, None)
     for number, identity in enumerate(credentials.identities):
         yield Fact("key", _shown(identity), _key_source(identity, number, named, said, visit))
+    for identity in credentials.fallback:
+        yield Fact("key of last resort", _shown(identity), "the target's")
     for path in credentials.certificates:
         yield Fact("certificate", path, said.openssh)
     yield Fact("host_key_checking", policy.checking.value, source(said.checking, openssh.checking))
@@ -121,7 +123,19 @@ def _facts(visit: Visit, hop: Hop, said: _Said) -> Iterator[Fact]:
     configured = openssh.known_hosts if openssh.known_hosts is not None else openssh.global_known_hosts
     yield Fact("known_hosts", _trusted(policy), source(said.known_hosts, configured))
     yield Fact("timeout", f"{hop.timeout:g} s", source(said.timeout, openssh.connect_timeout))
-    yield from _of_transport(hop.transport, said)
+    yield from _further(hop, said, settings)
+
+
+def _without_arguments(command: str) -> str:
+    """What a command begins with: a password may be among its arguments."""
+    words = command.split()
+    return f"{words[0]} …" if len(words) > 1 else command
+
+
+def _environment(found: Resolution) -> Iterator[Fact]:
+    names = [name for name, _value in found.chain.environment]
+    if names:
+        yield Fact("environment", ", ".join(names), SOURCE)
 
 
 def _key_source(identity: Identity, number: int, named: str, said: _Said, visit: Visit) -> str:
@@ -148,20 +162,32 @@ def _trusted(policy: HostKeyPolicy) -> str:
     return ", ".join([*policy.known_hosts, *policy.global_known_hosts, *lines, *command]) or "none"
 
 
-def _of_transport(options: TransportOptions, said: _Said) -> Iterator[Fact]:
-    """What is not as usual; keepalives may be variables', the rest is OpenSSH's."""
-    usual = TransportOptions()
-    for name in (
-        "compression",
-        "ciphers",
-        "macs",
-        "kex",
-        "address_family",
-        "bind_address",
-        "rekey_bytes",
-        "forward_agent",
-    ):
-        value = getattr(options, name)
-        if value != getattr(usual, name):
-            text = ",".join(value) if isinstance(value, tuple) else str(value).lower()
-            yield Fact(name, text, said.openssh)
+_OPENSSH_ONLY = {
+    "revoked": "RevokedHostKeys", "hashed": "HashKnownHosts", "check_address": "CheckHostIP", "algorithms": "HostKeyAlgorithms",
+    "ca_algorithms": "CASignatureAlgorithms", "rsa_bits": "RequiredRSASize",
+}  # fmt: skip
+_VARIABLES_TOO = {
+    "alive_interval": "ansible_ssh_server_alive_interval",
+    "alive_count": "ansible_ssh_server_alive_count_max",
+}
+
+
+def _further(hop: Hop, said: _Said, settings: Settings) -> Iterator[Fact]:
+    """What is not as usual."""
+    for name, shown in _OPENSSH_ONLY.items():
+        yield from _unusual(hop.host_keys, HostKeyPolicy(), name, said.openssh, shown)
+    yield from _unusual(hop.credentials, Credentials(""), "methods", said.openssh)
+    yield from _unusual(hop.credentials, Credentials(""), "algorithms", said.openssh, "PubkeyAcceptedAlgorithms")
+    for item in fields(TransportOptions):
+        variable = _VARIABLES_TOO.get(item.name)
+        by_variable = variable is not None and getattr(settings, item.name) is not None
+        yield from _unusual(
+            hop.transport, TransportOptions(), item.name, variable if by_variable and variable else said.openssh
+        )
+
+
+def _unusual(value: object, usual: object, name: str, source: str, shown: str = "") -> Iterator[Fact]:
+    found = getattr(value, name)
+    if found != getattr(usual, name):
+        text = ",".join(found) if isinstance(found, tuple) else str(found)
+        yield Fact(shown or name, text, source)

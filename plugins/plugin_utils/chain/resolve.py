@@ -12,15 +12,15 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..errors import SettingsError, said
-from .credentials import jump_credentials, target_credentials
+from ..errors import SettingsError
+from .credentials import agent_of, jump_credentials, socket_of, target_credentials
 from .inventory import Settings
 from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPolicy, TransportOptions
 from .names import check_alias, check_host, check_port, check_user
 from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
 from .spec import HopSpec
 from .tokens import Place, expand_command, expand_early, expand_path
-from .way import Visit, Way, find_way
+from .way import Visit, Way, find_way, says_none
 
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 _GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -44,7 +44,9 @@ def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
     :raises SettingsError: an unusable value, both kinds of way for one host, or a way that ends nowhere.
     """
     target = _target(settings, ask)
-    way = find_way(settings.jump, settings.proxy_command, target, lambda spec: _jump(spec, settings, ask))
+    way = find_way(
+        settings.jump, settings.proxy_command, target, lambda spec, direct: _jump(spec, direct, settings, ask)
+    )
     hops = [*(_jump_hop(visit, settings) for visit in way.jumps), _target_hop(target, settings)]
     if way.proxy_command is not None:
         hops[0] = replace(hops[0], proxy_command=way.proxy_command, proxy_setting=way.proxy_setting)
@@ -63,14 +65,16 @@ def _target(settings: Settings, ask: Ask) -> Visit:
     port = None if settings.port is None else check_port(settings.port, "ansible_port")
     user = check_user(settings.user, "ansible_user") if settings.user else None
     spec = HopSpec(host, port, user, setting=TARGET)
-    return _visit(spec, user, ask(Query(host, user, port, settings.config_file, settings.arguments)), settings)
+    direct = says_none(settings.jump, settings.proxy_command)
+    query = Query(host, user, port, settings.config_file, settings.arguments, direct)
+    return _visit(spec, user, ask(query), settings)
 
 
-def _jump(spec: HopSpec, settings: Settings, ask: Ask) -> Visit:
+def _jump(spec: HopSpec, direct: bool, settings: Settings, ask: Ask) -> Visit:
     """A jump host. As in ssh(1), the arguments are the target's only, and the file is for all."""
     default = settings.jump_defaults.user
     user = spec.user or (check_user(default, "ansible_ssh_jump_user") if default else None)
-    return _visit(spec, user, ask(Query(spec.host, user, spec.port, settings.config_file)), settings)
+    return _visit(spec, user, ask(Query(spec.host, user, spec.port, settings.config_file, direct=direct)), settings)
 
 
 def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settings) -> Visit:
@@ -80,7 +84,7 @@ def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settin
     place = Place(
         host=check_host(openssh.host, f"{where}: HostName"),
         name=spec.host,
-        port=spec.port or openssh.port or _PORT,
+        port=spec.port or (check_port(openssh.port, f"{where}: Port") if openssh.port is not None else _PORT),
         user=user or _user(openssh, settings, where),
         alias=None if alias is None else check_alias(alias, f"{where}: HostKeyAlias"),
         jump=openssh.proxy_jump,
@@ -97,7 +101,7 @@ def _user(openssh: Effective, settings: Settings, where: str) -> str:
 def _target_hop(target: Visit, settings: Settings) -> Hop:
     policy = replace(_host_keys(target, settings), alias=settings.host_key_alias or target.place.alias)
     hop = _hop(target, settings, target_credentials(target, settings), policy)
-    return replace(hop, transport=replace(hop.transport, forward_agent=_forwards_agent(target)))
+    return replace(hop, transport=replace(hop.transport, forward_agent=_forwarded_agent(target, settings)))
 
 
 def _jump_hop(visit: Visit, settings: Settings) -> Hop:
@@ -191,15 +195,14 @@ def _first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-def _forwards_agent(target: Visit) -> bool:
-    """ForwardAgent: of the agent that the environment names; another one cannot be handed on."""
+def _forwarded_agent(target: Visit, settings: Settings) -> str | None:
+    """ForwardAgent: yes for the agent that logins use (IdentityAgent), or the path of another one."""
     wanted = target.openssh.forward_agent
-    if wanted not in (None, "yes", "no", "SSH_AUTH_SOCK", "$SSH_AUTH_SOCK"):
-        raise SettingsError(
-            f"{SOURCE} for {target.place.name}: ForwardAgent",
-            f"{said(ascii(wanted))} is neither yes nor no; only the agent of SSH_AUTH_SOCK can be forwarded",
-        )
-    return wanted not in (None, "no")
+    if wanted in (None, "no"):
+        return None
+    if wanted == "yes":
+        return agent_of(target, settings)
+    return socket_of(wanted, target, settings, "ForwardAgent")
 
 
 def _environment(openssh: Effective, here: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

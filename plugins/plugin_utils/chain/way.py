@@ -52,8 +52,8 @@ class Way:
     proxy_setting: str = ""
 
 
-#: What is known of a hop that somebody wrote down.
-Look = Callable[[HopSpec], Visit]
+#: What is known of a hop that somebody wrote down; whether the way to it is known as well.
+Look = Callable[[HopSpec, bool], Visit]
 
 
 def find_way(jump: object, proxy_command: str | None, target: Visit, look: Look) -> Way:
@@ -67,12 +67,16 @@ def find_way(jump: object, proxy_command: str | None, target: Visit, look: Look)
     command = None if is_none(proxy_command) else proxy_command or None
     if specs and command:
         raise SettingsError("ansible_proxy_command", _BOTH)
-    # "none" is OpenSSH's word against whatever a file says.
-    if not (is_none(jump) or is_none(proxy_command)):
+    if not says_none(jump, proxy_command):
         _refuse_both_kinds(specs, command, target)
         if not specs and not command:
             return _extended(*_configured(target), target, look)
     return _extended(specs, command, "ansible_proxy_command", target, look)
+
+
+def says_none(jump: object, proxy_command: str | None) -> bool:
+    """Whether a variable says OpenSSH's word against whatever a file says of the way."""
+    return is_none(jump) or is_none(proxy_command)
 
 
 def _refuse_both_kinds(specs: tuple[HopSpec, ...], command: str | None, target: Visit) -> None:
@@ -105,7 +109,8 @@ def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, tar
     passed = [target]
     jumps: list[Visit] = []
     while specs:
-        found = [look(spec) for spec in specs]
+        # The hop before a later one is the way to it (ssh(1), -J).
+        found = [look(spec, place > 0 or spec.proxy_command is not None) for place, spec in enumerate(specs)]
         jumps = found + jumps
         first = found[0]
         if any(first.place == earlier.place for earlier in passed):

@@ -45,6 +45,18 @@ class HostCertificate:
         return f"the certificate of the authority {fingerprint(self.authority)}"
 
 
+def certifies(certificate: bytes, public: bytes) -> bool:
+    """Whether a certificate is of a key: it is type, nonce, and the fields of the public key after its type."""
+    kind, plain = (blob[4 : 4 + int.from_bytes(blob[:4], "big")] for blob in (certificate, public))
+    return kind == plain + CERTIFIED.encode() and _after_string(_after_string(certificate)).startswith(
+        _after_string(public)
+    )
+
+
+def _after_string(blob: bytes) -> bytes:
+    return blob[4 + int.from_bytes(blob[:4], "big") :]
+
+
 class BadCertificate(Exception):
     """It cannot be read, or its signature is not its authority's; the text says which."""
 

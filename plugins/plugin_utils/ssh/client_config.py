@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
+import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..chain.openssh import NO_FILE, SOURCE, Ask, Effective, Query, files_read, read_answer, refusal
+from ..chain.openssh import NO_FILE, SOURCE, Ask, Effective, Query, files_read, read_answer, refusal, warnings_in
 from ..errors import SettingsError
 from .plain_config import read_plainly
 
-_SECONDS = 30.0
+_SECONDS = 15.0
+_SYSTEM_FILE = "/etc/ssh/ssh_config"
+_INCLUDE = re.compile(r"^\s*include[\s=]+(.*)$", re.IGNORECASE | re.MULTILINE)
 # No two shells have the same, and no configuration asks for them.
 _VOLATILE = frozenset({"_", "SHLVL", "OLDPWD", "PWD"})
 # The client's words where nobody knows who runs it, as in a container whose user has no name.
@@ -41,6 +46,14 @@ class _Answer(NamedTuple):
 
     said: Effective
     of_environment: bool
+
+
+class _Printed(NamedTuple):
+    """One run of the client."""
+
+    output: str
+    files: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class NoClient(Exception):
@@ -63,11 +76,14 @@ class ClientConfig:
     def version(self) -> int:
         """Another number when a file that was read has changed; what was known is forgotten then."""
         with self._lock:
-            if any(_stamp(path) != stamp for path, stamp in self._files.items()):
-                self._version += 1
-                self._known.clear()
-                self._files.clear()
-            return self._version
+            files, version = dict(self._files), self._version
+        if any(_stamp(path) != stamp for path, stamp in files.items()):
+            with self._lock:
+                if self._version == version:
+                    self._version += 1
+                    self._known.clear()
+                    self._files.clear()
+        return self._version
 
     def asker(self, directory: str, environment: Mapping[str, str]) -> Ask:
         """Asks in the surroundings of a play."""
@@ -87,21 +103,39 @@ class ClientConfig:
         return ask
 
     def _answer(self, query: Query, directory: str, environment: Mapping[str, str]) -> _Answer:
+        version, started = self._version, time.time_ns()
         nothing = Query("nothing", config_file=NO_FILE)
-        started = time.time_ns()
+        warnings: tuple[str, ...] = ()
         try:
-            usual = self._once(nothing, lambda: self._run(nothing, "/", environment)[0])
-            output, files = self._run(query, directory, environment)
+            usual = self._once(nothing, lambda: self._run(nothing, "/", environment).output)
+            found = self._run(query, directory, environment)
+            output, warnings = found.output, found.warnings
+            files = {*found.files, *_usual_files(query)}
         except NoClient:
-            usual, files = "", []
-            output = read_plainly(query, directory, environment, lambda path: self._read(path, started))
-        answer = _Answer(read_answer(output, usual, query.name), _speak_of_the_environment(query, files))
-        if not answer.of_environment:
-            done: Future[Any] = Future()
-            done.set_result(answer)
-            with self._lock:
-                self._known[_everywhere(query, directory)] = done
+            usual, files = "", set()
+            output = read_plainly(query, directory, environment, files.add)
+        said = replace(read_answer(output, usual, query.name), warnings=warnings)
+        answer = _Answer(said, not files or _speak_of_the_environment(query, files))
+        self._keep(answer, query, directory, files, version, started)
         return answer
+
+    def _keep(
+        self, answer: _Answer, query: Query, directory: str, files: Collection[str], version: int, started: int
+    ) -> None:
+        """Takes note of the files, and of an answer that holds in every environment, unless they have changed meanwhile."""
+        usual = _usual_files(query)
+        watched = {path: _stamp(path) for path in (*files, *_included_directories(files))}
+        done: Future[Any] = Future()
+        done.set_result(answer)
+        with self._lock:
+            if self._version != version:
+                return
+            for path, stamp in watched.items():
+                # One that may have changed since it was read is read anew; so is one whose name ssh has cut off.
+                torn = path in files and path not in usual and not os.path.exists(path)
+                self._files.setdefault(path, stamp if max(stamp[-2:]) < started and not torn else None)
+            if not answer.of_environment:
+                self._known[_everywhere(query, directory)] = done
 
     def _once(self, key: object, work: Callable[[], Any]) -> Any:
         """One asks; whoever else wants to know the same meanwhile, or later, has the same answer."""
@@ -118,14 +152,13 @@ class ClientConfig:
                 mine.set_exception(error)
         return future.result()
 
-    def _run(self, query: Query, directory: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    def _run(self, query: Query, directory: str, environment: Mapping[str, str]) -> _Printed:
         """What the client prints, and the files that it has read.
 
         :raises SettingsError: it refuses what it reads, or does not end.
         :raises NoClient: there is none.
         """
         setting = f"{SOURCE} for {query.name}"
-        started = time.time_ns()
         try:
             process = subprocess.Popen(
                 [self._program, *query.argv],
@@ -155,16 +188,7 @@ class ClientConfig:
             if _NAMELESS in words:
                 raise NoClient
             raise SettingsError(setting, f"OpenSSH refuses it: {refusal(words)}")
-        files = [os.path.join(directory, path) for path in files_read(words)]
-        for path in files:
-            self._read(path, started)
-        return output, files
-
-    def _read(self, path: str, started: int) -> None:
-        """Takes note that a file was read, and how it was then; None for one that may have changed meanwhile."""
-        stamp = _stamp(path)
-        with self._lock:
-            self._files.setdefault(path, stamp if max(stamp[-2:]) < started else None)
+        return _Printed(output, tuple(os.path.join(directory, path) for path in files_read(words)), warnings_in(words))
 
 
 def _stamp(path: str) -> _Stamp:
@@ -180,9 +204,39 @@ def _everywhere(query: Query, directory: str) -> object:
     return query, directory if query.arguments else ""
 
 
-def _speak_of_the_environment(query: Query, files: list[str]) -> bool:
+def _usual_files(query: Query) -> tuple[str, ...]:
+    """Files that are looked for, whether or not they are there."""
+    return () if query.config_file is not None else (os.path.join(_home(), ".ssh/config"), _SYSTEM_FILE)
+
+
+def _home() -> str:
+    """As ssh(1): of the user database."""
     try:
-        texts = [Path(path).read_text("utf-8", "surrogateescape") for path in files]
-    except OSError:  # it has changed since
-        return True
-    return any(map(_OF_ENVIRONMENT.search, [*texts, *query.arguments]))
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return os.path.expanduser("~")
+
+
+def _included_directories(files: Collection[str]) -> set[str]:
+    """Where a further file would be included, as far as no pattern is in the way there."""
+    patterns = [
+        (path, pattern)
+        for path in files
+        for line in _INCLUDE.findall(_text(path))
+        for pattern in shlex.split(line, comments=True)
+    ]
+    bases = {_SYSTEM_FILE: os.path.dirname(_SYSTEM_FILE)}
+    beside = os.path.join(_home(), ".ssh")
+    whole = (os.path.join(bases.get(path, beside), os.path.expanduser(pattern)) for path, pattern in patterns)
+    return {os.path.dirname(re.split(r"[*?\[]", pattern)[0]) for pattern in whole}
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def _speak_of_the_environment(query: Query, files: Collection[str]) -> bool:
+    return any(map(_OF_ENVIRONMENT.search, [*map(_text, files), *query.arguments]))

@@ -228,9 +228,9 @@ def _connect(prefix: tuple[Hop, ...], place: str, before: Sequence[Link], deadli
         except OSError as error:
             raise HopUnreachable(place, f"the ProxyCommand cannot be started: {error.strerror or error}") from error
         return _link(place, hop, proxy.sock, proxy)
-    sock = _tcp(hop, place, deadline)
+    sock, address = _tcp(hop, place, deadline)
     link = _link(place, hop, sock)
-    link.address = str(sock.getpeername()[0])
+    link.address = address
     return link
 
 
@@ -242,18 +242,21 @@ def _link(place: str, hop: Hop, sock: Any, proxy: ProxyProcess | None = None) ->
         raise AlgorithmsRefused(place, str(error), _CHANGE_IT) from error
 
 
-def _tcp(hop: Hop, place: str, deadline: Deadline) -> socket.socket:
-    """The first address that answers, in the resolver's order; they share the time that there is."""
+def _tcp(hop: Hop, place: str, deadline: Deadline) -> tuple[socket.socket, str]:
+    """The first address that answers, in the resolver's order, and a connection to it; they share the time that there is."""
     addresses = _addresses(hop, place, deadline)
     problem: OSError | None = None
     for attempt in range(hop.transport.attempts):
+        if deadline.expired:
+            break
         if attempt:
             time.sleep(min(_PAUSE, deadline.remaining()))  # as ssh(1)
         for tried, address in enumerate(addresses):
             left = hop.transport.attempts - attempt
             try:
                 # An address that answers nothing leaves time for those after it.
-                return _connected(address, hop, deadline.remaining() / (left * len(addresses) - tried))
+                sock = _connected(address, hop, deadline.remaining() / (left * len(addresses) - tried))
+                return sock, str(address[4][0])
             except OSError as error:
                 problem = error
     if deadline.expired:

@@ -106,14 +106,22 @@ class HostKeyCheck:
         :param usual: the library's own, in its order.
         :param there: all that it has.
         """
-        if self._policy.algorithms is not None:
-            wanted = [name for name in self._policy.algorithms if name in there]
-            return tuple(name for name in wanted if CERTIFIED not in name or can_be_read())
-        known = {entry.key_type for entries in self._known for entry in entries if entry.key and not entry.marker}
-        plain = sorted(usual, key=lambda name: _SIGNED_BY.get(name, name) not in known)
-        if not self._authorities() or not can_be_read():
-            return tuple(plain)
-        return (*(f"{name}{CERTIFIED}" for name in usual if f"{name}{CERTIFIED}" in there), *plain)
+        wanted = self._policy.algorithms
+        if wanted is None:
+            plain = [name for name in usual if CERTIFIED not in name]
+            certified = [f"{name}{CERTIFIED}" for name in plain] if self._authorities() else []
+            wanted = (*certified, *plain)
+        # Of the name without its port only where the first name says nothing, as when a key is judged.
+        entries = next(filter(None, self._known), [])
+        known = {entry.key_type for entry in entries if entry.key and not entry.marker}
+
+        def place(name: str) -> int:
+            if CERTIFIED in name:
+                return 0 if self._authorities() else 2
+            return 1 if _SIGNED_BY.get(name, name) in known else 2
+
+        found = [name for name in wanted if name in there and (CERTIFIED not in name or can_be_read())]
+        return tuple(sorted(found, key=place))
 
     def check(self, key: HostKey) -> bool:
         """Decides, and records a new key where the policy says so.
@@ -291,6 +299,8 @@ class HostKeyCheck:
 
     def _how_to_remove(self) -> str:
         entry = next(entry for entry in self._known[0] if not entry.marker)
+        if not entry.where.startswith("/"):
+            return f"it is in {entry.where}"
         return f"ssh-keygen -f {shlex.quote(entry.where.rpartition(':')[0])} -R {shlex.quote(self._names[0])}"
 
     def _how_to_accept(self, key: HostKey) -> str:

@@ -13,15 +13,13 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
-from ..chain.model import AgentKeys, Credentials, DefaultKeyFiles, KeyFile, KeyText
+from ..chain.model import DEFAULT_FILES, AgentKeys, Credentials, DefaultKeyFiles, KeyFile, KeyText
 from ..errors import said
+from .certificates import CERTIFIED, certifies
 from .known_hosts import fingerprint
 from .library import paramiko
 
-# As ssh(1), of the types that paramiko has.
-_DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 _PUBLIC = re.compile(r"\s*(?:ssh|ecdsa|sk)-[^\s]+ ([A-Za-z0-9+/]+=*)(?:\s|$)")
-_CERTIFIED = "-cert-v01@openssh.com"
 _LOCKED = "it cannot be decrypted with the passphrase that is set"
 _NEEDS_PASSPHRASE = "it needs a passphrase and none is set"
 _UNKNOWN = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
@@ -50,9 +48,11 @@ def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Generat
     """
     for identity in credentials.identities:
         if isinstance(identity, AgentKeys):
-            yield from _agent_keys(identity, credentials.certificates, skip)
+            files = [key.path for key in credentials.identities if isinstance(key, KeyFile)]
+            beside = [certificate for path in files if (certificate := _beside(path))]
+            yield from _agent_keys(identity, (*credentials.certificates, *beside), skip)
         elif isinstance(identity, DefaultKeyFiles):
-            for path in _DEFAULT_FILES:
+            for path in DEFAULT_FILES:
                 if os.path.exists(os.path.expanduser(path)):
                     yield from _loaded(KeyFile(path), credentials, skip)
         else:
@@ -97,10 +97,10 @@ def _agent_keys(identity: AgentKeys, certificates: tuple[str, ...], skip: Callab
         return
     try:
         for key in keys:
-            if listed is not None and key.blob not in listed:
+            if listed is not None and not any(key.blob == public or certifies(key.blob, public) for public in listed):
                 continue
             label = f"agent key {key.get_name()} {fingerprint(key.blob)}"
-            if key.get_name().endswith(_CERTIFIED):
+            if key.get_name().endswith(CERTIFIED):
                 # Else an RSA certificate would be offered as the plain key that it is of.
                 key.public_blob = paramiko.pkey.PublicBlob(key.get_name(), key.blob)  # type: ignore[assignment]
             else:
@@ -160,7 +160,7 @@ def _certificates(
         except ValueError:
             skip(f"{path}: not a certificate")
         else:
-            if blob.key_type.endswith(_CERTIFIED) and _certifies(blob.key_blob, public):
+            if blob.key_type.endswith(CERTIFIED) and certifies(blob.key_blob, public):
                 yield path, blob
 
 
@@ -237,15 +237,6 @@ def _with_certificate(key: paramiko.PKey, certificate: str, name: str) -> parami
     except Exception as error:  # the library lets parse errors of several kinds through
         raise UnusableKey(f"{certificate}: not a certificate of {name}: {said(str(error))}") from error
     blob = key.public_blob
-    if blob is None or not _certifies(blob.key_blob, key.asbytes()):
+    if blob is None or not certifies(blob.key_blob, key.asbytes()):
         raise UnusableKey(f"{certificate}: not a certificate of {name}, but of another key")
     return key
-
-
-def _certifies(certificate: bytes, public: bytes) -> bool:
-    """A certificate is type, nonce, and the fields of the public key after its type (PROTOCOL.certkeys)."""
-    return _after_string(_after_string(certificate)).startswith(_after_string(public))
-
-
-def _after_string(blob: bytes) -> bytes:
-    return blob[4 + int.from_bytes(blob[:4], "big") :]

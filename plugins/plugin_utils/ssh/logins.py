@@ -22,7 +22,7 @@ from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
-from ..chain.model import Hop, in_full
+from ..chain.model import Hop, TransportOptions, in_full
 from ..errors import HopUnreachable, LoginRefused
 from .deadline import Deadline
 
@@ -97,7 +97,16 @@ def _login(hop: Hop) -> Hop:
     credentials = hop.credentials
     if credentials.password is not None or credentials.prompts:
         credentials = replace(credentials, fallback=())
-    return replace(hop, setting="", timeout=0.0, surroundings=None, credentials=credentials)
+    return replace(
+        hop,
+        setting="",
+        proxy_setting="",
+        name="",
+        timeout=0.0,
+        surroundings=None,
+        credentials=credentials,
+        transport=TransportOptions(),
+    )
 
 
 def _key(directory: Path) -> bytes:

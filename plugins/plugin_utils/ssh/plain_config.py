@@ -24,6 +24,7 @@ _NO_CLIENT = (
     "ansible_ssh_config_file can name another file, or 'none'"
 )
 _KEYWORD = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*)")
+_PLAIN_PATHS = re.compile(r"(/[\w./*?-]*\s*)+")
 _MATCHES = frozenset({"all", "host", "originalhost", "user", "localuser"})
 _LISTS = frozenset(
     {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "casignaturealgorithms"}
@@ -49,6 +50,7 @@ def read_plainly(query: Query, directory: str, environment: Mapping[str, str], r
     for path in _files(query.config_file, directory, environment):
         read(path)
         lines += ["Host *", *_checked(path, optional=query.config_file is None)]
+    _refuse_repetition(lines, query.name)
     try:
         found = _Config.from_text("\n".join(lines)).lookup(query.name)
     except Exception as error:
@@ -58,6 +60,14 @@ def read_plainly(query: Query, directory: str, environment: Mapping[str, str], r
     if found.get("proxyjump") is not None and found.get("proxycommand") is not None:
         raise SettingsError(f"{SOURCE} for {query.name}", f"both ProxyJump and ProxyCommand apply: {_NO_CLIENT}")
     return "\n".join(f"{keyword} {value}" for keyword, value in _answers(found, environment))
+
+
+def _refuse_repetition(lines: list[str], name: str) -> None:
+    """The library takes the first of these, and OpenSSH all."""
+    keywords = [found[1].lower() for line in lines if (found := _KEYWORD.match(line))]
+    for keyword in ("certificatefile", "sendenv", "setenv"):
+        if keywords.count(keyword) > 1:
+            raise SettingsError(f"{SOURCE} for {name}", f"{keyword} more than once: {_NO_CLIENT}")
 
 
 class _Config(paramiko.SSHConfig):
@@ -91,18 +101,17 @@ def _checked(path: str, optional: bool) -> Iterator[str]:
     except OSError as error:
         raise SettingsError(path, f"it cannot be read: {error.strerror or error}") from error
     for number, line in enumerate(text.splitlines(), 1):
-        if not _includes_nothing(line, os.path.dirname(path)):
+        if not _includes_nothing(line):
             _check(line, f"{path}:{number}")
             yield line
 
 
-def _includes_nothing(line: str, directory: str) -> bool:
+def _includes_nothing(line: str) -> bool:
     """Whether this is an Include of files that are not there, as in Debian's own file."""
     found = _KEYWORD.match(line)
-    if found is None or found[1].lower() != "include":
+    if found is None or found[1].lower() != "include" or not _PLAIN_PATHS.fullmatch(found[2]):
         return False
-    patterns = (os.path.join(directory, os.path.expanduser(pattern)) for pattern in found[2].split())
-    return not any(glob.glob(pattern) for pattern in patterns)
+    return not any(glob.glob(pattern) for pattern in found[2].split())
 
 
 def _check(line: str, where: str) -> None:
@@ -117,6 +126,10 @@ def _check(line: str, where: str) -> None:
         unknown = [word for word in words[:1] + words[2::2] if word not in _MATCHES]
         if unknown:
             raise SettingsError(where, f"Match {said(unknown[0], 40)}: {_NO_CLIENT}")
+    if keyword in ("host", "match") and "[" in value:
+        raise SettingsError(where, f"{found[1]} with [: {_NO_CLIENT}")
+    if keyword == "setenv" and len(value.split()) > 1:
+        raise SettingsError(where, f"{found[1]} of several: {_NO_CLIENT}")
     if keyword in _LISTS and value[:1] in ("+", "-", "^"):
         raise SettingsError(where, f"{found[1]} {said(value[:1])}: {_NO_CLIENT}")
 

@@ -9,6 +9,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from .certificates import certifies
+
 _KRL = b"SSHKRL\n\0"
 _REVOKED, _FINE = 1, 0
 _SECONDS = 30.0
@@ -30,8 +32,17 @@ def is_revoked(path: str, key_type: str, blob: bytes) -> bool:
         raise NotChecked(f"{path}: {error.strerror or error}") from error
     if content.startswith(_KRL):
         return _asked(file, key_type, blob)
-    wanted = base64.b64encode(blob)
-    return any(wanted in line.split() for line in content.splitlines() if not line.lstrip().startswith(b"#"))
+    lines = (line for line in content.splitlines() if not line.lstrip().startswith(b"#"))
+    return any(_names(field, blob) for line in lines for field in line.split())
+
+
+def _names(field: bytes, blob: bytes) -> bool:
+    """Whether a field of a line is this key, or a certificate of it."""
+    try:
+        listed = base64.b64decode(field, validate=True)
+    except ValueError:
+        return False
+    return listed == blob or certifies(listed, blob)
 
 
 def _asked(krl: Path, key_type: str, blob: bytes) -> bool:

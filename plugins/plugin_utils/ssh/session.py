@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ..chain.model import Chain
 from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, said
+from .agent_forwarding import offer_agent
 from .deadline import Deadline
 from .dial import Link, dead_hop, lost_link
 from .files import NoSftp, PipedFiles, SftpFiles
@@ -50,10 +51,11 @@ class LinkSession:
         try:
             if pty:
                 self._get_pty(channel)
-            if self._chain.target.transport.forward_agent:
-                paramiko.agent.AgentRequestHandler(channel)
-            channel.update_environment(dict(self._chain.environment))
-            channel.exec_command(command.encode("utf-8", "surrogateescape"))
+            if self._chain.target.transport.forward_agent is not None:
+                offer_agent(channel, self._chain.target.transport.forward_agent)
+            for name, value in self._chain.environment:
+                channel.set_environment_variable(_bytes(name), _bytes(value))
+            channel.exec_command(_bytes(command))
         except BROKEN as error:
             with contextlib.suppress(*BROKEN):
                 channel.close()
@@ -156,3 +158,8 @@ class LinkSession:
 
     def _ended_without_status(self) -> LinkLost:
         return self._lost() or LinkLost(self._place, "the server ended the command without saying how")
+
+
+def _bytes(text: str) -> bytes:
+    """As it came: a byte that is no UTF-8 is one still."""
+    return text.encode("utf-8", "surrogateescape")

@@ -43,7 +43,7 @@ def test_no_secret_is_in_the_repr_of_a_chain() -> None:
         "algorithms=None, ca_algorithms=None, rsa_bits=1024), timeout=5.0, proxy_command='nc %h %p', "
         "setting='ansible_ssh_jump', surroundings=Surroundings(directory='/d'), transport=TransportOptions(attempts=1, "
         "address_family=None, bind_address=None, alive_interval=15.0, alive_count=3, compression=False, rekey_bytes=0, "
-        "rekey_seconds=0, ciphers=None, macs=None, kex=None, forward_agent=False), name='', "
+        "rekey_seconds=0, ciphers=None, macs=None, kex=None, forward_agent=None), name='', "
         "proxy_setting='ansible_proxy_command'),), timeout=None)"
     )
     assert "SECRET" not in f"{chain} {chain.place(0)} {chain.hops[0].label}"

@@ -163,7 +163,7 @@ def test_each_name_is_asked_about_as_it_was_written() -> None:
     assert asked == [
         Query("t", "me", 24, "/f", ("-C",)),
         Query("a", None, None, "/f"),
-        Query("b", "u", 23, "/f"),
+        Query("b", "u", 23, "/f", direct=True),
     ]
     assert str(found) == ("controller -> configured@a.example.com:2022 -> u@b.example.com:23 -> me@t.example.com:24")
     assert [hop.name for hop in found.hops] == ["a", "b", "t"]

@@ -183,6 +183,14 @@ def test_what_is_revoked_is_refused_whatever_vouches_for_it(
     assert f"revoked in {krl}" in refused(check, shown, revoked=str(krl), checking=checking)
 
 
+def test_a_list_with_a_certificate_revokes_its_key(keys: Authority, check: Check, tmp_path: Path) -> None:
+    keys.shown(*HOST)
+    listed = tmp_path / "listed"
+    listed.write_text((keys.path / "ed25519-cert.pub").read_text())
+    plain = keys.line("host.example.com", "ed25519", "")
+    assert "is revoked in" in refused(check, HostKey(*keys.public("ed25519")), plain, revoked=str(listed))
+
+
 def test_a_krl_revokes_a_certificate_by_its_number(keys: Authority, check: Check, tmp_path: Path) -> None:
     krl, spec = tmp_path / "krl", tmp_path / "spec"
     spec.write_text("serial: 7\n")

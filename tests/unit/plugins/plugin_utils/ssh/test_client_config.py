@@ -40,9 +40,10 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def counted(tmp_path: Path) -> tuple[str, Callable[[], list[str]]]:
+def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Callable[[], list[str]]]:
     """A client, and the command lines that it has got, those for what nobody says left out."""
-    program, log = tmp_path / "counting-ssh", tmp_path / "log"
+    directory = tmp_path_factory.mktemp("counted")
+    program, log = directory / "counting-ssh", directory / "log"
     program.write_text(COUNTING.format(log=log))
     program.chmod(0o755)
     return str(program), lambda: [line for line in log.read_text().splitlines() if "-F none -- nothing" not in line]
@@ -165,6 +166,74 @@ def test_a_file_that_changes_is_read_anew(
     assert len(lines()) == 2
 
 
+@pytest.mark.parametrize("include", ["{here}/conf.d/*.conf", "{here}/conf.d/later.conf", '"{here}/conf.d/*"'])
+def test_a_file_that_comes_later_is_read(include: str, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    os.utime(tmp_path / "conf.d", (1, 1))
+    config, file = ClientConfig(), write(f"Include {include.format(here=tmp_path)}\n")
+    assert asked(Query("x", config_file=file), config).proxy_jump is None
+    assert config.version() == 0
+    (tmp_path / "conf.d/later.conf").write_text("ProxyJump edge\n")
+    config.version()
+    assert asked(Query("x", config_file=file), config).proxy_jump == "edge"
+
+
+def test_a_file_whose_name_has_other_letters_is_watched(tmp_path: Path) -> None:
+    directory = tmp_path / "\u00fcber" / ("d" * 100) / ("e" * 100)
+    directory.mkdir(parents=True)
+    included = directory / "included"
+    included.write_text("Port 1\n")
+    (tmp_path / "config").write_text(f"Include {included}\n")
+    for path in (included, tmp_path / "config", directory):
+        os.utime(path, (1, 1))
+    config, query = ClientConfig(), Query("x", config_file=str(tmp_path / "config"))
+    assert asked(query, config).port == 1
+    included.write_text("Port 22222\n")
+    config.version()
+    assert asked(query, config).port == 22222
+
+
+def test_an_answer_of_before_a_change_is_not_kept(write: Write, tmp_path: Path) -> None:
+    """One asks, the file changes, another asks and is answered, and then the first gets its answer."""
+    program, told, go = tmp_path / "slow-ssh", tmp_path / "told", tmp_path / "go"
+    program.write_text(
+        f'#!/bin/sh\nout=$(ssh "$@") || exit\ncase $* in *slow*) touch {told}; while ! test -e {go}; do sleep 0.05; done;; esac\n'
+        'echo "$out"\necho "debug1: Reading configuration data $CONFIG" >&2\n'
+    )
+    program.chmod(0o755)
+    file = write("Port 1\n")
+    config, query = ClientConfig(str(program)), Query("slow", config_file=file)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(asked, query, config, CONFIG=file)
+        while not told.exists():
+            time.sleep(0.01)
+        asked(Query("other", config_file=file), config, CONFIG=file)
+        Path(file).write_text("Port 22222\n")
+        assert config.version() == 1
+        go.touch()
+        assert first.result(20).port == 1
+    assert asked(query, config, CONFIG=file).port == 22222
+
+
+def test_a_warning_of_the_client_is_passed_on() -> None:
+    found = asked(Query("x", config_file="none", arguments=("-i", "/nonexistent")))
+    assert found.warnings == ("Warning: Identity file /nonexistent not accessible: No such file or directory.",)
+
+
+def test_a_host_that_is_its_own_jump_host_is_none_where_the_way_is_known(write: Write) -> None:
+    file = write("Host *\n ProxyJump x\n")
+    with pytest.raises(SettingsError, match="jumphost loop via x"):
+        asked(Query("x", config_file=file))
+    for arguments in ((), ("-J", "y")):
+        found = asked(Query("x", config_file=file, arguments=arguments, direct=True))
+        assert (found.proxy_jump, found.proxy_command) == (None, None)
+
+
+def test_an_argument_that_ssh_takes_for_the_host_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="ssh takes '22222' for the host"):
+        asked(Query("x", config_file="none", arguments=("-C", "22222")))
+
+
 def test_a_file_that_may_have_changed_while_it_was_read_is_read_anew(write: Write) -> None:
     config, file = ClientConfig(), write("Port 1\n")
     os.utime(file, (time.time() + 60, time.time() + 60))
@@ -267,6 +336,12 @@ def test_arguments_mean_the_same_without_the_client(
         ("CanonicalizeHostname yes\n", "config:1: CanonicalizeHostname: that takes"),
         ("Ciphers +aes128-cbc\n", r"config:1: Ciphers \+: that takes"),
         ("ProxyJump a\nProxyCommand b\n", "both ProxyJump and ProxyCommand apply: that takes"),
+        ('Include "/nonexistent/*.conf"\n', "config:1: Include: that takes"),
+        ("Include nonexistent.d/*.conf\n", "config:1: Include: that takes"),
+        ("Include ${HOME}/nonexistent\n", "config:1: Include: that takes"),
+        ("Host [x]\n", r"config:1: Host with \[: that takes"),
+        ("SetEnv A=1 B=2\n", "config:1: SetEnv of several: that takes"),
+        ("CertificateFile /a\nCertificateFile /b\n", "certificatefile more than once: that takes"),
         ("ConnectTimeout 1m\n", "connecttimeout: '1m' cannot be read"),
         ("Match host\n", "it cannot be read: Missing parameter"),
     ],

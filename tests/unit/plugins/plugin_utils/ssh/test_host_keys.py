@@ -206,13 +206,15 @@ ED_CERTIFIED, RSA_CERTIFIED = "ssh-ed25519-cert-v01@openssh.com", "rsa-sha2-512-
         # As OpenSSH: certificates of authorities that are known first, whatever else is known.
         (line("@cert-authority *", KEY), None, [ED_CERTIFIED, RSA_CERTIFIED, "ssh-ed25519", "rsa-sha2-512"]),
         (
-            line("@cert-authority *", KEY) + line("bastion", RSA), None,
+            line("@cert-authority *", KEY) + line("[bastion]:2222", RSA), None,
             [ED_CERTIFIED, RSA_CERTIFIED, "rsa-sha2-512", "ssh-ed25519"],
         ),
         (line("@cert-authority other", KEY), None, ["ssh-ed25519", "rsa-sha2-512"]),
-        # What somebody wants is asked for as it stands (HostKeyAlgorithms), as far as the library has it.
-        (line("bastion", RSA), ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512"), ["ssh-ed25519", "rsa-sha2-512"]),
+        # Of what somebody wants (HostKeyAlgorithms), what is known first, as far as the library has it.
+        (line("bastion", RSA), ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512"), ["rsa-sha2-512", "ssh-ed25519"]),
         ("", (RSA_CERTIFIED,), [RSA_CERTIFIED]),
+        # A key of the name without its port is another server's, if the name with its port is known.
+        (line("[bastion]:2222", RSA) + line("bastion", KEY), None, ["rsa-sha2-512", "ssh-ed25519"]),
         ("", ("ssh-rsa", "ssh-dss"), []),
     ],
 )  # fmt: skip
@@ -220,7 +222,7 @@ def test_a_server_is_asked_for_certificates_and_for_what_is_wanted(
     known: str, wanted: tuple[str, ...] | None, expected: list[str], file: Path
 ) -> None:
     file.write_text(known)
-    hop = Hop("bastion", 22, Credentials("u"), HostKeyPolicy(STRICT, (str(file),), algorithms=wanted))
+    hop = Hop("bastion", 2222, Credentials("u"), HostKeyPolicy(STRICT, (str(file),), algorithms=wanted))
     usual = ["ssh-ed25519", "rsa-sha2-512"]
     there = [*usual, ED_CERTIFIED, RSA_CERTIFIED]
     assert list(HostKeyCheck(hop, "the place", print).prefer(usual, there)) == expected
