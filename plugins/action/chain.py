@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +13,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.origin import facts_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.options import read_options
-from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import resolution
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, read_options
+from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings, resolution
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
 
 CONNECTION = "bastion.ssh.jump"
@@ -31,19 +32,45 @@ class ActionModule(ActionBase):
         self.validate_argument_spec(argument_spec={})
         if self._connection.transport != CONNECTION:
             line = f"its connection is {self._connection.transport}"
-            return {"skipped": True, "skip_reason": line, "chain": [], "legs": [], "hops": [], "lines": [line]}
+            nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "lines": [line]}
+            return {"skipped": True, "skip_reason": line, "directory": os.getcwd(), **nothing}
+        options = read_options(self._connection.get_option)
         try:
-            found, _arguments = resolution(read_options(self._connection.get_option), ClientConfig().asker)
+            settings = read_settings(options, ClientConfig().asker)
+            found, _arguments = resolution(options, ClientConfig().asker)
         except SettingsError as error:
             raise AnsibleActionFail(str(error)) from error
         labels = [hop.label for hop in found.chain.hops]
-        lines = [str(found.chain)]
+        first = found.chain.hops[0]
+        lines = [str(found.chain) if first.proxy_command is None else f"{found.chain} (by a ProxyCommand)"]
         hops = []
-        for number, (label, facts) in enumerate(zip(labels, facts_of(found), strict=True), 1):
+        facts_by_hop = facts_of(found, self._origins(task_vars or {}))
+        for number, (label, facts) in enumerate(zip(labels, facts_by_hop, strict=True), 1):
             lines.append(f"hop {number} of {len(labels)}, {label}")
             lines += [f"    {fact.name}: {fact.value} ({fact.source})" for fact in facts]
             hops.append(
                 {"hop": label, "values": [{"name": f.name, "value": f.value, "source": f.source} for f in facts]}
             )
-        legs = [list(leg) for leg in pairwise(["controller", *labels])]
-        return {"changed": False, "chain": labels, "legs": legs, "hops": hops, "lines": lines}
+        lines += [f"note: {remark}" for remark in settings.remarks]
+        legs = _legs(str((task_vars or {}).get("inventory_hostname", "")), labels, first.proxy_command is not None)
+        directory = options["directory"]
+        return {"changed": False, "chain": labels, "legs": legs, "hops": hops, "lines": lines, "directory": directory}
+
+    def _origins(self, variables: dict[str, Any]) -> dict[str, str]:
+        """Where each option was set, as ansible-core tells it; nothing of what is the default."""
+        found = {}
+        for name in NAMES:
+            origin = str(self._connection.get_option_and_origin(name, hostvars=variables)[1] or "")
+            if origin and origin != "default":
+                found[name] = origin.removeprefix("var: ").removeprefix("env: ")
+        return found
+
+
+def _legs(host: str, labels: list[str], proxied: bool) -> list[dict[str, Any]]:
+    """Each connection. A hop is another one behind another way, though its address may be the same."""
+    names = [*labels[:-1], f"{host}: {labels[-1]}"]
+    ways = ["controller", *(" -> ".join(["controller", *names[: end + 1]]) for end in range(len(names)))]
+    return [
+        {"from": here, "to": there, "name": name, "proxied": proxied and here == "controller"}
+        for (here, there), name in zip(pairwise(ways), names, strict=True)
+    ]

@@ -19,12 +19,12 @@ description:
   - Only variables of the hosts that are named are looked at.
   - What a jump host cannot have is an error, which is its own arguments for C(ssh) and its own C(ansible_ssh_config_file).
 notes:
-  - To be used with P(ansible.builtin.lookup), as in the examples, not with C(query).
+  - To be used with C(lookup), as in the examples, not with C(query).
   - A group variable that makes a bastion a jump host of its group applies to the bastion itself, too, if that is in the group. Let its own
     C(ansible_ssh_jump) be V(none).
 options:
   _terms:
-    description: Names of hosts in the inventory, in the order in which they are visited.
+    description: Names of hosts in the inventory, in the order in which they are visited; or lists of them.
     required: true
     type: list
     elements: str
@@ -114,6 +114,7 @@ class LookupModule(LookupBase):
     def run(self, terms: Sequence[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         """One value, the list of hops: what several values become depends on their number."""
         self.set_options(var_options=variables, direct=kwargs)
+        terms = [name for term in terms for name in (term if isinstance(term, (list, tuple)) else [term])]
         if not terms or not all(isinstance(name, str) for name in terms):
             raise AnsibleError("bastion.ssh.hops: names of hosts in the inventory are wanted")
         # In the variables of another host there is no hostvars; who looks at them for us has it.

@@ -15,7 +15,7 @@ short_description: Show the way to a host, without going it
 version_added: 0.1.0
 description:
   - Tells each hop on the way to a host, and where each value comes from, which is a variable, C(ssh_config) or a default.
-  - Nothing is connected, but the C(ssh) program is asked for its configuration. Secrets are not shown.
+  - Nothing is connected, but the C(ssh) program is asked for its configuration. Secrets are not shown, nor the arguments of commands.
   - There is a playbook of the same name. C(ansible-playbook bastion.ssh.chain -i inventory) shows the ways of an inventory; with
     C(-e picture=ways.svg), or another file whose name ends in C(.dot) or C(.mmd), it draws them, too.
 options: {}
@@ -54,13 +54,15 @@ chain:
   elements: str
   sample: [guest@edge.example.com:22, deploy@web.internal:22]
 legs:
-  description: The same as pairs, each of where a connection begins and where it ends.
+  description: The connections one by one, for drawing them.
   returned: always
   type: list
-  elements: list
+  elements: dict
   sample:
-    - [controller, guest@edge.example.com:22]
-    - [guest@edge.example.com:22, deploy@web.internal:22]
+    - from: controller
+      to: controller -> guest@edge.example.com:22
+      name: guest@edge.example.com:22
+      proxied: false
 hops:
   description: The same, with their values and who says them.
   returned: always
@@ -72,6 +74,10 @@ hops:
         - name: user
           value: guest
           source: ansible_ssh_jump[0]
+directory:
+  description: The working directory of Ansible, where relative paths begin.
+  returned: always
+  type: str
 lines:
   description: The same, for people.
   returned: always

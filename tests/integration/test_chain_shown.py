@@ -75,20 +75,31 @@ def test_the_module_returns_the_same_as_data(lab: Lab, chain3: Chain3) -> None:
     result = run.result("web").result
     labels = [f"guest@{chain3.a.address}:2222", f"operator@{chain3.b.endpoint}", "deploy@192.0.2.1:22"]
     assert result["chain"] == labels == [hop["hop"] for hop in result["hops"]]
-    assert result["legs"] == [list(leg) for leg in zip(["controller", *labels], labels, strict=False)]
+    assert [leg["name"] for leg in result["legs"]] == [*labels[:2], f"web: {labels[2]}"]
+    assert [leg["from"] for leg in result["legs"]] == ["controller", *(leg["to"] for leg in result["legs"][:2])]
     assert {"name": "user", "value": "operator", "source": "ssh_config"} in result["hops"][1]["values"]
     assert "SECRET" not in json.dumps(result)
 
 
-@pytest.mark.parametrize(("suffix", "arrow"), [("mmd", "h{} --> h{}"), ("dot", '"{}" -> "{}";')])
+@pytest.mark.parametrize(("suffix", "arrow"), [("mmd", "--> h"), ("dot", '" -> "')])
 def test_all_ways_are_drawn(suffix: str, arrow: str, lab: Lab, chain3: Chain3) -> None:
+    hosts = inventory(lab, chain3)
+    # The same address behind another bastion is another host.
+    hosts["twin"] = hosts["web"] | {"ansible_ssh_jump": "other"}
+    hosts["tunnel"] = hosts["web"] | {
+        "ansible_ssh_jump": "none",
+        "ansible_proxy_command": "connect --password SECRET %h",
+    }
+    words = shown(lab, hosts, "-e", f"picture=ways.{suffix}")  # beside whoever runs it
     picture = lab.path / f"ways.{suffix}"
-    shown(lab, inventory(lab, chain3), "-e", f"picture={picture}")
+    assert str(picture) in words
     text = picture.read_text()
-    for label in (f"guest@{chain3.a.address}:2222", f"operator@{chain3.b.endpoint}", "deploy@192.0.2.1:22"):
+    bastions = [f"guest@{chain3.a.address}:2222", f"operator@{chain3.b.endpoint}"]
+    for label in (*bastions, *(f"{name}: deploy@192.0.2.1:22" for name in ("web", "twin", "tunnel"))):
         assert f'"{label}"' in text
-    # controller, both bastions, and a leg to each target
-    assert len(re.findall(arrow.replace("{}", '[^" ]+').replace(".", r"\."), text)) == 4
+    assert text.count(arrow) == 7  # to three bastions and to four hosts
+    assert text.count("ProxyCommand") == 1
+    assert "SECRET" not in text + words
 
 
 def test_what_cannot_be_drawn_is_an_error(lab: Lab, chain3: Chain3) -> None:
@@ -106,3 +117,25 @@ def test_a_way_that_cannot_be_gone_is_an_error_of_its_host(lab: Lab, chain3: Cha
     words = re.sub(r"\s+", " ", shown(lab, hosts, expected=2))
     assert "ansible_ssh_jump[1]: the hop is empty" in words
     assert re.search(r"web : ok=2", words)
+
+
+def test_sources_are_those_that_ansible_tells(lab: Lab) -> None:
+    config = lab.path / "own.cfg"
+    config.write_text("[defaults]\ntimeout = 20\n[bastion_ssh]\njump = edge\n")
+    hosts = {"web": {"ansible_connection": "bastion.ssh.jump", "ansible_ssh_config_file": "none"}}
+    env = {"ANSIBLE_CONFIG": str(config), "ANSIBLE_SSH_KNOWN_HOSTS": "/known"}
+    run = playbook(lab, hosts, play({"name": "Way", "bastion.ssh.chain": {}}), args=["-u", "ops"], env=env).check()
+    lines = "\n".join(run.result("web").result["lines"])
+    for line in (
+        f"host: edge ({config})",
+        "known_hosts: /known (ANSIBLE_SSH_KNOWN_HOSTS)",
+        "host: web (inventory_hostname)",
+    ):
+        assert line in lines, lines
+    assert re.search(r"user: ops \((cli|keyword)\b.*\)", lines), lines
+
+
+def test_what_has_no_effect_is_noted(lab: Lab, chain3: Chain3) -> None:
+    hosts = inventory(lab, chain3)
+    words = shown(lab, {"web": hosts["web"] | {"ansible_ssh_extra_args": "-X"}})
+    assert "note: -X of ansible_ssh_extra_args: not used by this connection" in re.sub(r"\s+", " ", words)

@@ -76,7 +76,7 @@ def test_a_way_can_be_a_template_of_group_variables(lab: Lab, chain3: Chain3) ->
         "all": {
             "children": {
                 "site": {"hosts": {"web": hosts["web"]}, "vars": {"bastions": ["edge", "core"],
-                         JUMP: "{{ lookup('bastion.ssh.hops', *bastions) }}"}},
+                         JUMP: "{{ lookup('bastion.ssh.hops', bastions) }}"}},
                 "others": {"hosts": {name: hosts[name] for name in ("edge", "core", "broken")}},
             }
         }

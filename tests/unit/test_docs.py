@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page.read_text("utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
 # ansible-core's own, and beginnings that stand for many.
 OTHERS = {"ansible_connection", "ansible_become_password", "ansible_paramiko_", "ANSIBLE_PARAMIKO_"}
+# Of ansible.builtin.ssh alone; the page for those who come from there says so.
+OTHERS |= {"ansible_ssh_executable", "ansible_ssh_pkcs11_provider", "ansible_control_path"}
+OTHERS |= {"ansible_scp_extra_args", "ansible_sftp_extra_args"}
 OTHERS |= {"ansible_python_interpreter", "ansible_shell_executable", "ansible_playbook", "ansible_collections"}
 RAISED = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.JumpError)}
 

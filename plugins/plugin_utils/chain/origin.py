@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 
 from .inventory import Settings
 from .model import AgentKeys, Credentials, DefaultKeyFiles, Hop, HostKeyPolicy, Identity, KeyFile, TransportOptions
@@ -14,6 +14,25 @@ from .resolve import Resolution
 from .way import Visit
 
 DEFAULT = "default"
+# A variable that a message names, and the option that it is of.
+_OPTIONS = {
+    "ansible_host": "remote_addr",
+    "ansible_user": "remote_user",
+    "ansible_port": "port",
+    "ansible_password": "password",
+    "ansible_ssh_private_key_file": "private_key_file",
+    "ansible_ssh_host_key_checking": "host_key_checking",
+    "ansible_ssh_host_key_alias": "host_key_alias",
+    "ansible_ssh_known_hosts": "known_hosts",
+    "ansible_ssh_timeout": "connect_timeout",
+    "ansible_ssh_jump": "ssh_jump",
+    "ansible_ssh_jump_user": "ssh_jump_user",
+    "ansible_ssh_jump_password": "ssh_jump_password",
+    "ansible_ssh_jump_private_key_file": "ssh_jump_private_key_file",
+    "ansible_proxy_command": "proxy_command",
+    "ansible_ssh_server_alive_interval": "server_alive_interval",
+    "ansible_ssh_server_alive_count_max": "server_alive_count_max",
+}
 _SET = "(set)"
 _Candidate = tuple[object, str]
 
@@ -30,14 +49,28 @@ class Fact:
     source: str
 
 
-def facts_of(found: Resolution) -> tuple[tuple[Fact, ...], ...]:
-    """The values of each hop in turn."""
+def facts_of(found: Resolution, origins: Mapping[str, str]) -> tuple[tuple[Fact, ...], ...]:
+    """The values of each hop in turn.
+
+    :param origins: an option's name -> who has set it: a variable, a file, the command line.
+    """
     hops, settings = found.chain.hops, found.settings
     jumps = zip(found.way.jumps, hops[:-1], strict=True)
+
+    def named(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+        return tuple(replace(fact, source=_origin(fact.source, origins)) for fact in facts)
+
     return (
-        *(tuple(_facts(visit, hop, _of_jump(visit, settings), settings)) for visit, hop in jumps),
-        (*_facts(found.target, hops[-1], _of_target(settings), settings), *_environment(found)),
+        *(named(_facts(visit, hop, _of_jump(visit, settings), settings)) for visit, hop in jumps),
+        named([*_facts(found.target, hops[-1], _of_target(settings), settings), *_environment(found)]),
     )
+
+
+def _origin(source: str, origins: Mapping[str, str]) -> str:
+    """Who set the option that a variable stands for; the variable is only one of its names."""
+    name, bracket, rest = source.partition("[")
+    origin = origins.get(_OPTIONS.get(name, ""))
+    return source if origin is None else f"{origin}{bracket}{rest}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +136,8 @@ def _facts(visit: Visit, hop: Hop, said: _Said, settings: Settings) -> Iterator[
         return next((name for value, name in every if value is not None), DEFAULT)
 
     credentials, policy = hop.credentials, hop.host_keys
+    if hop.name:
+        yield Fact("name", hop.name, said.host)
     yield Fact("host", hop.host, said.openssh if hop.name else said.host)
     yield Fact("port", str(hop.port), source(said.port, openssh.port))
     yield Fact("user", credentials.user, source(said.user, openssh.user))

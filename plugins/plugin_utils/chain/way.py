@@ -117,7 +117,8 @@ def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, tar
             names = " -> ".join(visit.place.name for visit in [*passed, first])
             raise SettingsError(
                 first.spec.setting,
-                f"the way goes round in a circle: {names}; let one of them have no jump host ('none')",
+                f"the way goes round in a circle: {names}; let one of them have no jump host, by ansible_ssh_jump: none, or "
+                "by 'ProxyJump none' before what sets it in ssh_config",
             )
         passed.append(first)
         if len(jumps) + 1 > MOST_HOPS:

@@ -242,6 +242,9 @@ class Login:
         tried = ", ".join(self._tried) or "nothing that this server takes"
         if not self._secrets_allowed:
             self._skipped.append("the password, since the host key has changed")
+        left_out = [method for method in self._methods if method in _ORDER and method not in self._order]
+        if left_out:
+            self._skipped.append(f"{', '.join(left_out)}, as ssh_config leaves it out")
         skipped = f"; not offered: {'; '.join(self._skipped)}" if self._skipped else ""
         banner = said(self._transport.get_banner())
         return LoginRefused(

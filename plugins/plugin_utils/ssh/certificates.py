@@ -117,9 +117,10 @@ def objection(
     moment = time.time() if now is None else now
     if not certificate.of_host:
         return "it is a user's, not a host's"
+    if not certificate.principals:
+        return "it names no host"
     if host not in (name.lower() for name in certificate.principals):
-        names = ", ".join(said(name, 60) for name in certificate.principals) or "nothing"
-        return f"it is not for {host}, but for {names}"
+        return f"it is not for {host}, but for {', '.join(said(name, 60) for name in certificate.principals)}"
     if moment < certificate.after:
         return f"it is not valid before {_date(certificate.after)}"
     if moment >= certificate.before:
@@ -127,7 +128,7 @@ def objection(
     if certificate.critical_options:
         return f"it has critical options that are not known: {', '.join(certificate.critical_options)}"
     if certificate.algorithm not in _SIGNATURES or (algorithms is not None and certificate.algorithm not in algorithms):
-        return f"it was signed with {said(certificate.algorithm, 60)}, which is not accepted"
+        return f"it was signed with {said(certificate.algorithm, 60)}, which is not accepted (CASignatureAlgorithms)"
     return ""
 
 

@@ -305,15 +305,17 @@ class HostKeyCheck:
 
     def _how_to_accept(self, key: HostKey) -> str:
         line = self.line(key)
-        files = self._policy.known_hosts
-        return (
-            f"If that is the fingerprint on its console, add this line to {files[0] if files else 'a known_hosts file'}: "
-            f"{line} (or let ansible_host_key_checking be 'accept-new')"
-        )
+        files = [name for name in self._policy.known_hosts if name != os.devnull]
+        place = files[0] if files else "ansible_ssh_known_hosts"
+        by_itself = " (or let ansible_host_key_checking be 'accept-new')" if files else ""
+        return f"If that is the fingerprint on its console, add this line to {place}: {line}{by_itself}"
 
     def _revoked(self) -> str:
         return ", ".join(entry.where for entries in self._known for entry in entries if entry.marker == REVOKED)
 
     def _not_checked(self, error: Exception) -> HostKeyRefused:
         reason = said(str(error)) or type(error).__name__
-        return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", "Make the file readable.")
+        advice = (
+            "Make the file readable." if isinstance(error, OSError) else "Whoever cannot be checked is not trusted."
+        )
+        return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", advice)

@@ -35,7 +35,10 @@ def entries_of(policy: HostKeyPolicy, names: Sequence[str], printed: str = "") -
     :raises OSError: a file cannot be read.
     """
     known = [_known_hosts(path, _stamp_of(path)) for path in _files(policy)]
-    known += [KnownHosts(policy.lines, "the variable"), KnownHosts(printed.splitlines(), "KnownHostsCommand")]
+    known += [
+        KnownHosts(policy.lines, "ansible_ssh_known_hosts"),
+        KnownHosts(printed.splitlines(), "KnownHostsCommand"),
+    ]
     return [[entry for source in known for entry in source.entries(name)] for name in names]
 
 

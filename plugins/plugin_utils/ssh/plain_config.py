@@ -29,6 +29,31 @@ _MATCHES = frozenset({"all", "host", "originalhost", "user", "localuser"})
 _LISTS = frozenset(
     {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "casignaturealgorithms"}
 )
+# ssh_config(5), of OpenSSH 10; what is not there is an error there, too.
+_KEYWORDS = frozenset(
+    {
+        "addkeystoagent", "addressfamily", "batchmode", "bindaddress", "bindinterface", "canonicaldomains",
+        "canonicalizefallbacklocal", "canonicalizehostname", "canonicalizemaxdots", "canonicalizepermittedcnames",
+        "casignaturealgorithms", "certificatefile", "channeltimeout", "checkhostip", "ciphers", "clearallforwardings",
+        "compression", "connectionattempts", "connecttimeout", "controlmaster", "controlpath", "controlpersist",
+        "dynamicforward", "enableescapecommandline", "enablesshkeysign", "escapechar", "exitonforwardfailure",
+        "fingerprinthash", "forkafterauthentication", "forwardagent", "forwardx11", "forwardx11timeout",
+        "forwardx11trusted", "gatewayports", "globalknownhostsfile", "gssapiauthentication",
+        "gssapidelegatecredentials", "hashknownhosts", "host", "hostbasedacceptedalgorithms",
+        "hostbasedauthentication", "hostkeyalgorithms", "hostkeyalias", "hostname", "identitiesonly", "identityagent",
+        "identityfile", "ignoreunknown", "ipqos", "kbdinteractiveauthentication", "kbdinteractivedevices",
+        "kexalgorithms", "knownhostscommand", "localcommand", "localforward", "loglevel", "logverbose", "macs",
+        "match", "nohostauthenticationforlocalhost", "numberofpasswordprompts", "obscurekeystroketiming",
+        "passwordauthentication", "permitlocalcommand", "permitremoteopen", "pkcs11provider", "port",
+        "preferredauthentications", "proxycommand", "proxyjump", "proxyusefdpass", "pubkeyacceptedalgorithms",
+        "pubkeyauthentication", "refuseconnection", "rekeylimit", "remotecommand", "remoteforward", "requesttty",
+        "requiredrsasize", "revokedhostkeys", "securitykeyprovider", "sendenv", "serveralivecountmax",
+        "serveraliveinterval", "sessiontype", "setenv", "stdinnull", "streamlocalbindmask", "streamlocalbindunlink",
+        "stricthostkeychecking", "syslogfacility", "tag", "tcpkeepalive", "tunnel", "tunneldevice", "updatehostkeys",
+        "user", "userknownhostsfile", "verifyhostkeydns", "versionaddendum", "visualhostkey", "warnweakcrypto",
+        "xauthlocation",
+    }
+)  # fmt: skip
 # ssh(1)'s options, as the keywords that they stand for.
 _OPTIONS = {
     "-J": "ProxyJump", "-i": "IdentityFile", "-l": "User", "-p": "Port", "-b": "BindAddress", "-c": "Ciphers", "-m": "MACs",
@@ -126,6 +151,8 @@ def _check(line: str, where: str) -> None:
         unknown = [word for word in words[:1] + words[2::2] if word not in _MATCHES]
         if unknown:
             raise SettingsError(where, f"Match {said(unknown[0], 40)}: {_NO_CLIENT}")
+    if keyword != "include" and keyword not in _KEYWORDS:
+        raise SettingsError(where, f"no such keyword: {said(found[1], 40)}")
     if keyword in ("host", "match") and "[" in value:
         raise SettingsError(where, f"{found[1]} with [: {_NO_CLIENT}")
     if keyword == "setenv" and len(value.split()) > 1:

@@ -135,7 +135,7 @@ def test_an_authority_is_one_for_the_names_of_its_line(
             "it is not for host.example.com, but for host.example.com.org, host",
         ),
         (("-h", "-n", "*.example.com"), "it is not for host.example.com, but for *.example.com"),
-        (("-h",), "it is not for host.example.com, but for nothing"),
+        (("-h",), "it names no host"),
         (("-n", "host.example.com"), "it is a user's, not a host's"),
         ((*HOST, "-V", "20000101:20000102"), "it was valid until 2000-01-02"),
         ((*HOST, "-V", "20990101:20990102"), "it is not valid before 2099-01-01"),

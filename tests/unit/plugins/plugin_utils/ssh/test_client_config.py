@@ -342,6 +342,7 @@ def test_arguments_mean_the_same_without_the_client(
         ("Host [x]\n", r"config:1: Host with \[: that takes"),
         ("SetEnv A=1 B=2\n", "config:1: SetEnv of several: that takes"),
         ("CertificateFile /a\nCertificateFile /b\n", "certificatefile more than once: that takes"),
+        ("HostNam x\n", "config:1: no such keyword: HostNam"),
         ("ConnectTimeout 1m\n", "connecttimeout: '1m' cannot be read"),
         ("Match host\n", "it cannot be read: Missing parameter"),
     ],

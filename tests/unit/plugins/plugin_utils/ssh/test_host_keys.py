@@ -260,7 +260,7 @@ except HostKeyRefused as error:
     print(error)
 """
     assert outputs(script, [str(file)]) == [
-        "the place: the host key could not be checked: MemoryError. Make the file readable."
+        "the place: the host key could not be checked: MemoryError. Whoever cannot be checked is not trusted."
     ]
 
 

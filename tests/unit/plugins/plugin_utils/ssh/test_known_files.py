@@ -42,8 +42,10 @@ def refused(**options: object) -> str:
 def test_lines_of_a_variable_are_known_hosts() -> None:
     assert check(lines=(line("other", ANOTHER), line("bastion", KEY)))
     assert "known is ssh-ed25519" in refused(lines=(line("bastion", ANOTHER),))
-    assert "(the variable:1)" in refused(lines=(line("bastion", ANOTHER),))
-    assert "marked as revoked in the variable:2" in refused(lines=(line("bastion", KEY), line("@revoked *", KEY)))
+    assert "(ansible_ssh_known_hosts:1)" in refused(lines=(line("bastion", ANOTHER),))
+    assert "marked as revoked in ansible_ssh_known_hosts:2" in refused(
+        lines=(line("bastion", KEY), line("@revoked *", KEY))
+    )
 
 
 def test_the_systems_files_are_read_and_never_written(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_an_address_that_another_key_is_known_for_is_refused() -> None:
     lines = (line("bastion", KEY), line(ADDRESS, ANOTHER))
     assert check(lines=lines, address=ADDRESS)
     words = refused(lines=lines, address=ADDRESS, check_address=True)
-    assert f"is not the one that is known for its address {ADDRESS} (the variable:2)" in words
+    assert f"is not the one that is known for its address {ADDRESS} (ansible_ssh_known_hosts:2)" in words
     assert check(lines=lines, check_address=True)  # not reached directly, so nobody knows its address
     assert check(lines=lines, address="192.0.2.2", check_address=True)
     assert check(lines=(line(f"bastion,{ADDRESS}", KEY),), address=ADDRESS, check_address=True)
