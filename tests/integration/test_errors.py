@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, RecordingServer, Run, Sink, Sshd, blackhole, closer, play, playbook, saying, stuck
+from lab import TRUE, Chain3, Lab, RecordingServer, Run, Sink, Sshd, blackhole, closer, play, playbook, saying, stuck
 from sessions import opened
 
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
@@ -304,3 +304,14 @@ def test_a_sink_is_never_reached_without_its_hop(lab: Lab, chain3: Chain3) -> No
     inventory = chain3.inventory(ansible_host=target.address, ansible_port=target.port, ansible_ssh_retries=1)
     assert message(ping(lab, inventory))
     assert target.connections == 0
+
+
+@pytest.mark.ways("broker")
+def test_a_message_counts_the_hops_of_its_own_way(lab: Lab, chain3: Chain3) -> None:
+    """Whoever has opened the connection to a bastion that others use, too."""
+    short = chain3.target_variables | {"ansible_ssh_jump": chain3.jump_list[:1]}
+    inventory = {"long": chain3.variables, "short": short}
+    run = playbook(lab, inventory, [play(TRUE, hosts="long"), play(TRUE, hosts="short")])
+    assert run.result("long").status == "ok"
+    place = f"hop 1 of 2, {chain3.users[0].name}@{chain3.a.endpoint}: it refuses to forward"
+    assert place in run.result("short").result["msg"]

@@ -121,16 +121,18 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
         links[0].transport.join(_SETTLE / 20)
 
 
-def dead_hop(links: Sequence[Link]) -> HopUnreachable | None:
+def dead_hop(links: Sequence[Link], chain: Chain) -> HopUnreachable | None:
     """The error of the nearest link that is down: a hop that fails because one before it died is not at fault."""
     dead = nearest_dead(links)
-    return None if dead is None else HopUnreachable(dead.place, dead.explain())
+    return None if dead is None else HopUnreachable(chain.place(links.index(dead)), dead.explain())
 
 
-def lost_link(links: Sequence[Link]) -> LinkLost | None:
+def lost_link(links: Sequence[Link], chain: Chain) -> LinkLost | None:
     """The error for a link that is down while something was under way; it may or may not have taken effect."""
     dead = nearest_dead(links)
-    return None if dead is None else LinkLost(dead.place, f"the connection was lost: {dead.explain()}")
+    if dead is None:
+        return None
+    return LinkLost(chain.place(links.index(dead)), f"the connection was lost: {dead.explain()}")
 
 
 def hang_up(links: list[Link]) -> None:
@@ -160,11 +162,11 @@ def open_hop(
     check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
     with turns.take(prefix, place, Deadline(hop.timeout, total)):
         deadline = Deadline(hop.timeout, total)
-        link = _connect(prefix, place, before, deadline)
+        link = _connect(chain, index, before, deadline)
         try:
-            key = _greeted(link, check, before, hop, deadline)
+            key = _greeted(link, check, before, chain, deadline)
             link.trust = check.verify(key, link.address)
-            _log_in(link, hop, link.trust.secrets_allowed, before, deadline)
+            _log_in(link, chain, link.trust.secrets_allowed, before, deadline)
         except BaseException:
             hang_up([link])
             raise
@@ -178,24 +180,25 @@ def look_at(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -
     :param before: the links to the hops before it.
     :raises HopError: which names the hop.
     """
-    prefix, place = chain.hops[: index + 1], chain.place(index)
-    check = HostKeyCheck(prefix[-1], place, lambda _line: None)
-    deadline = Deadline(prefix[-1].timeout, total)
-    link = _connect(prefix, place, before, deadline)
+    hop = chain.hops[index]
+    check = HostKeyCheck(hop, chain.place(index), lambda _line: None)
+    deadline = Deadline(hop.timeout, total)
+    link = _connect(chain, index, before, deadline)
     try:
-        return _greeted(link, check, before, prefix[-1], deadline), link.address
+        return _greeted(link, check, before, chain, deadline), link.address
     finally:
         hang_up([link])
 
 
-def _greeted(link: Link, check: HostKeyCheck, before: Sequence[Link], hop: Hop, deadline: Deadline) -> HostKey:
+def _greeted(link: Link, check: HostKeyCheck, before: Sequence[Link], chain: Chain, deadline: Deadline) -> HostKey:
     """The key exchange, with the host keys asked for first that are known; whoever gets the key has to verify it."""
+    hop = chain.hops[len(before)]
     wanted = check.prefer(*link.transport.host_key_algorithms())
     if not wanted:
         names = ",".join(hop.host_keys.algorithms or ())
         raise AlgorithmsRefused(link.place, f"none of HostKeyAlgorithms {names} can be used here", _CHANGE_IT)
     link.transport.get_security_options().key_types = wanted
-    _exchange_keys(link, before, hop, deadline)
+    _exchange_keys(link, before, chain, deadline)
     key = link.transport.get_remote_server_key()
     certificate = key.public_blob
     if certificate is None:
@@ -203,24 +206,24 @@ def _greeted(link: Link, check: HostKeyCheck, before: Sequence[Link], hop: Hop, 
     return HostKey(key.get_name(), key.asbytes(), certificate.key_blob, certificate.key_type)
 
 
-def _log_in(link: Link, hop: Hop, secrets_allowed: bool, before: Sequence[Link], deadline: Deadline) -> None:
-    login = Login(link.transport, hop, link.place, deadline, secrets_allowed)
+def _log_in(link: Link, chain: Chain, secrets_allowed: bool, before: Sequence[Link], deadline: Deadline) -> None:
+    login = Login(link.transport, chain.hops[len(before)], link.place, deadline, secrets_allowed)
     try:
         deadline.limit(login.run)
     except TimeoutError as error:
         raise login.overdue() from error
     except HopUnreachable as error:
-        dead = dead_hop(before)
+        dead = dead_hop(before, chain)
         if dead is None:
             raise
         raise dead from error
     link.used_fallback = login.used_fallback
 
 
-def _connect(prefix: tuple[Hop, ...], place: str, before: Sequence[Link], deadline: Deadline) -> Link:
-    hop = prefix[-1]
+def _connect(chain: Chain, index: int, before: Sequence[Link], deadline: Deadline) -> Link:
+    hop, place = chain.hops[index], chain.place(index)
     if before:
-        return _link(place, hop, _forward(before, prefix, place, deadline))
+        return _link(place, hop, _forward(chain, index, before, deadline))
     if hop.proxy_command is not None:
         command = expand_command(hop.proxy_command, hop)
         try:
@@ -299,32 +302,32 @@ def _advice(first: Hop) -> str:
     return advice + (f" {_NO_JUMP}" if first.setting == TARGET else "")
 
 
-def _forward(links: Sequence[Link], prefix: tuple[Hop, ...], place: str, deadline: Deadline) -> paramiko.Channel:
+def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline) -> paramiko.Channel:
     """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
-    before, hop = links[-1], prefix[-1]
+    hop = chain.hops[index]
     try:
-        return before.transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining())
+        return links[-1].transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining())
     except ChannelRefused as error:
-        raise _forwarding_error(error, before, prefix, place) from error
+        raise _forwarding_error(error, chain, index) from error
     except BROKEN as error:
-        silent = HopUnreachable(place, f"the hop before it opened no connection in {deadline.seconds:g} seconds")
-        raise dead_hop(links) or silent from error
+        words = f"the hop before it opened no connection in {deadline.seconds:g} seconds"
+        raise dead_hop(links, chain) or HopUnreachable(chain.place(index), words) from error
 
 
-def _forwarding_error(error: ChannelRefused, before: Link, prefix: tuple[Hop, ...], place: str) -> HopError:
+def _forwarding_error(error: ChannelRefused, chain: Chain, index: int) -> HopError:
     """What a refused direct-tcpip means (RFC 4254 section 5.1)."""
-    hop = prefix[-1]
+    hop, place = chain.hops[index], chain.place(index)
     host = f"[{hop.host}]" if ":" in hop.host else hop.host
     if error.code == 1:  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
-        visited = [(earlier.host, earlier.port) for earlier in prefix[:-1]]
+        visited = [(earlier.host, earlier.port) for earlier in chain.hops[:index]]
         if (hop.host, hop.port) in visited:
             return ForwardingRefused(
-                before.place,
+                chain.place(index - 1),
                 f"it refuses to forward to {host}:{hop.port}, which is hop {visited.index((hop.host, hop.port)) + 1} as well",
                 "The way to this host leads through itself; for a bastion, let ansible_ssh_jump be 'none'.",
             )
         return ForwardingRefused(
-            before.place,
+            chain.place(index - 1),
             f"it refuses to forward to {host}:{hop.port}",
             f"In its sshd_config, AllowTcpForwarding must be 'yes' or 'local', DisableForwarding 'no', and PermitOpen, "
             f"if set, must list {host}:{hop.port}; so must the permitopen of the key that was used. Hops are visited in the order in which they are written.",
@@ -339,7 +342,8 @@ def _forwarding_error(error: ChannelRefused, before: Link, prefix: tuple[Hop, ..
     return HopUnreachable(place, f"the hop before it opened no connection: {words} (code {error.code})")
 
 
-def _exchange_keys(link: Link, before: Sequence[Link], hop: Hop, deadline: Deadline) -> None:
+def _exchange_keys(link: Link, before: Sequence[Link], chain: Chain, deadline: Deadline) -> None:
+    hop = chain.hops[len(before)]
     done = threading.Event()
     link.transport.start_client(event=done)
     done.wait(deadline.remaining())
@@ -348,7 +352,7 @@ def _exchange_keys(link: Link, before: Sequence[Link], hop: Hop, deadline: Deadl
     error = link.transport.saved_exception
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
         raise AlgorithmsRefused(link.place, *_incompatible(link.transport, str(error))) from error
-    dead = dead_hop(before)
+    dead = dead_hop(before, chain)
     if dead is not None:
         raise dead from error
     if not done.is_set():

@@ -168,7 +168,7 @@ def _argument_lines(arguments: tuple[str, ...]) -> Iterator[str]:
         if option in _SWITCHES:
             yield _SWITCHES[option]
             continue
-        value = next(left)
+        value = next(left, "")
         line = f"{_OPTIONS[option]} {value}" if option in _OPTIONS else value
         _check(line, f"-o {said(line, 60)}")
         yield line

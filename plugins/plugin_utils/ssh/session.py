@@ -96,7 +96,7 @@ class LinkSession:
             ) from error
         except BROKEN as error:
             silent = HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds")
-            raise dead_hop(self._links) or silent from error
+            raise dead_hop(self._links, self._chain) or silent from error
 
     def _get_pipe(self, channel: paramiko.Channel) -> None:
         """What a command is waited for with; made before it starts, as there may be no room for it."""
@@ -151,10 +151,10 @@ class LinkSession:
 
     @property
     def _place(self) -> str:
-        return self._target.place
+        return self._chain.place(len(self._links) - 1)
 
     def _lost(self) -> LinkLost | None:
-        return lost_link(self._links)
+        return lost_link(self._links, self._chain)
 
     def _ended_without_status(self) -> LinkLost:
         return self._lost() or LinkLost(self._place, "the server ended the command without saying how")
