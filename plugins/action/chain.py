@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
             hops.append(
                 {"hop": label, "values": [{"name": f.name, "value": f.value, "source": f.source} for f in facts]}
             )
-        lines += [f"note: {remark}" for remark in settings.remarks]
+        lines += [f"note: {remark}" for remark in (*settings.warnings, *settings.remarks)]
         legs = _legs(str((task_vars or {}).get("inventory_hostname", "")), labels, first.proxy_command is not None)
         directory = options["directory"]
         return {"changed": False, "chain": labels, "legs": legs, "hops": hops, "lines": lines, "directory": directory}

@@ -128,7 +128,7 @@ options:
     description:
       - Arguments for the C(ssh) program. C(-J), C(-F), C(-i), C(-l), C(-p), C(-C) and C(-o) mean to this host what they mean to C(ssh), which
         is asked for that; but a variable of this plugin comes before them. To jump hosts, only C(-F) has a meaning.
-      - What has no meaning here, such as C(-X), is said with C(-v); C(-W) is an error.
+      - What has no meaning here, such as C(-X), is a warning; C(-W) is an error.
     type: string
     default: ''
     vars:

@@ -21,6 +21,7 @@ from .chain.openssh import NO_FILE, SOURCE, Ask, nothing_said
 from .chain.resolve import Resolution, resolve
 from .chain.spec import is_none, parse_checking, parse_known_hosts, parse_prompts, parse_text, parse_timeout
 from .chain.tokens import Controller
+from .chain.way import Visit
 from .errors import SettingsError, said
 from .ssh.local_files import TransferMethod
 
@@ -58,7 +59,8 @@ class TargetSettings:
     :param persist: seconds for which connections are kept when nothing uses them; 0 for no broker.
     :param persist_max: seconds after which a connection is used for nothing new; None for no limit.
     :param run_directory: private to the user and this run, for what its workers remember together; None for none.
-    :param remarks: settings that have no effect here, for whoever wants to know.
+    :param warnings: arguments that have no effect here, and what the ssh program warns of.
+    :param remarks: keywords of ssh_config that have no effect here, for whoever wants to know.
     """
 
     chain: Chain
@@ -67,6 +69,7 @@ class TargetSettings:
     persist: float = _PERSIST
     persist_max: float | None = None
     run_directory: str | None = None
+    warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -89,7 +92,8 @@ def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetS
         persist=_PERSIST if persist is None else persist,
         persist_max=_not_negative(get("persist_max"), "ansible_ssh_persist_max") or None,
         run_directory=get("run_directory"),
-        remarks=_remarks(found, arguments),
+        warnings=_warnings(found, arguments),
+        remarks=_remarks(found),
     )
 
 
@@ -193,13 +197,20 @@ def _timeout(value: object) -> float | None:
     return None if timeout == _USUAL_TIMEOUT else timeout
 
 
-def _remarks(found: Resolution, arguments: Arguments) -> tuple[str, ...]:
-    """What has no effect, and would not be noticed otherwise."""
-    visits = (*found.way.jumps, found.target)
-    keywords = dict.fromkeys(keyword for visit in visits for keyword in visit.openssh.unused)
-    of_ssh = [f"{SOURCE}: {', '.join(keywords)}: not used by this connection"] if keywords else []
-    warnings = dict.fromkeys(warning for visit in visits for warning in visit.openssh.warnings)
-    return (*(f"{option}: not used by this connection" for option in arguments.unused), *of_ssh, *warnings)
+def _warnings(found: Resolution, arguments: Arguments) -> tuple[str, ...]:
+    """What somebody wrote for ssh, and what ssh would warn of as well."""
+    unused = (f"{option} has no effect on this connection" for option in arguments.unused)
+    said_by_ssh = (warning for visit in _visits(found) for warning in visit.openssh.warnings)
+    return tuple(dict.fromkeys([*unused, *said_by_ssh]))
+
+
+def _remarks(found: Resolution) -> tuple[str, ...]:
+    keywords = dict.fromkeys(keyword for visit in _visits(found) for keyword in visit.openssh.unused)
+    return (f"{SOURCE}: {', '.join(keywords)}: not used by this connection",) if keywords else ()
+
+
+def _visits(found: Resolution) -> tuple[Visit, ...]:
+    return (*found.way.jumps, found.target)
 
 
 def _transfer_method(value: object) -> TransferMethod:

@@ -138,4 +138,4 @@ def test_sources_are_those_that_ansible_tells(lab: Lab) -> None:
 def test_what_has_no_effect_is_noted(lab: Lab, chain3: Chain3) -> None:
     hosts = inventory(lab, chain3)
     words = shown(lab, {"web": hosts["web"] | {"ansible_ssh_extra_args": "-X"}})
-    assert "note: -X of ansible_ssh_extra_args: not used by this connection" in re.sub(r"\s+", " ", words)
+    assert "note: -X of ansible_ssh_extra_args has no effect on this connection" in re.sub(r"\s+", " ", words)

@@ -109,6 +109,8 @@ class Transports:
             self.give_back(path, settings.persist, session=False)
             raise
         if way.fresh:
+            for warning in settings.warnings:
+                report.warn(warning)
             for remark in settings.remarks:
                 report.remark(remark)
         else:
