@@ -136,7 +136,12 @@ def test_a_fault_in_the_check_itself_denies(lab: Lab, chain3: Chain3) -> None:  
     site = lab.path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import hmac\ndef broken(*arguments, **keywords): raise MemoryError('injected')\nhmac.compare_digest = broken\n"
+        "import hashlib, sys\n"
+        "real = hashlib.sha1\n"
+        "def broken(*arguments, **keywords):\n"
+        "    if sys._getframe(1).f_code.co_filename.endswith('known_hosts.py'): raise MemoryError('injected')\n"
+        "    return real(*arguments, **keywords)\n"
+        "hashlib.sha1 = broken\n"
     )
     lab.trust(*chain3.hosts, hashed=True)
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
