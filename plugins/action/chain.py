@@ -36,8 +36,9 @@ class ActionModule(ActionBase):
             return {"skipped": True, "skip_reason": line, "directory": os.getcwd(), **nothing}
         options = read_options(self._connection.get_option)
         try:
-            settings = read_settings(options, ClientConfig().asker)
-            found, _arguments = resolution(options, ClientConfig().asker)
+            asker = ClientConfig().asker
+            settings = read_settings(options, asker)
+            found, _arguments = resolution(options, asker)
         except SettingsError as error:
             raise AnsibleActionFail(str(error)) from error
         labels = [hop.label for hop in found.chain.hops]

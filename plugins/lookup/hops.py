@@ -48,38 +48,34 @@ _raw:
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
+from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import read_arguments
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.spec import HopSpec, is_none, parse_jump
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
 
-# Keys of a hop, and the variables that say them; of several, the last one that is set counts, as it does for options.
-_VARIABLES = {
-    "host": ("ansible_host", "ansible_ssh_host", "ansible_paramiko_host"),
-    "port": ("ansible_port", "ansible_ssh_port", "ansible_paramiko_port"),
-    "user": ("ansible_user", "ansible_ssh_user", "ansible_paramiko_user"),
-    "password": (
-        "ansible_password", "ansible_ssh_pass", "ansible_ssh_password", "ansible_paramiko_pass", "ansible_paramiko_password",
-    ),
-    "private_key_file": (
-        "ansible_private_key_file", "ansible_ssh_private_key_file", "ansible_paramiko_private_key_file",
-    ),
-    "private_key": ("ansible_private_key", "ansible_ssh_private_key"),
-    "passphrase": ("ansible_private_key_passphrase", "ansible_ssh_private_key_passphrase"),
-    "certificate_file": ("ansible_ssh_certificate_file",),
-    "host_key_checking": (
-        "ansible_host_key_checking", "ansible_ssh_host_key_checking", "ansible_paramiko_host_key_checking",
-    ),
-    "known_hosts": ("ansible_ssh_known_hosts",),
-    "host_key_alias": ("ansible_ssh_host_key_alias",),
-    "timeout": ("ansible_ssh_timeout", "ansible_paramiko_timeout"),
-    "prompts": ("ansible_ssh_prompts",),
-}  # fmt: skip
-_PROXY_COMMAND = ("ansible_proxy_command", "ansible_paramiko_proxy_command")
+# Keys of a hop, and the options of the connection plugin that say the same of a host.
+_OPTIONS = {
+    "host": "remote_addr",
+    "port": "port",
+    "user": "remote_user",
+    "password": "password",
+    "private_key_file": "private_key_file",
+    "private_key": "private_key",
+    "passphrase": "private_key_passphrase",
+    "certificate_file": "certificate_file",
+    "host_key_checking": "host_key_checking",
+    "known_hosts": "known_hosts",
+    "host_key_alias": "host_key_alias",
+    "timeout": "connect_timeout",
+    "prompts": "prompts",
+}
 _JUMP = "ansible_ssh_jump"
 _JUMP_DEFAULTS = {
     "user": "ansible_ssh_jump_user",
@@ -133,7 +129,7 @@ def _hop(name: str, hosts: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[s
     if name not in hosts:
         raise AnsibleError(f"bastion.ssh.hops: there is no host {name!r} in the inventory")
     _refuse_what_a_hop_cannot_have(name, hosts[name], ours)
-    found = {key: _said(hosts[name], names) for key, names in _VARIABLES.items()}
+    found = {key: _said(hosts[name], _variables(option)) for key, option in _OPTIONS.items()}
     return {"host": name} | {key: value for key, value in found.items() if value is not None}
 
 
@@ -170,12 +166,12 @@ def _matters(arguments: Sequence[str]) -> bool:
 
 def _way_to(hop: dict[str, Any], variables: Mapping[str, Any]) -> list[Any]:
     """The hops before the first one; a ProxyCommand is put into the hop itself."""
-    jump, command = _said(variables, (_JUMP,)), _said(variables, _PROXY_COMMAND)
+    jump, command = _said(variables, (_JUMP,)), _said(variables, _variables("proxy_command"))
     if is_none(jump) or is_none(command):
         hop["proxy_command"] = command if command and not is_none(command) else "none"  # whatever ssh_config says
         return _hops(jump, variables) if is_none(command) and not is_none(jump) else []
     if command and jump:
-        raise AnsibleError(f"bastion.ssh.hops: {hop['host']}: {_JUMP} and {_PROXY_COMMAND[0]} are both set")
+        raise AnsibleError(f"bastion.ssh.hops: {hop['host']}: {_JUMP} and ansible_proxy_command are both set")
     if command:
         hop["proxy_command"] = command
     return _hops(jump, variables)
@@ -191,7 +187,7 @@ def _hops(jump: Any, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _written(spec: HopSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
-    hop = {key: getattr(spec, key) for key in ("host", *_VARIABLES, "proxy_command")}
+    hop = {key: getattr(spec, key) for key in (*_OPTIONS, "proxy_command")}
     hop["prompts"] = dict(spec.prompts) or None
     hop["host_key_checking"] = spec.host_key_checking and spec.host_key_checking.value
     if spec.known_hosts is not None:
@@ -201,6 +197,14 @@ def _written(spec: HopSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
         if hop[key] is None and not keyed:
             hop[key] = _said(variables, (variable,))
     return {key: value for key, value in hop.items() if value is not None}
+
+
+@cache
+def _variables(option: str) -> tuple[str, ...]:
+    """The names of an option's variables; of several that are set, the last one counts."""
+    define_options()
+    definition = C.config.get_configuration_definition(option, "connection", CONNECTION)
+    return tuple(variable["name"] for variable in definition["vars"])
 
 
 def _settled(value: Any) -> Any:

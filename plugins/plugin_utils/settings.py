@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-import pwd
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from .chain.spec import is_none, parse_checking, parse_known_hosts, parse_prompt
 from .chain.tokens import Controller
 from .chain.way import Visit
 from .errors import SettingsError, said
+from .ssh.controller_files import home
 from .ssh.local_files import TransferMethod
 
 _PERSIST = 60.0
@@ -175,13 +175,8 @@ def _config_file(option: str | None, arguments: Arguments, directory: str) -> st
 
 def _controller(options: Mapping[str, Any]) -> Controller:
     """This machine and the user whose connections these are, who is ours as well."""
-    uid = os.geteuid()
-    try:
-        home = pwd.getpwuid(uid).pw_dir
-    except KeyError:  # a container's user without an entry
-        home = os.path.expanduser("~")
     environment = tuple(sorted(options["environment"].items()))
-    return Controller(options["login_name"], uid, home, socket.gethostname(), environment)
+    return Controller(options["login_name"], os.geteuid(), home(), socket.gethostname(), environment)
 
 
 def _known_hosts(value: object) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:

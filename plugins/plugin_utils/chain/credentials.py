@@ -7,13 +7,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .inventory import Settings
-from .model import DEFAULT_FILES, USUAL_AGENT, AgentKeys, Credentials, DefaultKeyFiles, Identity, KeyFile, KeyText
-from .openssh import SOURCE
-from .tokens import expand_path
+from .model import (
+    DEFAULT_FILES,
+    METHODS,
+    USUAL_AGENT,
+    AgentKeys,
+    Credentials,
+    DefaultKeyFiles,
+    Identity,
+    KeyFile,
+    KeyText,
+)
 from .way import Visit
-
-# ssh(1)'s order of methods, of those that there are here.
-_METHODS = ("publickey", "keyboard-interactive", "password")
 
 
 def target_credentials(target: Visit, settings: Settings) -> Credentials:
@@ -57,7 +62,7 @@ def _credentials(visit: Visit, named: tuple[Identity, ...], settings: Settings) 
     As in ssh(1), key files of ssh_config come after it, and the default key files are for those who name none.
     """
     openssh = visit.openssh
-    files = _paths(openssh.identity_files or (), visit, settings, "IdentityFile")
+    files = visit.paths(openssh.identity_files or (), "IdentityFile", settings.controller)
     further = tuple(
         KeyFile(path) for path in files if path not in [key.path for key in named if isinstance(key, KeyFile)]
     )
@@ -67,7 +72,7 @@ def _credentials(visit: Visit, named: tuple[Identity, ...], settings: Settings) 
     return Credentials(
         user=visit.place.user,
         identities=identities,
-        certificates=_paths(openssh.certificate_files, visit, settings, "CertificateFile"),
+        certificates=visit.paths(openssh.certificate_files, "CertificateFile", settings.controller),
         methods=_methods(visit),
         algorithms=openssh.public_key_algorithms,
     )
@@ -87,7 +92,7 @@ def socket_of(agent: str, visit: Visit, settings: Settings, keyword: str) -> str
         return USUAL_AGENT
     if agent.startswith("$") and not agent.startswith("${"):
         agent = f"${{{agent[1:]}}}"
-    (socket,) = _paths((agent,), visit, settings, keyword)
+    (socket,) = visit.paths((agent,), keyword, settings.controller)
     return socket
 
 
@@ -106,10 +111,5 @@ def _methods(visit: Visit) -> tuple[str, ...] | None:
     openssh = visit.openssh
     if openssh.authentications is None and not openssh.refused_authentications:
         return None
-    wanted = openssh.authentications or _METHODS
-    return tuple(method for method in wanted if method in _METHODS and method not in openssh.refused_authentications)
-
-
-def _paths(templates: tuple[str, ...], visit: Visit, settings: Settings, keyword: str) -> tuple[str, ...]:
-    setting = f"{SOURCE} for {visit.place.name}: {keyword}"
-    return tuple(expand_path(path, visit.place, settings.controller, setting) for path in templates)
+    wanted = openssh.authentications or METHODS
+    return tuple(method for method in wanted if method in METHODS and method not in openssh.refused_authentications)

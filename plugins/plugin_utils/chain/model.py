@@ -84,6 +84,8 @@ class AgentKeys:
     listed: tuple[str, ...] | None = None
 
 
+#: Ways to log in, of those that there are here, in ssh(1)'s order.
+METHODS = ("publickey", "keyboard-interactive", "password")
 #: As ssh(1), of the types that paramiko has.
 DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 

@@ -19,7 +19,7 @@ from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPoli
 from .names import check_alias, check_host, check_port, check_user
 from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
 from .spec import HopSpec
-from .tokens import Place, expand_command, expand_early, expand_path
+from .tokens import Place, expand_command, expand_early
 from .way import Visit, Way, find_way, says_none
 
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
@@ -131,18 +131,14 @@ def _hop(visit: Visit, settings: Settings, credentials: Credentials, policy: Hos
 def _host_keys(visit: Visit, settings: Settings) -> HostKeyPolicy:
     """All but the alias, which is one host's own."""
     openssh = visit.openssh
-
-    def path(template: str | None, keyword: str) -> str | None:
-        setting = f"{SOURCE} for {visit.place.name}: {keyword}"
-        return None if template is None else expand_path(template, visit.place, settings.controller, setting)
-
+    revoked = [] if openssh.revoked_host_keys is None else [openssh.revoked_host_keys]
     own, system = openssh.known_hosts, openssh.global_known_hosts
     policy = HostKeyPolicy(
         checking=settings.checking or openssh.checking or HostKeyChecking.STRICT,
         known_hosts=_KNOWN_HOSTS if own is None else own,
         global_known_hosts=_GLOBAL_KNOWN_HOSTS if system is None else system,
         command=_command(visit, settings),
-        revoked=path(openssh.revoked_host_keys, "RevokedHostKeys"),
+        revoked=next(iter(visit.paths(revoked, "RevokedHostKeys", settings.controller)), None),
         hashed=bool(openssh.hash_known_hosts),
         check_address=bool(openssh.check_host_ip),
         algorithms=openssh.host_key_algorithms,
@@ -157,7 +153,7 @@ def _host_keys(visit: Visit, settings: Settings) -> HostKeyPolicy:
 def _command(visit: Visit, settings: Settings) -> tuple[str, ...] | None:
     """KnownHostsCommand, which is split before its tokens are expanded, and is run without a shell."""
     text = visit.openssh.known_hosts_command
-    setting = f"{SOURCE} for {visit.place.name}: KnownHostsCommand"
+    setting = visit.setting("KnownHostsCommand")
     if text is None:
         return None
     try:

@@ -8,13 +8,13 @@ the way to it. Nothing is ever left out: a way that cannot be gone is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import SettingsError
 from .openssh import SOURCE, Effective
 from .spec import HopSpec, is_none, parse_jump
-from .tokens import Place, expand_way
+from .tokens import Controller, Place, expand_path, expand_way
 
 MOST_HOPS = 16  # with the target
 
@@ -36,6 +36,15 @@ class Visit:
     spec: HopSpec
     openssh: Effective
     place: Place
+
+    def setting(self, keyword: str) -> str:
+        """What messages call a keyword of ssh_config for this host."""
+        return f"{SOURCE} for {self.place.name}: {keyword}"
+
+    def paths(self, templates: Iterable[str], keyword: str, controller: Controller) -> tuple[str, ...]:
+        """Paths of ssh_config for this host. Raises SettingsError for an unknown token."""
+        setting = self.setting(keyword)
+        return tuple(expand_path(template, self.place, controller, setting) for template in templates)
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,11 @@ def _refuse_both_kinds(specs: tuple[HopSpec, ...], command: str | None, target: 
 
 def _configured(visit: Visit) -> tuple[tuple[HopSpec, ...], str | None, str]:
     """The way to a host by OpenSSH's settings: hops, or a command and where it was set."""
-    name, openssh = visit.place.name, visit.openssh
+    openssh = visit.openssh
     if openssh.proxy_jump is not None:
-        setting = f"{SOURCE} for {name}: ProxyJump"
+        setting = visit.setting("ProxyJump")
         return parse_jump(expand_way(openssh.proxy_jump, visit.place, setting), setting), None, ""
-    return (), openssh.proxy_command, f"{SOURCE} for {name}: ProxyCommand"
+    return (), openssh.proxy_command, visit.setting("ProxyCommand")
 
 
 def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, target: Visit, look: Look) -> Way:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
-from ..chain.model import Hop
+from ..chain.model import METHODS, Hop
 from ..errors import HopError, HopUnreachable, LoginRefused, said
 from .deadline import Deadline
 from .keys import LoginKey, login_keys
@@ -21,7 +21,6 @@ from .transport import HopTransport
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
 _KEYS_BEFORE_PASSWORD = 4
-_ORDER = ("publickey", "keyboard-interactive", "password")
 # What a key of a type can sign with, where that is not its name (RFC 8332).
 _SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
@@ -42,7 +41,7 @@ class Login:
         self._place = place
         self._deadline = deadline
         self._secrets_allowed = secrets_allowed
-        self._order = _ORDER if hop.credentials.methods is None else hop.credentials.methods
+        self._order = METHODS if hop.credentials.methods is None else hop.credentials.methods
         self._methods: tuple[str, ...] = ()
         self._tried: list[str] = []
         self._skipped: list[str] = []
@@ -242,7 +241,7 @@ class Login:
         tried = ", ".join(self._tried) or "nothing that this server takes"
         if not self._secrets_allowed:
             self._skipped.append("the password, since the host key has changed")
-        left_out = [method for method in self._methods if method in _ORDER and method not in self._order]
+        left_out = [method for method in self._methods if method in METHODS and method not in self._order]
         if left_out:
             self._skipped.append(f"{', '.join(left_out)}, as ssh_config leaves it out")
         skipped = f"; not offered: {'; '.join(self._skipped)}" if self._skipped else ""

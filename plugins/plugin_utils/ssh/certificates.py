@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ..errors import said
-from .known_hosts import fingerprint
+from .known_hosts import fingerprint, first_string
 
 #: What host key algorithms with a certificate have in their names.
 CERTIFIED = "-cert-v01@openssh.com"
@@ -47,14 +47,14 @@ class HostCertificate:
 
 def certifies(certificate: bytes, public: bytes) -> bool:
     """Whether a certificate is of a key: it is type, nonce, and the fields of the public key after its type."""
-    kind, plain = (blob[4 : 4 + int.from_bytes(blob[:4], "big")] for blob in (certificate, public))
+    kind, plain = first_string(certificate), first_string(public)
     return kind == plain + CERTIFIED.encode() and _after_string(_after_string(certificate)).startswith(
         _after_string(public)
     )
 
 
 def _after_string(blob: bytes) -> bytes:
-    return blob[4 + int.from_bytes(blob[:4], "big") :]
+    return blob[4 + len(first_string(blob)) :]
 
 
 class BadCertificate(Exception):
@@ -135,7 +135,7 @@ def objection(
 def _signed_with(blob: bytes, authority: bytes) -> str:
     """The signature is the last field, after the authority's key, and begins with its algorithm."""
     signature = blob[blob.rindex(authority) + len(authority) + 4 :]
-    return signature[4 : 4 + int.from_bytes(signature[:4], "big")].decode("ascii", "replace")
+    return first_string(signature).decode("ascii", "replace")
 
 
 def _date(seconds: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import re
 import shlex
 import signal
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 
 from ..chain.openssh import NO_FILE, SOURCE, Ask, Effective, Query, files_read, read_answer, refusal, warnings_in
 from ..errors import SettingsError
+from .controller_files import Version, home, version_of
 from .plain_config import read_plainly
 
 _SECONDS = 15.0
@@ -35,7 +35,6 @@ _VOLATILE = frozenset({"_", "SHLVL", "OLDPWD", "PWD"})
 _NAMELESS = "No user exists for uid"
 # ${NAME}, and Match exec, whose command sees the environment.
 _OF_ENVIRONMENT = re.compile(r"\$\{|\bexec\b", re.IGNORECASE)
-_Stamp = tuple[int, ...]
 
 
 class _Answer(NamedTuple):
@@ -70,14 +69,14 @@ class ClientConfig:
         self._program = program
         self._lock = threading.Lock()
         self._known: dict[object, Future[Any]] = {}
-        self._files: dict[str, _Stamp | None] = {}
+        self._files: dict[str, Version | None] = {}
         self._version = 0
 
     def version(self) -> int:
         """Another number when a file that was read has changed; what was known is forgotten then."""
         with self._lock:
             files, version = dict(self._files), self._version
-        if any(_stamp(path) != stamp for path, stamp in files.items()):
+        if any(version_of(path) != stamp for path, stamp in files.items()):
             with self._lock:
                 if self._version == version:
                     self._version += 1
@@ -123,19 +122,24 @@ class ClientConfig:
         self, answer: _Answer, query: Query, directory: str, files: Collection[str], version: int, started: int
     ) -> None:
         """Takes note of the files, and of an answer that holds in every environment, unless they have changed meanwhile."""
-        usual = _usual_files(query)
-        watched = {path: _stamp(path) for path in (*files, *_included_directories(files))}
+        watched = {path: self._noted(path, started) for path in (*files, *_included_directories(files))}
+        # One whose name ssh has cut off is read anew; the usual ones need not be there.
+        torn = {path for path in files if path not in _usual_files(query) and not os.path.exists(path)}
         done: Future[Any] = Future()
         done.set_result(answer)
         with self._lock:
             if self._version != version:
                 return
             for path, stamp in watched.items():
-                # One that may have changed since it was read is read anew; so is one whose name ssh has cut off.
-                torn = path in files and path not in usual and not os.path.exists(path)
-                self._files.setdefault(path, stamp if max(stamp[-2:]) < started and not torn else None)
+                self._files.setdefault(path, None if path in torn else stamp)
             if not answer.of_environment:
                 self._known[_everywhere(query, directory)] = done
+
+    @staticmethod
+    def _noted(path: str, started: int) -> Version | None:
+        """The version of a file that was read; None for one that may have changed since, and so is read anew."""
+        version = version_of(path)
+        return version if max(version[-2:]) < started else None
 
     def _once(self, key: object, work: Callable[[], Any]) -> Any:
         """One asks; whoever else wants to know the same meanwhile, or later, has the same answer."""
@@ -191,14 +195,6 @@ class ClientConfig:
         return _Printed(output, tuple(os.path.join(directory, path) for path in files_read(words)), warnings_in(words))
 
 
-def _stamp(path: str) -> _Stamp:
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        return error.errno or 0, 0, 0
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 def _everywhere(query: Query, directory: str) -> object:
     """A question in any environment; the path of an argument may be relative."""
     return query, directory if query.arguments else ""
@@ -206,15 +202,7 @@ def _everywhere(query: Query, directory: str) -> object:
 
 def _usual_files(query: Query) -> tuple[str, ...]:
     """Files that are looked for, whether or not they are there."""
-    return () if query.config_file is not None else (os.path.join(_home(), ".ssh/config"), _SYSTEM_FILE)
-
-
-def _home() -> str:
-    """As ssh(1): of the user database."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return os.path.expanduser("~")
+    return () if query.config_file is not None else (os.path.join(home(), ".ssh/config"), _SYSTEM_FILE)
 
 
 def _included_directories(files: Collection[str]) -> set[str]:
@@ -226,7 +214,7 @@ def _included_directories(files: Collection[str]) -> set[str]:
         for pattern in shlex.split(line, comments=True)
     ]
     bases = {_SYSTEM_FILE: os.path.dirname(_SYSTEM_FILE)}
-    beside = os.path.join(_home(), ".ssh")
+    beside = os.path.join(home(), ".ssh")
     whole = (os.path.join(bases.get(path, beside), os.path.expanduser(pattern)) for path, pattern in patterns)
     return {os.path.dirname(re.split(r"[*?\[]", pattern)[0]) for pattern in whole}
 

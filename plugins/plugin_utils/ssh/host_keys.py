@@ -20,6 +20,7 @@ from .known_hosts import (
     Verdict,
     authorities,
     fingerprint,
+    first_string,
     format_line,
     judge,
     lookup_names,
@@ -214,8 +215,7 @@ class HostKeyCheck:
 
     def _refuse_certificate(self, objections: str) -> bool:
         if self._policy.checking is HostKeyChecking.OFF:
-            self._warn(f"{self._place}: {objections}; host key checking is off, so no password is offered")
-            return False
+            return self._let_pass(objections)
         raise HostKeyRefused(self._place, objections, "Have the authority sign the host's key anew.")
 
     def _refuse_revoked_authority(self, certificate: HostCertificate) -> None:
@@ -224,9 +224,8 @@ class HostKeyCheck:
         if where is not None:
             raise HostKeyRefused(self._place, f"the host shows {certificate}, which is marked as revoked in {where}")
         path = self._policy.revoked
-        signer = certificate.authority
-        kind = signer[4 : 4 + int.from_bytes(signer[:4], "big")].decode("ascii", "replace")
-        if path is not None and is_revoked(path, kind, signer):
+        kind = first_string(certificate.authority).decode("ascii", "replace")
+        if path is not None and is_revoked(path, kind, certificate.authority):
             raise HostKeyRefused(self._place, f"the host shows {certificate}, which is revoked in {path}")
 
     def _verdict(self, key: HostKey) -> Verdict:
@@ -245,8 +244,7 @@ class HostKeyCheck:
         if verdict is Verdict.REVOKED:
             raise HostKeyRefused(self._place, f"the host key {key} is marked as revoked in {self._revoked()}")
         if verdict is Verdict.CHANGED and checking is HostKeyChecking.OFF:
-            self._warn(f"{self._place}: {self._changed(key)}; host key checking is off, so no password is offered")
-            return False
+            return self._let_pass(self._changed(key))
         if verdict is Verdict.CHANGED:
             raise HostKeyRefused(
                 self._place,
@@ -269,11 +267,15 @@ class HostKeyCheck:
             return True
         problem = f"its host key {key} is not the one that is known for its address {self._address} ({known[0].where})"
         if self._policy.checking is HostKeyChecking.OFF:
-            self._warn(f"{self._place}: {problem}; host key checking is off, so no password is offered")
-            return False
+            return self._let_pass(problem)
         raise HostKeyRefused(
             self._place, problem, "CheckHostIP wants it to be; if the address is right, remove that line."
         )
+
+    def _let_pass(self, problem: str) -> bool:
+        """With checking off: nobody is refused, and no secret goes there."""
+        self._warn(f"{self._place}: {problem}; host key checking is off, so no password is offered")
+        return False
 
     def _record(self, key: HostKey) -> None:
         """Appends under a lock, after one more look: another worker may have recorded another key meanwhile."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..chain.model import Hop, HostKeyPolicy
 from ..chain.tokens import expand_late
 from ..errors import said
+from .controller_files import Version, version_of
 from .known_hosts import Entry, KnownHosts
 
 _FILES_KEPT = 32
@@ -34,7 +35,7 @@ def entries_of(policy: HostKeyPolicy, names: Sequence[str], printed: str = "") -
     :param printed: lines that KnownHostsCommand has printed.
     :raises OSError: a file cannot be read.
     """
-    known = [_known_hosts(path, _stamp_of(path)) for path in _files(policy)]
+    known = [_known_hosts(path, version_of(path)) for path in _files(policy)]
     known += [
         KnownHosts(policy.lines, "ansible_ssh_known_hosts"),
         KnownHosts(printed.splitlines(), "KnownHostsCommand"),
@@ -45,7 +46,7 @@ def entries_of(policy: HostKeyPolicy, names: Sequence[str], printed: str = "") -
 def stamp_of(policy: HostKeyPolicy) -> Stamp:
     """What changes when one of the files does, that of revoked keys included."""
     revoked = [] if policy.revoked is None else [Path(os.path.expanduser(policy.revoked))]
-    return tuple(map(_stamp_of, [*_files(policy), *revoked]))
+    return tuple(map(version_of, [*_files(policy), *revoked]))
 
 
 @contextlib.contextmanager
@@ -115,16 +116,8 @@ def _files(policy: HostKeyPolicy) -> list[Path]:
     return [Path(os.path.expanduser(name)) for name in (*policy.known_hosts, *policy.global_known_hosts)]
 
 
-def _stamp_of(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        return (error.errno or 0,)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 @lru_cache(_FILES_KEPT)
-def _known_hosts(path: Path, _version: tuple[int, ...]) -> KnownHosts:
+def _known_hosts(path: Path, _version: Version) -> KnownHosts:
     """A file as it is; one that does not exist is as an empty one."""
     try:
         text = path.read_text("utf-8", "surrogateescape")

@@ -195,6 +195,11 @@ def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
     return fields[0], key if inside and inside[0] == fields[0].encode("utf-8", "surrogateescape") else None
 
 
+def first_string(blob: bytes) -> bytes:
+    """The first of the strings that a blob consists of (RFC 4251 section 5): of a key its type."""
+    return blob[4 : 4 + int.from_bytes(blob[:4], "big")]
+
+
 def rsa_bits(key: bytes) -> int | None:
     """The length of an RSA key (RFC 4253 section 6.6); None for keys of other types."""
     strings = _strings(key)
