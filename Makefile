@@ -85,6 +85,7 @@ changelog: venv
 	$(RUN) antsibull-changelog lint
 
 ansible-lint: containers
+	@rm -rf .build/home/.ansible/collections # an older copy of this collection, which it made itself and would look at
 	$(MOLECULE) ansible-lint
 
 docs: install
