@@ -45,6 +45,7 @@ tree:
 	@.ci/tree $(TREE)
 
 containers: tree
+	@rm -rf .build/home/.ansible/collections # where molecule leaves a copy of this collection, and ansible-lint finds an older one
 	@.ci/needs $(NEEDS)
 	@.ci/venv .build/molecule/venv molecule $(PYTHON)
 	@$(MOLECULE) .ci/install $(TREE) .build/molecule/venv .build/molecule
@@ -85,7 +86,6 @@ changelog: venv
 	$(RUN) antsibull-changelog lint
 
 ansible-lint: containers
-	@rm -rf .build/home/.ansible/collections # an older copy of this collection, which it made itself and would look at
 	$(MOLECULE) ansible-lint
 
 docs: install
