@@ -59,8 +59,8 @@ class HopError(JumpError):
 
     retry = False
 
-    def __init__(self, place: str, problem: str, advice: str = "") -> None:
-        super().__init__(f"{place}: {problem.rstrip('.')}." + (f" {advice}" if advice else ""))
+    def __init__(self, place: str, problem: str, advice: str) -> None:
+        super().__init__(f"{place}: {problem.rstrip('.')}. {advice}")
         self.place = place
         self.problem = problem
         self.advice = advice

@@ -212,7 +212,8 @@ class Transports:
             while shared.state is State.DIALLING:
                 if deadline.expired:
                     problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
-                    raise HopUnreachable(place, problem)
+                    advice = "See the error of that task; or give this hop a longer timeout."
+                    raise HopUnreachable(place, problem, advice)
                 self._dialled.wait(deadline.remaining())
         if shared.error is not None and shared.step.dial == step.dial:
             raise way.unreachable(index, shared.error, shared)

@@ -33,7 +33,10 @@ _PAUSE = 1.0
 _CHANGE_IT = "Change it in ssh_config, or leave it out."
 _FAMILIES = {None: socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _NO_ADDRESS = "the name cannot be resolved"
+_CHECK_NAME = "Check the name, and the resolver of the controller."
 _NO_JUMP = "No jump host is set for this host (ansible_ssh_jump)."
+_IS_IT_UP = "Is it up, and the network on the way to it? Its log may say why."
+_LOOK_FIRST = "What the task did may have taken effect; look there before you run it again."
 
 
 class Link:
@@ -124,7 +127,7 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
 def dead_hop(links: Sequence[Link], chain: Chain) -> HopUnreachable | None:
     """The error of the nearest link that is down: a hop that fails because one before it died is not at fault."""
     dead = nearest_dead(links)
-    return None if dead is None else HopUnreachable(chain.place(links.index(dead)), dead.explain())
+    return None if dead is None else HopUnreachable(chain.place(links.index(dead)), dead.explain(), _IS_IT_UP)
 
 
 def lost_link(links: Sequence[Link], chain: Chain) -> LinkLost | None:
@@ -132,7 +135,7 @@ def lost_link(links: Sequence[Link], chain: Chain) -> LinkLost | None:
     dead = nearest_dead(links)
     if dead is None:
         return None
-    return LinkLost(chain.place(links.index(dead)), f"the connection was lost: {dead.explain()}")
+    return LinkLost(chain.place(links.index(dead)), f"the connection was lost: {dead.explain()}", _LOOK_FIRST)
 
 
 def hang_up(links: list[Link]) -> None:
@@ -229,7 +232,8 @@ def _connect(chain: Chain, index: int, before: Sequence[Link], deadline: Deadlin
         try:
             proxy = ProxyProcess(command, hop.surroundings)
         except OSError as error:
-            raise HopUnreachable(place, f"the ProxyCommand cannot be started: {error.strerror or error}") from error
+            problem = f"the ProxyCommand cannot be started: {error.strerror or error}"
+            raise HopUnreachable(place, problem, "It is run by $SHELL, which has to be a shell.") from error
         return _link(place, hop, proxy.sock, proxy)
     sock, address = _tcp(hop, place, deadline)
     link = _link(place, hop, sock)
@@ -273,10 +277,11 @@ def _addresses(hop: Hop, place: str, deadline: Deadline) -> list[Any]:
     try:
         return deadline.limit(lambda: socket.getaddrinfo(hop.host, hop.port, family, socket.SOCK_STREAM))
     except TimeoutError as error:
-        raise HopUnreachable(place, f"the name was not resolved within {deadline.seconds:g} seconds") from error
+        problem_said = f"the name was not resolved within {deadline.seconds:g} seconds"
+        raise HopUnreachable(place, problem_said, _CHECK_NAME) from error
     except (OSError, UnicodeError) as error:
         problem_said = f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}"
-        raise HopUnreachable(place, problem_said, _NO_JUMP if hop.setting == TARGET else "") from error
+        raise HopUnreachable(place, problem_said, _CHECK_NAME + _hint(hop)) from error
 
 
 def _connected(found: Any, hop: Hop, seconds: float) -> socket.socket:
@@ -299,7 +304,11 @@ def _connected(found: Any, hop: Hop, seconds: float) -> socket.socket:
 def _advice(first: Hop) -> str:
     """For a first hop that the controller cannot reach: often a bastion was meant to be before it."""
     advice = f"Check the host, its port {first.port} and the firewall."
-    return advice + (f" {_NO_JUMP}" if first.setting == TARGET else "")
+    return advice + _hint(first)
+
+
+def _hint(first: Hop) -> str:
+    return f" {_NO_JUMP}" if first.setting == TARGET else ""
 
 
 def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline) -> paramiko.Channel:
@@ -311,7 +320,8 @@ def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline
         raise _forwarding_error(error, chain, index) from error
     except BROKEN as error:
         words = f"the hop before it opened no connection in {deadline.seconds:g} seconds"
-        raise dead_hop(links, chain) or HopUnreachable(chain.place(index), words) from error
+        advice = f"Does a firewall drop what that hop sends to {hop.host} port {hop.port}? Else a longer ansible_ssh_timeout."
+        raise dead_hop(links, chain) or HopUnreachable(chain.place(index), words, advice) from error
 
 
 def _forwarding_error(error: ChannelRefused, chain: Chain, index: int) -> HopError:
@@ -339,7 +349,8 @@ def _forwarding_error(error: ChannelRefused, chain: Chain, index: int) -> HopErr
             f"the hop before it cannot connect to {host}:{hop.port}" + (f": {words}" if words else ""),
             "The name is resolved, and the connection made, by that hop.",
         )
-    return HopUnreachable(place, f"the hop before it opened no connection: {words} (code {error.code})")
+    problem = f"the hop before it opened no connection: {words} (code {error.code})"
+    return HopUnreachable(place, problem, "The log of that hop says why.")
 
 
 def _exchange_keys(link: Link, before: Sequence[Link], chain: Chain, deadline: Deadline) -> None:

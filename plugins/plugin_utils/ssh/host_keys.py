@@ -31,6 +31,9 @@ from .revoked import is_revoked
 _SALT = 20
 # A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
 _SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
+_NEW_KEY = "Whoever has that key can be this host: give the host a new one."
+_SIGN_ANEW = "Have the authority sign the host's key anew."
+_OTHER_AUTHORITY = "Have an authority that is still trusted sign the host's key."
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ class HostKeyCheck:
         if key.certificate is not None:
             shown.append((key.certificate_type, key.certificate))
         if any(is_revoked(path, *each) for each in shown):
-            raise HostKeyRefused(self._place, f"the host key {key} is revoked in {path}")
+            raise HostKeyRefused(self._place, f"the host key {key} is revoked in {path}", _NEW_KEY)
 
     def _refuse_short(self, key: HostKey) -> None:
         bits = rsa_bits(key.blob)
@@ -204,7 +207,8 @@ class HostKeyCheck:
         try:
             certificate = read_certificate(key.certificate_type, key.certificate)
         except BadCertificate as error:
-            raise HostKeyRefused(self._place, f"the host's certificate cannot be used: {error}") from error
+            problem = f"the host's certificate cannot be used: {error}"
+            raise HostKeyRefused(self._place, problem, _SIGN_ANEW) from error
         self._refuse_revoked_authority(certificate)
         entry = next((entry for entry in self._authorities() if entry.key == certificate.authority), None)
         if entry is None:
@@ -216,17 +220,19 @@ class HostKeyCheck:
     def _refuse_certificate(self, objections: str) -> bool:
         if self._policy.checking is HostKeyChecking.OFF:
             return self._let_pass(objections)
-        raise HostKeyRefused(self._place, objections, "Have the authority sign the host's key anew.")
+        raise HostKeyRefused(self._place, objections, _SIGN_ANEW)
 
     def _refuse_revoked_authority(self, certificate: HostCertificate) -> None:
         gone = [entry for entries in self._known for entry in entries if entry.marker == REVOKED]
         where = next((entry.where for entry in gone if entry.key in (None, certificate.authority)), None)
         if where is not None:
-            raise HostKeyRefused(self._place, f"the host shows {certificate}, which is marked as revoked in {where}")
+            problem = f"the host shows {certificate}, which is marked as revoked in {where}"
+            raise HostKeyRefused(self._place, problem, _OTHER_AUTHORITY)
         path = self._policy.revoked
         kind = first_string(certificate.authority).decode("ascii", "replace")
         if path is not None and is_revoked(path, kind, certificate.authority):
-            raise HostKeyRefused(self._place, f"the host shows {certificate}, which is revoked in {path}")
+            problem = f"the host shows {certificate}, which is revoked in {path}"
+            raise HostKeyRefused(self._place, problem, _OTHER_AUTHORITY)
 
     def _verdict(self, key: HostKey) -> Verdict:
         """What the first name says. Of the name without its port only the very same key counts, as another key there
@@ -242,7 +248,8 @@ class HostKeyCheck:
         if verdict is Verdict.TRUSTED:
             return self._address_is_right(key)
         if verdict is Verdict.REVOKED:
-            raise HostKeyRefused(self._place, f"the host key {key} is marked as revoked in {self._revoked()}")
+            problem = f"the host key {key} is marked as revoked in {self._revoked()}"
+            raise HostKeyRefused(self._place, problem, _NEW_KEY)
         if verdict is Verdict.CHANGED and checking is HostKeyChecking.OFF:
             return self._let_pass(self._changed(key))
         if verdict is Verdict.CHANGED:
@@ -280,7 +287,11 @@ class HostKeyCheck:
     def _record(self, key: HostKey) -> None:
         """Appends under a lock, after one more look: another worker may have recorded another key meanwhile."""
         if not self._policy.known_hosts:
-            raise HostKeyRefused(self._place, "accept-new has no known_hosts file to record the host key in")
+            raise HostKeyRefused(
+                self._place,
+                "accept-new has no known_hosts file to record the host key in",
+                "Let known_hosts name a file.",
+            )
         with locked(self._policy) as stream:
             self._known = self._read()
             verdict = self._verdict(key)

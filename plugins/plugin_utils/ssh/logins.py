@@ -149,6 +149,7 @@ def _locked(path: Path, place: str, deadline: Deadline) -> Iterator[FileIO]:
                     raise HopUnreachable(
                         place,
                         f"another worker is logging in to it and got no answer within {deadline.seconds:g} seconds",
+                        "See the error of that worker's host; or give this hop a longer timeout.",
                     ) from None
                 time.sleep(_POLL)
         yield stream

@@ -59,7 +59,11 @@ class LinkSession:
         except BROKEN as error:
             with contextlib.suppress(*BROKEN):
                 channel.close()
-            refused = LinkLost(self._place, f"the server refused to run the command: {said(str(error))}")
+            refused = LinkLost(
+                self._place,
+                f"the server refused to run the command: {said(str(error))}",
+                "May this account run commands (ForceCommand, a forwarding-only account)? The server's log says why.",
+            )
             raise self._lost() or refused from error
         return ChannelProcess(channel, self._ended_without_status)
 
@@ -95,7 +99,11 @@ class LinkSession:
                 self._place, f"no session: {error.words}", "Does its MaxSessions leave room for one more?"
             ) from error
         except BROKEN as error:
-            silent = HopUnreachable(self._place, f"no session within {deadline.seconds:g} seconds")
+            silent = HopUnreachable(
+                self._place,
+                f"no session within {deadline.seconds:g} seconds",
+                "Is it overloaded? Else a longer ansible_ssh_timeout.",
+            )
             raise dead_hop(self._links, self._chain) or silent from error
 
     def _get_pipe(self, channel: paramiko.Channel) -> None:
@@ -157,7 +165,11 @@ class LinkSession:
         return lost_link(self._links, self._chain)
 
     def _ended_without_status(self) -> LinkLost:
-        return self._lost() or LinkLost(self._place, "the server ended the command without saying how")
+        return self._lost() or LinkLost(
+            self._place,
+            "the server ended the command without saying how",
+            "Its log says why. The command may have taken effect.",
+        )
 
 
 def _bytes(text: str) -> bytes:

@@ -72,7 +72,7 @@ def test_whatever_is_said_cannot_move_a_cursor_be_rendered_or_fill_a_screen(word
 def test_an_error_of_a_hop_says_where_what_and_what_to_do() -> None:
     error = HopError("hop 1 of 2, a@b:22", "it is down", "Start it.")
     assert str(error) == "hop 1 of 2, a@b:22: it is down. Start it."
-    assert str(HopError("p", "q")) == "p: q."
+    assert str(HopError("p", "q.", "r")) == "p: q. r"
     assert (error.place, error.problem, error.advice) == ("hop 1 of 2, a@b:22", "it is down", "Start it.")
 
 
@@ -98,12 +98,11 @@ WORDS = "it's down: {'a'}; ü \u202e \udcff"
 
 @pytest.mark.parametrize("kind", family(JumpError))
 def test_an_error_is_the_same_in_another_process(kind: type[JumpError]) -> None:
-    counts = (2, 3) if issubclass(kind, HopError) else (2,) if issubclass(kind, SettingsError) else (1,)
-    for count in counts:
-        error = kind(*[f"{WORDS}{number}." for number in range(count)])
-        told = unpacked(json.loads(json.dumps(packed(error))))
-        assert told.__class__ is kind
-        assert (str(told), vars(told)) == (str(error), vars(error))
+    count = 3 if issubclass(kind, HopError) else 2 if issubclass(kind, SettingsError) else 1
+    error = kind(*[f"{WORDS}{number}." for number in range(count)])
+    told = unpacked(json.loads(json.dumps(packed(error))))
+    assert told.__class__ is kind
+    assert (str(told), vars(told)) == (str(error), vars(error))
 
 
 # trust: T28
@@ -134,7 +133,7 @@ def test_half_an_error_is_none(data: dict[str, object]) -> None:
 
 # trust: T28
 @pytest.mark.parametrize(
-    ("kind", "count"), [("SettingsError", 1), ("SettingsError", 3), ("HopError", 1), ("HopError", 4)]
+    ("kind", "count"), [("SettingsError", 1), ("SettingsError", 3), ("HopError", 2), ("HopError", 4)]
 )
 def test_an_error_with_other_words_than_it_has_is_none(kind: str, count: int) -> None:
     with pytest.raises(TypeError):

@@ -30,7 +30,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import K
 
 HOP = Hop("h", 22, Credentials("u"))
 CHAIN = Chain((HOP,))
-REFUSED = LoginRefused("hop 1 of 1, u@h:22", "login refused")
+REFUSED = LoginRefused("hop 1 of 1, u@h:22", "login refused", "Check it.")
 
 
 class FakeLink:
@@ -211,7 +211,7 @@ def test_what_a_waiter_is_told_holds_up_nobody(dials: Dials, transports: Transpo
         other = pool.submit(
             transports.lease, TargetSettings(Chain((replace(HOP, host="other"),))), Report(print, print)
         )
-        dials.next()[1].set_exception(HopUnreachable("place", "problem"))
+        dials.next()[1].set_exception(HopUnreachable("place", "problem", "advice"))
         with pytest.raises(HopUnreachable):
             other.result(10)
         go.set()

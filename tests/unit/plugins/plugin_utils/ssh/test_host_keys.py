@@ -147,7 +147,9 @@ def test_an_unknown_key_is_told_with_the_line_that_would_accept_it(file: Path) -
 # trust: T10
 def test_a_revoked_key_is_told_with_the_line_that_revokes_it(file: Path) -> None:
     file.write_text(line("bastion", KEY) + line("@cert-authority *", ANOTHER) + line("@revoked *", KEY))
-    assert refused(file, KEY, OFF).endswith(f"is marked as revoked in {file}:3.")
+    assert refused(file, KEY, OFF).endswith(
+        f"is marked as revoked in {file}:3. Whoever has that key can be this host: give the host a new one."
+    )
 
 
 def test_an_alias_is_looked_up_and_recorded_in_place_of_the_name(file: Path) -> None:

@@ -50,7 +50,7 @@ try:
     with turns.take(way, "the place", Deadline(30)):
         with open(directory / "attempts", "a") as stream:
             stream.write("x")
-        raise LoginRefused("the place", "wrong password")
+        raise LoginRefused("the place", "wrong password", "Check it.")
 except LoginRefused as error:
     print(error)
 """
@@ -68,7 +68,7 @@ def take(turns: LoginTurns, seconds: float = 5, way: tuple[Hop, ...] = WAY) -> N
 
 def refuse(turns: LoginTurns, way: tuple[Hop, ...] = WAY, why: str = "wrong") -> None:
     with pytest.raises(LoginRefused, match=why), turns.take(way, "the place", Deadline(5)):
-        raise LoginRefused("the place", why)
+        raise LoginRefused("the place", why, "Check it.")
 
 
 # trust: T19
@@ -78,7 +78,7 @@ def test_one_wrong_password_is_one_failed_login_for_20_processes(
     said = sorted(outputs(REFUSED, *[[str(tmp_path)]] * 20))
     assert (tmp_path / "attempts").read_text() == "x"
     later = "the place: not tried again, since this login was refused before in this run: wrong password."
-    assert said.count("the place: wrong password.") == 1
+    assert said.count("the place: wrong password. Check it.") == 1
     assert sum(line.startswith(later) for line in said) == 19
     assert "Check ansible_user, ansible_password and ansible_ssh_private_key_file." in said[0]
 
@@ -150,7 +150,7 @@ def test_a_login_that_nobody_answered_is_tried_again(tmp_path: Path) -> None:
     turns = LoginTurns(str(tmp_path))
     for _attempt in range(2):
         with pytest.raises(HopUnreachable), turns.take(WAY, "the place", Deadline(5)):
-            raise HopUnreachable("the place", "it is down")
+            raise HopUnreachable("the place", "it is down", "Start it.")
     take(turns)
 
 
