@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import subprocess
+import time
 
 import pytest
 from lab import Lab, Prompt, blackhole, closer, stuck
@@ -122,7 +125,8 @@ def test_a_link_slices_and_damages(lab: Lab) -> None:
     key = lab.key("key")
     host = lab.sshd("host", keys=[key])
     sliced = lab.forwarder(host, slice=7)
-    damaged = lab.forwarder(host, change=lambda way, offset, data: data if way == "up" else data[:-1] + b"?")
+    damaged = lab.forwarder(host)
+    damaged.flip_after("down", 3000)
     for link in (sliced, damaged):
         lab.trust(host.known_hosts_line(f"[{link.address}]:{link.port}"))
         good = ssh(lab, link, "root", "seq 1000", key=key)
@@ -130,3 +134,37 @@ def test_a_link_slices_and_damages(lab: Lab) -> None:
     sliced.cut_after("down", 5000)
     lab.trust(host.known_hosts_line(f"[{sliced.address}]:{sliced.port}"))
     assert ssh(lab, sliced, "root", "seq 100000", key=key).returncode == 255
+
+
+def test_a_link_delays_limits_ends_one_way_and_refuses(lab: Lab) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1000):
+            writer.write(data)
+        writer.write(b"all said")
+
+    server = lab.sink(echo)
+    link = lab.forwarder(server, delay=0.2, rate=1000)
+    with connect((link.address, link.port)) as sock:
+        started = time.monotonic()
+        sock.sendall(bytes(200))
+        assert read(sock, 200) == bytes(200)
+        assert time.monotonic() - started > 2 * (link.delay + 200 / link.rate)
+        link.delay = link.rate = 0
+        link.half_close("up")
+        assert read(sock, 1000) == b"all said"
+    link.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        connect((link.address, link.port))
+    link.listen()
+    link.half_close_after("down", 100)
+    with connect((link.address, link.port)) as sock:
+        sock.sendall(bytes(200))
+        assert read(sock, 200) == bytes(100)
+
+
+def read(sock: socket.socket, count: int) -> bytes:
+    """So many bytes, or all until the other side has said all."""
+    data = b""
+    while len(data) < count and (piece := sock.recv(count - len(data))):
+        data += piece
+    return data

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TCP link that a test can damage: cut, stall, slow down, slice or change bytes."""
+"""A TCP link that a test can damage: cut, half closed, stalled, slowed down, sliced, or with a bit flipped."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .loop import LoopThread
 
 Direction = Literal["up", "down"]  # up: from who connects to the target
-Change = Callable[[Direction, int, bytes], bytes]
 
 READ = 64 * 1024
+PACE = 0.05  # seconds between pieces where the rate is limited
+IN_FLIGHT = 64  # pieces, so that who sends notices that nobody takes
+
+
+class _Due(NamedTuple):
+    """Something that happens when so many bytes have gone one way."""
+
+    at: int
+    act: Callable[[], None]
 
 
 class Forwarder:
-    """Listens on an address and passes every connection on to a target."""
+    """Listens on an address and passes every connection on to a target.
+
+    :ivar delay: seconds for which each piece is on its way.
+    :ivar slice: bytes in a piece; 0 for as many as there are.
+    :ivar rate: bytes in a second, each way; 0 for as many as can be.
+    """
 
     def __init__(
         self,
@@ -31,28 +44,28 @@ class Forwarder:
         *,
         delay: float = 0,
         slice: int = 0,
-        change: Change | None = None,
+        rate: float = 0,
     ) -> None:
-        """delay: seconds before each piece goes on; slice: bytes in a piece; change: (direction, offset, piece)."""
         self.target = target
         self.address = address
         self.port = port
+        self.delay = delay
+        self.slice = slice
+        self.rate = rate
         self.connections = 0
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
-        self._delay = delay
-        self._slice = slice
-        self._change = change
-        self._cut_after: tuple[Direction, int] | None = None
-        self._stall_after: tuple[Direction, int] | None = None
+        self._due: dict[Direction, _Due] = {}
+        self._flipped: Direction | None = None
         self._loop = loop
         self._writers: set[asyncio.StreamWriter] = set()
+        self._ways: dict[Direction, set[asyncio.StreamWriter]] = {"up": set(), "down": set()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing: dict[Direction, asyncio.Event] = {
             "up": loop.call(asyncio.Event),
             "down": loop.call(asyncio.Event),
         }
         self.resume()
-        self._server = loop.run(asyncio.start_server(self._accept, address, port))
+        self.listen()
 
     def __enter__(self) -> Forwarder:
         return self
@@ -73,7 +86,15 @@ class Forwarder:
 
     def cut_after(self, direction: Direction, count: int) -> None:
         """Reset everything as soon as so many more bytes have gone one way."""
-        self._cut_after = (direction, self.passed[direction] + count)
+        self._after(direction, count, self._reset)
+
+    def half_close(self, direction: Direction) -> None:
+        """End every connection one way, as if who sends there had said all; the other way goes on."""
+        self._loop.call(self._end, direction)
+
+    def half_close_after(self, direction: Direction, count: int) -> None:
+        """The same as soon as so many more bytes have gone this way."""
+        self._after(direction, count, lambda: self._end(direction))
 
     def stall(self, *directions: Direction) -> None:
         """Pass no bytes any more, either way if none is told; connections stay open."""
@@ -81,8 +102,13 @@ class Forwarder:
             self._loop.call(self._flowing[direction].clear)
 
     def stall_after(self, direction: Direction, count: int) -> None:
-        """Pass no bytes any more as soon as so many more bytes have gone one way."""
-        self._stall_after = (direction, self.passed[direction] + count)
+        """Pass no bytes any more, either way, as soon as so many more have gone one way."""
+
+        def act() -> None:
+            for flowing in self._flowing.values():
+                flowing.clear()
+
+        self._after(direction, count, act)
 
     @property
     def stalled(self) -> bool:
@@ -94,9 +120,26 @@ class Forwarder:
         for flowing in self._flowing.values():
             self._loop.call(flowing.set)
 
+    def flip_after(self, direction: Direction, count: int) -> None:
+        """Change the lowest bit of the byte that comes after so many more have gone one way."""
+
+        def act() -> None:
+            self._flipped = direction
+
+        self._after(direction, count, act)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something is still to happen."""
+        return bool(self._due)
+
     def refuse(self) -> None:
         """Stop listening; the connections that exist stay."""
         self._loop.call(self._server.close)
+
+    def listen(self) -> None:
+        """Listen, as at the beginning."""
+        self._server = self._loop.run(asyncio.start_server(self._accept, self.address, self.port))
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -111,6 +154,9 @@ class Forwarder:
 
         self._loop.run(close())
 
+    def _after(self, direction: Direction, count: int, act: Callable[[], None]) -> None:
+        self._loop.call(lambda: self._due.update({direction: _Due(self.passed[direction] + count, act)}))
+
     # In the loop's thread
 
     def _reset(self) -> None:
@@ -121,6 +167,11 @@ class Forwarder:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
         self._writers.clear()
+
+    def _end(self, direction: Direction) -> None:
+        for writer in self._ways[direction]:
+            _say_all(writer)
+        self._ways[direction].clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -133,35 +184,68 @@ class Forwarder:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 back, onward = await asyncio.open_connection(*self.target)
                 self._writers.add(onward)
-                await asyncio.gather(self._pump("up", reader, onward), self._pump("down", back, writer))
+                await asyncio.gather(self._carry("up", reader, onward), self._carry("down", back, writer))
         finally:
             for end in filter(None, (writer, onward)):
                 self._writers.discard(end)
                 end.close()
             self._tasks.discard(task)
 
-    async def _pump(self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        offset = 0
-        while piece := await reader.read(self._slice or READ):
-            if self._delay:
-                await asyncio.sleep(self._delay)
+    async def _carry(self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One way of one connection; what was taken in is on its way for as long as it has to."""
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(IN_FLIGHT)
+        self._ways[direction].add(writer)
+        try:
+            await asyncio.gather(self._take(reader, on_the_way), self._pass(direction, on_the_way, writer))
+        finally:
+            self._ways[direction].discard(writer)
+
+    async def _take(self, reader: asyncio.StreamReader, on_the_way: asyncio.Queue[tuple[float, bytes]]) -> None:
+        now = asyncio.get_running_loop().time
+        piece = b"first"
+        while piece:
+            try:
+                piece = await reader.read(READ)
+            except OSError:
+                piece = b""
+            await on_the_way.put((now() + self.delay, piece))
+
+    async def _pass(
+        self, direction: Direction, on_the_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
+    ) -> None:
+        now = asyncio.get_running_loop().time
+        while True:
+            arrives, data = await on_the_way.get()
+            await asyncio.sleep(max(0.0, arrives - now()))
             await self._flowing[direction].wait()
-            writer.write(self._change(direction, offset, piece) if self._change else piece)
-            await writer.drain()
-            offset += len(piece)
-            self.passed[direction] += len(piece)
-            if self._cut_after and self._cut_after[0] == direction and self.passed[direction] >= self._cut_after[1]:
-                self._cut_after = None
-                self._reset()
-                return
-            if (
-                self._stall_after
-                and self._stall_after[0] == direction
-                and self.passed[direction] >= self._stall_after[1]
-            ):
-                self._stall_after = None
-                for flowing in self._flowing.values():
-                    flowing.clear()
+            if not data:
+                break
+            while data:
+                data = await self._pass_piece(direction, data, writer)
+        if writer in self._ways[direction]:
+            _say_all(writer)
+
+    async def _pass_piece(self, direction: Direction, data: bytes, writer: asyncio.StreamWriter) -> bytes:
+        """Passes a piece on, and does what is due after it; returns the rest."""
+        due = self._due.get(direction)
+        limits = [READ, self.slice or READ, int(self.rate * PACE) or READ]
+        size = min(len(data), *limits, max(1, due.at - self.passed[direction]) if due else READ)
+        piece = data[:size]
+        if self._flipped == direction:
+            self._flipped = None
+            piece = bytes([piece[0] ^ 1]) + piece[1:]
+        await asyncio.sleep(size / self.rate if self.rate else 0)
         await self._flowing[direction].wait()
-        with contextlib.suppress(OSError):
-            writer.write_eof()
+        if writer in self._ways[direction]:  # else it was told that it has all
+            writer.write(piece)
+            await writer.drain()
+        self.passed[direction] += size
+        if due and self.passed[direction] >= due.at:
+            del self._due[direction]
+            due.act()
+        return data[size:]
+
+
+def _say_all(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        writer.write_eof()
