@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Everything is made inside .venv and .build; a second run makes only what changed.
-# Variables: PYTHON=/path/to/python  ARGS='-k chain -x' (for pytest, or for bench: ARGS=--help)
+# Variables: PYTHON=/path/to/python  ARGS='-k chain -x' (for pytest, or for bench and soak: ARGS=--help)
 
 PYTHON ?= 3.13 3.12
 ARGS ?=
@@ -27,7 +27,7 @@ BENCH := .ci/in .build/bench/venv .build/bench
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench clean needs venv tree containers scenarios \
+.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench soak clean needs venv tree containers scenarios \
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
@@ -77,7 +77,7 @@ ruff: venv
 
 mypy: install
 	cd $(TREE) && $(RUN) mypy --cache-dir $(CURDIR)/.build/mypy --config-file $(COLLECTION)/pyproject.toml \
-		$(COLLECTION)/plugins $(COLLECTION)/tests $(COLLECTION)/bench
+		$(COLLECTION)/plugins $(COLLECTION)/tests $(COLLECTION)/bench $(COLLECTION)/soak
 
 reuse: venv
 	$(RUN) reuse lint --lines
@@ -116,6 +116,9 @@ bench: needs tree ## Measure it beside other connection plugins; ARGS=--help say
 	@bench/others .build/bench
 	@$(BENCH) .ci/install $(TREE) .build/bench/venv .build/bench
 	@$(BENCH) python -m bench $(ARGS)
+
+soak: install ## Play at random among faults for 30 minutes, and account for every command; ARGS='--minutes 5 --seed 42'
+	@$(RUN) python -m soak $(ARGS)
 
 clean: ## Remove all that was made
 	rm -rf .build .venv .ansible .hypothesis
