@@ -319,7 +319,7 @@ def _reused(shared: Shared) -> str:
 
 
 def _is_good(link: Link, place: str, report: Report) -> bool:
-    if not link.transport.is_active() or link.trust is None:
+    if link.is_dead or link.trust is None:
         return False
     trust = link.trust.renewed(place, report.warn)
     # Where secrets may not be sent any more, a login with them may not be used either.

@@ -13,8 +13,7 @@ import socket
 import threading
 
 from ..chain.model import USUAL_AGENT
-from .library import paramiko
-from .transport import BROKEN
+from .library import BROKEN, paramiko
 
 _BLOCK = 16384
 

@@ -23,10 +23,10 @@ from .auth import Login
 from .deadline import Deadline
 from .host_keys import HostKey, HostKeyCheck, Trust
 from .interface import Report
-from .library import paramiko
+from .library import BROKEN, paramiko
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
-from .transport import BROKEN, ChannelRefused, HopTransport, NoAlgorithm
+from .transport import ChannelRefused, HopTransport, NoAlgorithm
 
 _SETTLE = 0.3
 _PAUSE = 1.0
@@ -63,6 +63,8 @@ class Link:
         self.no_sftp = False
         #: Seconds of silence after which it is given up.
         self.patience = math.inf
+        #: Seconds until the last keepalive was answered; None if there was none yet.
+        self.round_trip: float | None = None
         self._sock = sock
         self._proxy = proxy
 
@@ -85,22 +87,37 @@ class Link:
             return "the server closed the connection"
         return f"the connection broke: {said(str(error)) or type(error).__name__}"
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing can be done on it any more."""
+        return bool(self.given_up) or not self.transport.is_active()
+
     def abort(self, why: str) -> None:
-        """Gives a silent link up: ends what carries it, without waiting for the other side."""
-        self.given_up = why
+        """Ends what carries it, without waiting for the other side; the first reason counts."""
+        self.given_up = self.given_up or why
         self._end_carrier()
+
+    def give_up(self, why: str) -> None:
+        """Ends a silent link for all who use it, whether the network is silent or the library is stuck."""
+        self.abort(why)
+        self._settle()
 
     def close(self) -> None:
         """Closes the connection and what carries it. Harmless when repeated."""
         self._end_carrier()
-        if self.transport.is_alive():
-            # Its thread must not find the descriptor to be somebody else's.
-            self.transport.join(_SETTLE)
+        self._settle()
         with contextlib.suppress(*BROKEN):
             self._sock.close()
         self.transport.close()
         if self._proxy is not None:
             self._proxy.close()
+
+    def _settle(self) -> None:
+        """Waits for the thread, which must not find the descriptor to be somebody else's."""
+        if self.transport.is_alive():
+            self.transport.join(_SETTLE)
+        if self.transport.is_alive():
+            self.transport.abandon()
 
     def _end_carrier(self) -> None:
         # With the carrier gone the transport's thread ends at once instead of at its next look.
@@ -118,7 +135,7 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
     """
     end = time.monotonic() + _SETTLE
     while True:
-        dead = next((link for link in links if not link.transport.is_active()), None)
+        dead = next((link for link in links if link.is_dead), None)
         if not links or dead is links[0] or time.monotonic() >= end:
             return dead
         links[0].transport.join(_SETTLE / 20)

@@ -15,9 +15,8 @@ from typing import Any
 from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
 from .interface import Exited, Output, Process
-from .library import paramiko
+from .library import BROKEN, paramiko
 from .local_files import LocalFile
-from .transport import BROKEN
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
 _LARGE_BLOCK = 255 * 1024  # what OpenSSH's server takes since 8.5, and says so

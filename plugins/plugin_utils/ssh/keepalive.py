@@ -11,7 +11,7 @@ import threading
 import time
 
 from .dial import Link
-from .transport import BROKEN
+from .library import BROKEN
 
 _REQUEST = "keepalive@openssh.com"
 
@@ -32,6 +32,8 @@ class _Probe:
     def _ask(self, link: Link) -> None:
         with contextlib.suppress(*BROKEN):
             link.transport.global_request(_REQUEST, wait=True)
+            if link.transport.is_active():
+                link.round_trip = time.monotonic() - self.sent
 
 
 class _Watch:
@@ -52,7 +54,7 @@ class _Watch:
         elif time.monotonic() - self._probe.sent >= self.interval * self._count:
             why = f"no answer to keepalives for {self.interval * self._count:g} seconds"
             # In a thread of its own, too: it says farewell to the hop before, which may be the one that is stuck.
-            threading.Thread(target=self._link.abort, args=(why,), name="keepalive-abort", daemon=True).start()
+            threading.Thread(target=self._link.give_up, args=(why,), name="keepalive-abort", daemon=True).start()
             return False
         return True
 

@@ -46,6 +46,7 @@ else:
             Transport=_Base,
             agent=SimpleNamespace(AgentSSH=object),
             auth_handler=SimpleNamespace(AuthOnlyHandler=object),
+            Channel=object,
             buffered_pipe=SimpleNamespace(BufferedPipe=object),
             packet=SimpleNamespace(Packetizer=object),
             SFTPClient=object,
@@ -56,6 +57,9 @@ else:
             RSAKey=None,
             __version__="",
         )
+
+#: What paramiko raises, in any call, when a connection has ended or is in trouble.
+BROKEN = (paramiko.SSHException, EOFError, OSError)
 
 _OLDEST = (3, 4)  # the first with strict key exchange (CVE-2023-48795)
 
@@ -72,4 +76,4 @@ def why_unusable() -> str:
     )
 
 
-__all__ = ["InvalidTag", "paramiko", "why_unusable"]
+__all__ = ["BROKEN", "InvalidTag", "paramiko", "why_unusable"]

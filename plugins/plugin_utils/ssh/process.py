@@ -12,8 +12,7 @@ from ..chain.become import Stream
 from ..errors import HopError
 from .deadline import ATTENTION, Deadline
 from .interface import Exited, Output
-from .library import paramiko
-from .transport import BROKEN
+from .library import BROKEN, paramiko
 
 _CHUNK = 256 * 1024
 

@@ -14,10 +14,10 @@ from .deadline import Deadline
 from .dial import Link, dead_hop, lost_link
 from .files import NoSftp, PipedFiles, SftpFiles
 from .interface import Report
-from .library import paramiko
+from .library import BROKEN, paramiko
 from .local_files import LocalFile, TransferMethod
 from .process import ChannelProcess
-from .transport import BROKEN, ChannelRefused
+from .transport import ChannelRefused
 
 
 class LinkSession:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""paramiko's Transport with what it leaves out: why the other side hung up, what it offered, exit signals."""
+"""paramiko's Transport with what it leaves out: why the other side hung up, what it offered, an end when it is stuck."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from typing import Any
 
 from ..chain.model import TransportOptions
 from ..errors import said
-from .library import InvalidTag, paramiko
+from .channel import SHORT, HopChannel, TransportLock, handle_request
+from .library import BROKEN, InvalidTag, paramiko
 
 _MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
 _MSG_USERAUTH_REQUEST = 50
-_MSG_CHANNEL_CLOSE = b"\x61"
 _MSG_CHANNEL_REQUEST = 98
 _LOG = "bastion.ssh.paramiko"
-
-#: What paramiko raises, in any call, when a connection has ended or is in trouble.
-BROKEN = (paramiko.SSHException, EOFError, OSError)
+_GREETING_LINES = 10
 
 # SHA-1 and what OpenSSH no longer offers either; with these gone, what is left of each list is sound.
 _WEAK = {
@@ -43,16 +41,6 @@ _ALL_WEAK = frozenset(name for names in _WEAK.values() for name in names)
 _ALIASES = {"curve25519-sha256": "curve25519-sha256@libssh.org"}
 
 
-def _handle_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
-    """Keeps an exit signal (RFC 4254 section 6.10), which paramiko drops, and hands the request on."""
-    if message.get_text() == "exit-signal":
-        message.get_boolean()
-        channel.exit_signal = said(message.get_binary(), 20)  # type: ignore[attr-defined]
-    message.rewind()
-    message.get_int()  # the channel's number, read before
-    paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]
-
-
 # First the ciphers that need no separate MAC, which costs several times what AES does; then what the library prefers.
 _FAST = tuple(
     name
@@ -62,14 +50,22 @@ _FAST = tuple(
 
 
 class _Packetizer(paramiko.packet.Packetizer):
-    """Counts bytes, and tells of a packet that was changed whatever the cipher is."""
+    """Counts bytes, keeps a greeting, and tells of a packet that was changed whatever the cipher is."""
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self.sent = self.received = 0
+        #: Lines before the version of the server (RFC 4253 section 4.2).
+        self.greeting: list[str] = []
         #: Seconds after which there are to be new keys; 0 for never.
         self.rekey_seconds = 0
         self._keyed_at = time.monotonic()
+
+    def readline(self, timeout: float) -> str:
+        line = str(super().readline(timeout))
+        if not line.startswith("SSH-") and len(self.greeting) < _GREETING_LINES:
+            self.greeting.append(line)
+        return line
 
     def read_message(self) -> tuple[int, paramiko.Message]:
         try:
@@ -94,58 +90,6 @@ class _Packetizer(paramiko.packet.Packetizer):
     def write_all(self, out: Any) -> None:
         self.sent += len(out)
         super().write_all(out)
-
-
-class _Buffer(paramiko.buffered_pipe.BufferedPipe):  # type: ignore[type-arg]
-    """What a channel received; the library's own moves all that is left with every piece that is taken."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._buffer = bytearray()
-
-    def _buffer_frombytes(self, data: bytes) -> None:
-        self._buffer += data
-
-    def _buffer_tobytes(self, limit: int | None = None) -> bytes:
-        return bytes(self._buffer[:limit])
-
-
-class _Gate:
-    """A transport as one channel sees it, which sends nothing after its CLOSE.
-
-    The library makes a message under the channel's lock and sends it without; meanwhile its thread may answer a CLOSE of
-    the server's. What came after that, OpenSSH would take for an error of the protocol and end the whole connection.
-    """
-
-    def __init__(self, transport: HopTransport) -> None:
-        self._transport = transport
-        self._sending = threading.Lock()
-        self._closed = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def _send_user_message(self, message: paramiko.Message) -> None:
-        if threading.current_thread() is not self._transport:
-            with self._sending:
-                self._send(message)
-        elif self._transport.clear_to_send.is_set() and self._sending.acquire(blocking=False):
-            try:
-                self._send(message)
-            finally:
-                self._sending.release()
-        else:
-            # Whoever holds the lock may wait for a key exchange, and that for this thread.
-            threading.Thread(target=self._send_later, args=(message,), name="farewell", daemon=True).start()
-
-    def _send(self, message: paramiko.Message) -> None:
-        if not self._closed:
-            self._closed = message.asbytes()[:1] == _MSG_CHANNEL_CLOSE
-            self._transport._send_user_message(message)
-
-    def _send_later(self, message: paramiko.Message) -> None:
-        with contextlib.suppress(*BROKEN), self._sending:
-            self._send(message)
 
 
 class NoAlgorithm(Exception):
@@ -192,8 +136,7 @@ class _Userauth(paramiko.auth_handler.AuthOnlyHandler):
         request.add_string("ssh-connection")
         request.add_string(method)
         finish_message(request)
-        with self.transport.lock:
-            self.transport._send_message(request)  # type: ignore[attr-defined]
+        self.transport._send_message(request)  # type: ignore[attr-defined]
         return list(self.wait_for_response(self.auth_event))
 
     def auth_none(self, username: str) -> list[str]:  # type: ignore[override]
@@ -222,7 +165,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
-        _MSG_CHANNEL_REQUEST: _handle_request,
+        _MSG_CHANNEL_REQUEST: handle_request,
     }
 
     def __init__(self, sock: Any, options: TransportOptions | None = None) -> None:
@@ -237,6 +180,12 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.disconnect_reason = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
+        #: Whether it was given up with its thread still running.
+        self.abandoned = False
+        # In place of the library's, which it does not use before it is started.
+        self.clear_to_send_lock = TransportLock(self)
+        self.lock = TransportLock(self, SHORT)
+        self.server_accept_cv = threading.Condition(self.lock)  # type: ignore[arg-type]
         self._userauth_accepted = threading.Event()
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
@@ -271,6 +220,28 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     def received(self) -> int:
         """Bytes that came from the hop, those of SSH itself included."""
         return int(self.packetizer.received)
+
+    @property
+    def greeting(self) -> str:
+        """What the server said before, or in place of, an SSH conversation, safe to show."""
+        return said(" ".join(self.packetizer.greeting))
+
+    def abandon(self) -> None:
+        """Gives up a connection whose thread does not end, as it is stuck: whoever waits for it gets an error.
+
+        None of the locks that the thread may hold is waited for. The library knows several ways into such a deadlock
+        (paramiko#247, #2534, #2685).
+        """
+        self.abandoned = True
+        self.active = False
+        self.packetizer.close()
+        if self.auth_handler is not None:
+            self.auth_handler.abort()
+        for opened in list(self.channel_events.values()):
+            opened.set()
+        for channel in self._channels.values():
+            if isinstance(channel, HopChannel):
+                channel.abandon()
 
     def run(self) -> None:
         """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""
@@ -329,8 +300,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     def _parse_channel_open_success(self, m: paramiko.Message) -> None:
         channel = self._channels.get(m.get_int())
         if channel is not None:  # nothing has been received on it yet, and nobody uses it
-            channel.in_buffer = _Buffer()
-            channel.transport = _Gate(self)
+            HopChannel.adopt(channel, self)
         m.rewind()
         super()._parse_channel_open_success(m)
 

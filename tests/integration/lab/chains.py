@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .forwarder import Forwarder
 from .keys import Key, certify
 from .lab import Lab
 from .sshd import Sshd
@@ -80,6 +81,20 @@ class Chain3:
             return {name: merged}
         hosts = enumerate(self.target.addresses, start=1)
         return {f"{name}{number}": merged | {"ansible_host": address} for number, address in hosts}
+
+    def over_links(self, lab: Lab) -> tuple[list[Forwarder], dict[str, Any]]:
+        """Puts a link that can be damaged before each of the servers; returns the links, and the variables of that way."""
+        links = [lab.forwarder(host) for host in self.hosts]
+        for host, link in zip(self.hosts, links[1:], strict=False):
+            host.options["PermitOpen"] = link.endpoint
+            host.reload()
+        lines = [
+            host.known_hosts_line(f"[{link.address}]:{link.port}") for host, link in zip(self.hosts, links, strict=True)
+        ]
+        lab.trust(*self.hosts, *lines)
+        ends = [{"host": link.address, "port": link.port} for link in links]
+        way = {"ansible_ssh_jump": [hop | end for hop, end in zip(self.jump_list, ends, strict=False)]}
+        return links, self.variables | way | {"ansible_host": links[2].address, "ansible_port": links[2].port}
 
     def settle(self) -> None:
         """Wait until no server has a connection any more."""

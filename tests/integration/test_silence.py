@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hops that fall silent or die, and a library that is stuck: whoever waits is told, and the next task goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import TRUE, Chain3, Lab, Run, chain_of_three, play, playbook, processes, raw, wait_until
+from sessions import OpenSession, opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import LinkLost
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Output
+
+#: Seconds until a silent link is given up.
+PATIENCE = 2.0
+ALIVE = {"ansible_ssh_server_alive_interval": PATIENCE / 2, "ansible_ssh_server_alive_count_max": 2}
+
+
+@pytest.fixture
+def marker(lab: Lab) -> Path:
+    """A file that any user of the machine may append to."""
+    path = lab.path / "marker"
+    path.touch()
+    path.chmod(0o666)
+    return path
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_silent_link_is_given_up_with_all_that_it_carries(
+    lab: Lab, chain3: Chain3, index: int, marker: Path
+) -> None:  # trust: T34
+    links, variables = chain3.over_links(lab)
+    wait = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, {"target": variables | ALIVE}, play(wait))
+        wait_until(lambda: marker.read_text() or running.done(), 60, "the command has started")
+        links[index].stall()
+        run = running.result()
+    result = run.result("target")
+    assert result.status == "unreachable"
+    place = f"hop {index + 1} of 3, {chain3.users[index].name}@{links[index].endpoint}"
+    assert place in result.result["msg"]
+    assert f"no answer to keepalives for {PATIENCE:g} seconds" in result.result["msg"]
+    links[index].cut()  # what it still holds back
+    links[index].resume()
+    playbook(lab, {"target": variables | ALIVE}, play(TRUE)).check()
+    assert [link.connections for link in links] == [1 if lab.broker and other < index else 2 for other in range(3)]
+
+
+@pytest.mark.ways("broker")
+@pytest.mark.parametrize("how", ["its sessions", "the server"])
+def test_a_bastion_that_dies_ends_all_that_it_carries(lab: Lab, how: str, marker: Path) -> None:  # trust: T35
+    chain = chain_of_three(lab, targets=20, MaxStartups=100)
+    wait = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(playbook, lab, chain.inventory(), play(wait), args=["--forks", "20"])
+        wait_until(lambda: marker.read_text() == "x\n" * 20 or running.done(), 60, "all commands have started")
+        if how == "its sessions":
+            chain.a.kill_sessions()
+        else:
+            chain.a.restart()
+        died = time.monotonic()
+        run: Run = running.result()
+    assert time.monotonic() - died < 10
+    assert run.statuses() == {f"target{number}": ["unreachable"] for number in range(1, 21)}
+    messages = [result.result["msg"] for result in run.all_results]
+    place = f"hop 1 of 3, {chain.users[0].name}@{chain.a.endpoint}: the connection was lost"
+    assert [text for text in messages if place not in text] == []
+    assert marker.read_text() == "x\n" * 20
+    playbook(lab, chain.inventory(), play(TRUE), args=["--forks", "20"]).check()
+    chain.settle()
+    assert chain.login_counts() == [2, 2, 40]
+
+
+# A library that is stuck: a lock that is never let go stands for the deadlocks that paramiko knows, which nobody can
+# bring about at will (paramiko#247, #2534, #2685).
+
+
+class Running:
+    """A command that has said its process id."""
+
+    def __init__(self, session: OpenSession) -> None:
+        self.process: Any = session.session.start("echo $$; exec sleep 60")
+        started = self.process.read(10)
+        assert isinstance(started, Output)
+        self.pid = int(started.data)
+        self.channel = self.process._process._channel
+        self.transport = self.process._lease.session._target.transport
+
+    def end(self) -> None:
+        """The server will say that it has ended."""
+        processes.send(self.pid, signal.SIGKILL)
+
+
+@pytest.mark.ways("own process")
+def test_a_stuck_thread_is_noticed_and_replaced(lab: Lab, chain3: Chain3) -> None:  # trust: T42
+    with opened(lab, chain3.variables | ALIVE) as session:
+        running = Running(session)
+        running.channel.lock.acquire()  # for which the thread waits at the end of the command
+        running.end()
+        with pytest.raises(LinkLost, match=r"hop 3 of 3.* no answer to keepalives"):
+            running.process.read(None)
+        running.process.close()
+        wait_until(lambda: not running.transport.is_alive(), 10, "the end of the thread")
+        assert session.run("echo here").stdout == b"here\n"
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 2]
+
+
+@pytest.mark.ways("own process")
+def test_who_sends_is_not_stuck_with_the_library(lab: Lab, chain3: Chain3) -> None:  # trust: T42
+    with opened(lab, chain3.variables | ALIVE) as session, ThreadPoolExecutor(2) as pool:
+        running = Running(session)
+        writing = pool.submit(fill, running.process)
+        wait_until(lambda: not running.channel.out_window_size, 10, "a full window")
+        running.transport.clear_to_send_lock.acquire()
+        reading = pool.submit(running.process.read, None)
+        with pytest.raises(LinkLost, match=r"hop 3 of 3.* no answer to keepalives"):
+            reading.result(30)
+        writing.result(30)
+        running.process.close()
+        assert session.run("echo here").stdout == b"here\n"
+
+
+@pytest.mark.ways("own process")
+def test_a_session_is_not_waited_for_with_the_library(
+    lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
+) -> None:  # trust: T42
+    with opened(lab, chain3.variables) as session:
+        running = Running(session)
+        monkeypatch.setattr(running.transport.lock, "_limit", 1.0)
+        running.transport.lock.acquire()
+        assert session.run("echo here").stdout == b"here\n"
+        running.process.close()
+
+
+def fill(process: Any) -> None:
+    """Writes until nobody takes any more."""
+    with contextlib.suppress(OSError):
+        while True:
+            process.write(bytes(65536))
