@@ -106,8 +106,8 @@ class ClientConfig:
         nothing = Query("nothing", config_file=NO_FILE)
         warnings: tuple[str, ...] = ()
         try:
-            usual = self._once(nothing, lambda: self._run(nothing, "/", environment).output)
             found = self._run(query, directory, environment)
+            usual = self._once(nothing, lambda: self._run(nothing, "/", environment).output)
             output, warnings = found.output, found.warnings
             files = {*found.files, *_usual_files(query)}
         except NoClient:

@@ -51,6 +51,12 @@ class _Session(asyncssh.SSHServer):
 
     def _see(self, kind: str, value: str = "") -> None:
         self._server.seen.append(Seen(kind, self._user, value))
+        words = self._server.ends_at.get(kind)
+        if words is not None and self._connection:
+            if words:
+                self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, words)
+            else:
+                self._connection.abort()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Watch for requests to forward an agent, which asyncssh answers without telling the server."""
@@ -110,7 +116,7 @@ class _Session(asyncssh.SSHServer):
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         self._see("forward", f"{dest_host}:{dest_port}")
         if not self._server.forward:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "forwarding is off")
+            raise asyncssh.ChannelOpenError(self._server.refusal, "forwarding is off")
         route = self._server.routes.get((dest_host, dest_port))
         assert self._connection
         return self._connection.forward_connection(*route) if route else True
@@ -145,15 +151,19 @@ class RecordingServer:
         rounds: Sequence[Sequence[Prompt]] = (),
         instructions: str = "",
         forward: bool = True,
+        refusal: int = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
         routes: Mapping[tuple[str, int], tuple[str, int]] | None = None,
         sftp: bool = True,
         agent: bool = True,
         banner: str = "",
+        ends_at: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         """passwords: user -> password, {} refuses all, None does not offer passwords; keys: welcome from anybody;
-        rounds: the questions of keyboard-interactive, round by round; routes: where it connects to instead, for
-        addresses of a private network; options: of asyncssh.create_server().
+        rounds: the questions of keyboard-interactive, round by round; refusal: the reason with which it does not
+        forward (RFC 4254 section 5.1); routes: where it connects to instead, for addresses of a private network;
+        ends_at: kind of what it sees -> its last words, if any, as it ends the connection then; options: of
+        asyncssh.create_server().
         """
         self.address = address
         self.port = port
@@ -163,8 +173,10 @@ class RecordingServer:
         self.rounds = rounds
         self.instructions = instructions
         self.forward = forward
+        self.refusal = refusal
         self.routes = routes or {}
         self.banner = banner
+        self.ends_at = ends_at or {}
         path.mkdir(parents=True)
         self.host_key = make_key(path / "host_ed25519")
         self._loop = loop

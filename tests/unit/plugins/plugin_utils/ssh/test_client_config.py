@@ -363,3 +363,11 @@ def test_the_usual_files_need_not_be_there(no_client: ClientConfig, tmp_path: Pa
     no_client.version()
     found = asked(Query("x"), no_client, HOME=str(tmp_path))
     assert (found.port, found.known_hosts) == (7, (f"{tmp_path}/k",))
+
+
+def test_a_client_that_cannot_be_started_is_told_of_the_host_that_was_asked_for(tmp_path: Path) -> None:
+    torn = tmp_path / "ssh"
+    torn.write_bytes(b"\x7fELF torn")
+    torn.chmod(0o755)
+    with pytest.raises(SettingsError, match=r"^ssh_config for web: .*/ssh cannot be started: Exec format error$"):
+        asked(Query("web", config_file="none", arguments=("-C",)), ClientConfig(str(torn)))

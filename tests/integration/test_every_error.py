@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every message of docs/errors.md, each provoked in a real playbook, and no other."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import Lab, Run, play, playbook
+from provocations import SECTIONS, Provocation, Stage
+
+pytestmark = [pytest.mark.ways("broker"), pytest.mark.timeout(180)]
+
+PAGE = (Path(__file__).parents[2] / "docs/errors.md").read_text("utf-8")
+
+# What other tools say in these situations, and nobody understands.
+OLD_WORDS = re.compile(
+    "UNKNOWN port 65535|banner exchange|Too many authentication failures|kex_exchange_identification"
+    "|Failed to connect to the host via ssh|Error reading SSH protocol banner|filedescriptor out of range"
+    "|Secsh channel|returned nonzero exit status|mux_client_hello|unix_listener|: Authentication failed\\."
+    "|read_passphrase|KeyError|Traceback"
+)
+
+
+def section(heading: str) -> str:
+    """The text under a heading of the page."""
+    return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def messages(heading: str) -> list[str]:
+    """The first cells of a section's tables, message by message."""
+    rows = [row.split(" | ")[0] for row in section(heading).splitlines() if row.startswith("| `")]
+    return [message for row in rows for message in re.findall("`([^`]+)`", row)]
+
+
+def kinds() -> dict[str, str]:
+    """What the page says that Ansible calls a host with an error of each section."""
+    rows = re.findall(r"^\| \[(.*?)\]\(#.*?\) \| (.*?) \|", PAGE, re.MULTILINE)
+    return dict(rows)
+
+
+def test_every_section_of_the_page_has_its_provocations() -> None:
+    assert set(SECTIONS) <= set(kinds())
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_every_message_of_the_page_is_provoked_and_no_other(heading: str) -> None:
+    provoked = Counter({provocation.message for provocation in SECTIONS[heading]})
+    assert provoked == Counter(messages(heading))
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_every_error_says_where_what_and_what_to_do(lab: Lab, heading: str) -> None:
+    stage = Stage(lab)
+    hosts = {f"host{number:02}": provocation for number, provocation in enumerate(SECTIONS[heading])}
+    inventory = {name: provocation.variables(stage) for name, provocation in hosts.items()}
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(run, stage, inventory, group) for group in by_run(hosts)]
+        found = [problem for each in runs for problem in each.result()]
+    assert not found, "\n".join(found)
+
+
+def by_run(hosts: dict[str, Provocation]) -> Iterable[dict[str, Provocation]]:
+    """The hosts of each run."""
+    for around in dict.fromkeys(provocation.around for provocation in hosts.values()):
+        yield {name: provocation for name, provocation in hosts.items() if provocation.around is around}
+
+
+def run(stage: Stage, inventory: dict[str, Any], hosts: dict[str, Provocation]) -> list[str]:
+    """Runs a play for each task; returns what is not as the page says."""
+    around = next(iter(hosts.values())).around
+    wanted = {name: inventory[name] for name in hosts} | stage.others
+    plays = [
+        play(*tasks, hosts=",".join(name for name in hosts if hosts[name].tasks is tasks), strategy="free")
+        for tasks in distinct(provocation.tasks for provocation in hosts.values())
+    ]
+    more = {"args": [], "env": {}, **(around(stage) if around else {})}
+    more["args"] = ["--forks", str(len(hosts)), *more["args"]]
+    more["env"] = {"ANSIBLE_SSH_PERSIST_DIRECTORY": str(stage.lab.path / stage.name("broker")), **more["env"]}
+    done = playbook(stage.lab, wanted, plays, **more)
+    return [problem for name, provocation in hosts.items() for problem in problems(name, provocation, done)]
+
+
+def distinct(things: Iterable[Any]) -> Sequence[Any]:
+    """Those that are not the same, in their order."""
+    return list({id(thing): thing for thing in things}.values())
+
+
+def problems(name: str, provocation: Provocation, done: Run) -> list[str]:
+    """How a result differs from what was to be provoked."""
+    results = done.results.get(name, [])
+    if len(results) != len(provocation.tasks):
+        return [f"{provocation.message}: {len(results)} results\n{done.text}"]
+    result = results[-1]
+    text = " ".join(done.text.split()) if provocation.where == "output" else str(result.result.get(provocation.where))
+    text = text.rstrip("\n")
+    expected = {
+        "status": result.status == provocation.status,
+        "kind": provocation.status == "ok" or any(
+            provocation.status in cell for heading, cell in kinds().items() if provocation in SECTIONS[heading]
+        ),
+        "one line": "\n" not in text,
+        "words": provocation.pattern.match(text),
+        "old words": not OLD_WORDS.search(text),
+    }  # fmt: skip
+    return [f"{provocation.message}: {what}: {result.status}: {text}" for what, right in expected.items() if not right]
