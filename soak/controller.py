@@ -7,7 +7,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +73,16 @@ def when_idle(lab: Lab, like: Held | None = None) -> Held:
         return like is None or (found.files, found.threads) == (like.files, like.threads)
 
     with contextlib.suppress(TimeoutError):
-        processes.wait_until(is_like, PERSIST, "as many descriptors and threads")
+        processes.wait_until(is_like, 5 * PERSIST, "as many descriptors and threads")
     return held(pid)
+
+
+def stacks(pid: int) -> str:
+    """What each thread of a process does, if py-spy is installed, which can tell."""
+    tool = shutil.which("py-spy")
+    if tool is None:
+        return "py-spy is not installed\n"
+    return subprocess.run([tool, "dump", "--pid", str(pid)], capture_output=True, text=True, check=False).stdout
 
 
 def leftovers(lab: Lab) -> list[str]:
@@ -83,7 +94,10 @@ def leftovers(lab: Lab) -> list[str]:
 
 
 class Watched:
-    """Asks the broker how it is, again and again; so it never ends by itself, and what it holds can be compared."""
+    """Asks the broker how it is, again and again; so it never ends by itself, and what it holds can be compared.
+
+    :ivar history: what it was each time.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -91,14 +105,23 @@ class Watched:
         self._thread = threading.Thread(target=self._run, name="soak watch", daemon=True)
         self.pids: list[int] = []
         self.most_memory = 0
+        self.history: list[str] = []
 
     def _run(self) -> None:
         while not self._over.wait(1):
             with contextlib.suppress(OSError, AssertionError):
-                pid = status(self._lab).get("pid")
-                if pid:
-                    self.most_memory = max(self.most_memory, held(pid).memory)
-                    self.pids += [pid] if pid not in self.pids else []
+                told = status(self._lab)
+                if told:
+                    self._look(told)
+
+    def _look(self, told: dict[str, Any]) -> None:
+        now = held(told["pid"])
+        self.most_memory = max(self.most_memory, now.memory)
+        self.pids += [now.pid] if now.pid not in self.pids else []
+        self.history.append(
+            f"{time.strftime('%H:%M:%S')} broker {now.pid}: {now.memory / MIB:.1f} MiB, {len(now.files)} descriptors,"
+            f" {now.threads} threads, {len(told['transports'])} connections, {told['workers']} tasks"
+        )
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Watched]:

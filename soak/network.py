@@ -90,7 +90,7 @@ def _servers(lab: Lab, users: dict[str, User], key: Key) -> dict[str, Sshd]:
     names = sum(WAYS.values())
     counts = {"t": names - names // 2, "u": names // 2}
     servers = {name: lab.sshd(name, users=[users[name]], **common) for name in "abc"}
-    room = {"users": [users["t"]], "MaxSessions": 2}  # so that a host may need a second connection
+    room: dict[str, Any] = {"users": [users["t"]], "MaxSessions": 2}  # so that a host may need a second connection
     return servers | {name: lab.sshd(name, count=count, **room, **common) for name, count in counts.items()}
 
 
@@ -98,7 +98,7 @@ def _has_penalties() -> bool:
     """Whether sshd shuts out whoever's sessions end badly, which all sessions here may (OpenSSH 9.8)."""
     told = subprocess.run(["ssh", "-V"], stderr=subprocess.PIPE, text=True, check=True).stderr
     found = re.search(r"OpenSSH_(\d+)\.(\d+)", told)
-    return bool(found) and (int(found[1]), int(found[2])) >= (9, 8)
+    return found is not None and (int(found[1]), int(found[2])) >= (9, 8)
 
 
 def _targets(servers: dict[str, Sshd]) -> list[tuple[str, Sshd, str, str]]:

@@ -25,6 +25,8 @@ from .plan import FILES, PlayPlan
 
 #: Seconds without a result after which a play hangs; no single task can take so long.
 PATIENCE = 300
+#: The same where a worker was killed: with the strategy free, Ansible waits for its result for ever.
+PATIENCE_WITH_WOUNDED = 60
 #: Of a play that ends as it should: all well, failed hosts, unreachable hosts, both.
 _ENDS = {0, 2, 4, 6}
 _DEFECTS = ("Traceback (most recent call last)", "Unexpected Exception", "unexpected error", "the broker failed with")
@@ -100,10 +102,22 @@ class Player:
                 cwd=path, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
             try:
-                return _wait(process, path / "results")
+                return self._wait(process, path)
             finally:
                 if process.poll() is None:
                     _end(process)
+
+    def _wait(self, process: subprocess.Popen[bytes], path: Path) -> int | None:
+        """The exit status; None when there was no result for too long."""
+        results = path / "results"
+        size, since = -1, time.monotonic()
+        while time.monotonic() - since < (PATIENCE_WITH_WOUNDED if path in self.wounded else PATIENCE):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(1)
+            now = results.stat().st_size if results.exists() else 0
+            if now != size:
+                size, since = now, time.monotonic()
+        return None
 
     def _told(self, path: Path, rc: int | None) -> list[str]:
         """What is wrong with the whole run."""
@@ -137,18 +151,6 @@ def _results(path: Path) -> dict[tuple[int, str], tuple[str, dict[str, Any]]]:
             if "task" in event and event["task"].isdigit():
                 found[int(event["task"]), event["host"]] = (event["status"], event["result"])
     return found
-
-
-def _wait(process: subprocess.Popen[bytes], results: Path) -> int | None:
-    """The exit status; None when there was no result for too long."""
-    size, since = -1, time.monotonic()
-    while time.monotonic() - since < PATIENCE:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(1)
-        now = results.stat().st_size if results.exists() else 0
-        if now != size:
-            size, since = now, time.monotonic()
-    return None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from lab import Lab
 
 from .account import Account
-from .controller import Held, Watched, leftovers, when_idle
+from .controller import Held, Watched, leftovers, stacks, when_idle
 from .faults import Injector
 from .ledger import Violation
 from .machine import versions
@@ -28,7 +28,8 @@ LANES = 3
 #: By how much the memory of an idle broker may have grown, in bytes: what Python's and libc's heaps keep.
 MARGIN = 15 * MIB
 
-WARM_UP, SETTLING, CLOSING = 0, 10**6, 10**6 + 1  # numbers of plays that are not of the plan
+#: Numbers of plays that are not of the plan.
+WARM_UP, SETTLING, CLOSING = 10**6, 2 * 10**6, 3 * 10**6
 
 
 class Soak:
@@ -44,6 +45,7 @@ class Soak:
         links, servers = list(self._network.links), list(self._network.servers)
         self._injector = Injector(self._network, faults(seed, seconds, links, servers), self._player.wounded)
         self._account = Account(evidence)
+        evidence.mkdir(parents=True, exist_ok=True)
         self._over = threading.Event()
         self._begun = time.monotonic()
         self._held: list[Held] = []
@@ -53,7 +55,7 @@ class Soak:
         """Everything, to the end."""
         hosts = list(self._network.places)
         with self._watched.running():
-            self._calm(whole_play(WARM_UP, hosts))
+            self._warm_up(hosts)
             self._held.append(when_idle(self._lab))
             with self._injector.running():
                 self._play(plays(self._seed, hosts))
@@ -64,9 +66,20 @@ class Soak:
             when_idle(self._lab)
             self._calm(whole_play(CLOSING, hosts))
             self._held.append(when_idle(self._lab, like=self._held[0]))
-            for what in [*_grown(*self._held), *(f"left behind: {line}" for line in leftovers(self._lab))]:
-                self._account.report(Violation(CLOSING, "", "", what))
+            self._compare(*self._held)
         self._ended = True
+
+    def _warm_up(self, hosts: list[str]) -> None:
+        """As much at once as later, since heaps keep what they once had."""
+        with ThreadPoolExecutor(LANES) as pool:
+            list(pool.map(self._calm, [whole_play(WARM_UP + lane, hosts) for lane in range(LANES)]))
+
+    def _compare(self, before: Held, after: Held) -> None:
+        grown = list(_grown(before, after))
+        if grown:
+            (self._account.evidence / "stacks").write_text(stacks(after.pid))
+        for what in [*grown, *(f"left behind: {line}" for line in leftovers(self._lab))]:
+            self._account.report(Violation(CLOSING, "", "", what))
 
     def _one(self, plan: PlayPlan) -> None:
         played = self._player.run(plan)
@@ -103,8 +116,8 @@ class Soak:
 
     def keep(self) -> None:
         """Keep what tells of causes."""
-        self._account.evidence.mkdir(parents=True, exist_ok=True)
-        (self._account.evidence / "faults").write_text("".join(f"{line}\n" for line in self._injector.history))
+        for name, lines in (("faults", self._injector.history), ("broker", self._watched.history)):
+            (self._account.evidence / name).write_text("".join(f"{line}\n" for line in lines))
         for log in self._lab.broker_directory.glob("broker.log*"):
             shutil.copy(log, self._account.evidence)
 

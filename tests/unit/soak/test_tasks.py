@@ -41,7 +41,7 @@ def command(task: TaskPlan, path: Path) -> tuple[str, str]:
     return line.replace("{{ inventory_hostname }}", "web").replace("{{ soak_ledger }}", ledger), stdin
 
 
-@pytest.mark.parametrize("kind", sorted(COMMANDS, key=lambda kind: kind.value))
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind in COMMANDS])
 def test_a_command_does_what_is_expected_of_it(kind: Kind, tmp_path: Path) -> None:
     task = TaskPlan(1, kind, rc=3, size=20, pause=0.01, delegate="db" if kind is Kind.DELEGATED else "")
     (meant,) = expected(planned(task), places(tmp_path), STORE)
