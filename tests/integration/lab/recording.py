@@ -115,7 +115,7 @@ class _Session(asyncssh.SSHServer):
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         self._see("forward", f"{dest_host}:{dest_port}")
-        if not self._server.forward:
+        if not self._server.forward or "forward" in self._server.ends_at:
             raise asyncssh.ChannelOpenError(self._server.refusal, "forwarding is off")
         route = self._server.routes.get((dest_host, dest_port))
         assert self._connection

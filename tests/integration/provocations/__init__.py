@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
-from . import settings, ssh_config
-from .provocation import Provocation, Stage
+from . import host_keys, logins, settings, ssh_config, ways
+from .provocation import WAITING, Provocation, Stage
 
-__all__ = ["SECTIONS", "Provocation", "Stage"]
+__all__ = ["SECTIONS", "WAITING", "Provocation", "Stage"]
 
 #: Headings of the page.
 SECTIONS: dict[str, list[Provocation]] = {
     "Settings": [*settings.PROVOCATIONS, *ssh_config.PROVOCATIONS],
+    "The way to a hop": ways.PROVOCATIONS,
+    "Host keys": host_keys.PROVOCATIONS,
+    "Logins": logins.PROVOCATIONS,
 }

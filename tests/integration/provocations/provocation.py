@@ -9,14 +9,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lab import TRUE, Key, Lab, RecordingServer, Sshd, User, known_hosts_name
 from lab.lab import Place
 from lab.playbook import Task
 
+T = TypeVar("T")
 Variables = dict[str, Any]
 Status = Literal["ok", "failed", "unreachable"]
+
+#: Tasks of a host that comes when something has happened: a line with its ``words`` is in the file ``awaited``.
+WAITING: tuple[Task, ...] = (
+    {
+        "name": "Wait",
+        "ansible.builtin.wait_for": {"path": "{{ awaited | default('/etc/passwd') }}", "search_regex": "{{ words | default('.') }}",
+                                     "sleep": 0.1, "timeout": 30},
+        "delegate_to": "localhost",
+        "connection": "local",
+    },
+    TRUE,
+)  # fmt: skip
 
 #: What ansible-core may put before a message of ours.
 LEAD = r"(?:Task failed: )?(?:Failed to authenticate: )?"
@@ -30,7 +43,17 @@ class Stage:
         self.lab = lab
         #: Hosts of the inventory that no play is for.
         self.others: dict[str, Variables] = {}
+        #: Hosts that are in the play of those who wait for something.
+        self.beside: dict[str, Variables] = {}
         self._count = 0
+        self._made: dict[str, Any] = {}
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What several hosts share, made when the first of them asks for it."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
 
     def name(self, what: str = "part") -> str:
         """A name that nobody else has."""
@@ -61,10 +84,10 @@ class Stage:
         return self.lab.recorder(self.name("recorder"), **{"keys": [self.key]} | options)
 
     def host(self, place: Place | tuple[str, int], **more: Any) -> Variables:
-        """The variables of a target; it is known by the key that it shows, unless another is told."""
+        """The variables of a target; it is known by the key that it shows, unless another is told. None takes one out."""
         address, port = place if isinstance(place, tuple) else (place.address, place.port)
         known = place.known_hosts_lines() if isinstance(place, (Sshd, RecordingServer)) else []
-        return {
+        variables = {
             "ansible_connection": "bastion.ssh.jump",
             "ansible_host": address,
             "ansible_port": port,
@@ -73,6 +96,7 @@ class Stage:
             "ansible_ssh_known_hosts": known or "/dev/null",
             **more,
         }
+        return {name: value for name, value in variables.items() if value is not None}
 
     def hop(self, place: Place, **more: Any) -> Variables:
         """A bastion of ansible_ssh_jump."""
