@@ -61,7 +61,9 @@ class Escalation:
     def __init__(self, rules: BecomeRules | None) -> None:
         self._rules = rules
         self._held = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
+        self._line = {Stream.STDOUT: 0, Stream.STDERR: 0}  # where the first line begins that has no end yet
         self._prompted: Stream | None = None
+        self._blank_may_come = False
         self.started = rules is None
 
     def feed(self, stream: Stream, data: bytes) -> Action:
@@ -78,14 +80,17 @@ class Escalation:
             self.started = True
             return Action.START
         # A lone carriage return ends a line, too: doas(1) begins its prompt with one.
-        lines = bytes(held).splitlines(keepends=True)
+        lines = bytes(held[self._line[stream] :]).splitlines(keepends=True)
+        self._line[stream] = held.rfind(b"\n") + 1
         if any(map(rules.is_missing, lines)):
             return Action.FAIL_MISSING
         prompted = rules.expects_prompt and any(map(rules.is_prompt, lines))
         if self._prompted and (prompted or any(map(rules.is_incorrect, lines))):
             return Action.FAIL_INCORRECT
         if prompted:
+            self._blank_may_come = not held.endswith(b" ")
             held.clear()
+            self._line[stream] = 0
             self._prompted = stream
             return Action.SEND_PASSWORD
         return Action.WAIT
@@ -105,12 +110,12 @@ class Escalation:
 
     def _find_success(self, rules: BecomeRules, stream: Stream) -> bool:
         held = self._held[stream]
-        marker = held.find(rules.success)
+        marker = held.find(rules.success, self._line[stream])
         end = held.find(b"\n", marker) if marker >= 0 else -1
         if end < 0:
             return False
         del held[: end + 1]
-        if self._prompted and self._prompted is not stream:
+        if self._prompted and self._prompted is not stream and self._blank_may_come:
             # The blank that ends a prompt may come after the text that was recognised.
             other = self._held[self._prompted]
             if other.startswith(b" "):

@@ -145,7 +145,7 @@ def _decoded(text: str, setting: str) -> str:
         raise SettingsError(setting, f"{said(ascii(text))} has a broken %-escape")
     try:
         return unquote_to_bytes(text).decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:  # or it was not, before
         raise SettingsError(setting, f"{said(ascii(text))} is not UTF-8 when decoded") from None
 
 
@@ -226,9 +226,17 @@ def parse_text(value: object, setting: str) -> str | None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or not _has_bytes(value):
         raise SettingsError(setting, f"expected text without NUL, not {type(value).__name__}")
     return value
+
+
+def _has_bytes(text: str) -> bool:
+    """Whether a file or a server can be told of it: YAML and JSON can write half a character (a lone surrogate), too."""
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def parse_checking(value: object, setting: str) -> HostKeyChecking:
@@ -251,10 +259,10 @@ def parse_known_hosts(value: object, setting: str) -> tuple[tuple[str, ...] | No
     if value is None:
         return None, ()
     items = [value] if isinstance(value, str) else value
-    if not isinstance(items, Sequence) or not all(isinstance(i, str) and i and "\0" not in i for i in items):
+    if not isinstance(items, Sequence) or not all(isinstance(i, str) and i and _has_bytes(i) for i in items):
         raise SettingsError(setting, "expected a path or lines of known_hosts, or a list of them")
     files = tuple(item for item in items if not _LINE.search(item))
-    lines = (line.strip() for item in items if _LINE.search(item) for line in item.splitlines())
+    lines = (line.strip() for item in items if _LINE.search(item) for line in item.split("\n"))
     return files, tuple(line for line in lines if line)
 
 
@@ -267,7 +275,7 @@ def parse_timeout(value: object, setting: str) -> float | None:
         return None
     try:
         seconds = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         seconds = -1.0
     if not (math.isfinite(seconds) and seconds > 0):
         raise SettingsError(setting, f"{said(ascii(value))} is not a number of seconds above 0")
@@ -287,7 +295,7 @@ def parse_prompts(value: object, setting: str) -> tuple[tuple[str, str], ...]:
     for pattern, answer in value.items():
         try:
             re.compile(str(pattern))
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:  # repeated, or nested, too often
             raise SettingsError(setting, f"{said(ascii(str(pattern)))} is no regular expression: {error}") from None
         pairs.append((str(pattern), parse_text(answer, setting) or ""))
     return tuple(pairs)

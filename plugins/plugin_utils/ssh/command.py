@@ -81,13 +81,12 @@ class _Run:
             self._feed_stdin()
         deadline = Deadline(self._request.become_timeout)
         while True:
-            waiting = not self._escalation.started
-            event = self._process.read(deadline.remaining() if waiting else None)
+            event = self._process.read(None if self._escalation.started else deadline.remaining())
             if isinstance(event, Exited):
                 return self._result(event)
             if isinstance(event, Output):
                 self._take(event)
-            elif waiting and deadline.expired:
+            if not self._escalation.started and deadline.expired:  # also if it never stops to talk
                 raise self._stuck()
 
     def _take(self, output: Output) -> None:

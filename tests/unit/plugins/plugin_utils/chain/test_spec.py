@@ -244,7 +244,7 @@ BAD: Any = SettingsError
         (parse_prompts, None, ()),
         (parse_prompts, {}, ()),
         (parse_prompts, {"Code: ?": "x", 7: 8, "c": None}, (("Code: ?", "x"), ("7", "8"), ("c", ""))),
-        *[(parse_prompts, value, BAD) for value in ("x", ["x"], {"(": "x"}, {"x": ["y"]}, {"x": True})],
+        *[(parse_prompts, value, BAD) for value in ("x", ["x"], {"(": "x"}, {"(" * 3000: "x"}, {"x": ["y"]}, {"x": True})],
     ],
 )
 def test_a_value_is_of_its_kind_or_refused(parse: Any, value: object, expected: object) -> None:
