@@ -14,9 +14,10 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from ..errors import CommandError, JumpError, packed
 from ..settings import TargetSettings
+from ..ssh.backoff import longest_pauses
 from ..ssh.interface import Exited, Output, Process, Report
 from ..ssh.local_files import LocalFile
-from .session import PooledSession, pauses
+from .session import PooledSession
 from .transports import Transports
 from .turns import Turns
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
@@ -226,7 +227,7 @@ def _patience(settings: TargetSettings) -> float:
     chain = settings.chain
     each = chain.timeout or 2 * sum(hop.timeout for hop in chain.hops)  # for its turn, and for the hop itself
     tries = settings.retries + 2
-    return tries * (each + chain.target.timeout) + pauses(tries) + _MARGIN
+    return tries * (each + chain.target.timeout) + longest_pauses(tries) + _MARGIN
 
 
 def where(error: BaseException) -> str:

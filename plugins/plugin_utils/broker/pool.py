@@ -56,6 +56,20 @@ class Shared:
         return f"<{self.label}: {self.state.value}, {self.leases} leases>"
 
 
+class Trouble:
+    """A jump host that could not be reached.
+
+    :param error: of the last dial.
+    :param seconds: for which nobody else need dial.
+    """
+
+    def __init__(self, dial: str, error: Any, now: float, seconds: float) -> None:
+        self.dial = dial
+        self.error = error
+        self.since = now
+        self.until = now + seconds
+
+
 _Place = tuple[int, str]
 
 
@@ -65,6 +79,7 @@ class Pool:
     def __init__(self) -> None:
         self._shared: dict[_Place, list[Shared]] = {}
         self._limits: dict[_Place, int] = {}
+        self._troubles: dict[_Place, Trouble] = {}
         self._closing: list[Shared] = []
 
     def find(
@@ -102,13 +117,28 @@ class Pool:
         shared.opened_at = shared.idle_since = now
         if shared.state is State.DIALLING:
             shared.state = State.OPEN
+        self._troubles.pop(_place(shared.parent, shared.step), None)
 
-    def failed(self, shared: Shared, error: BaseException) -> None:
-        """The dial has failed; those who waited find the error in it."""
+    def failed(self, shared: Shared, error: BaseException, now: float = 0.0, trouble: float = 0.0) -> None:
+        """The dial has failed; those who waited find the error in it.
+
+        :param trouble: seconds for which nobody else need dial.
+        """
         shared.error = error
         shared.leases -= 1
         shared.sessions = 0
+        if trouble and shared.state is State.DIALLING:
+            self._troubles[_place(shared.parent, shared.step)] = Trouble(shared.step.dial, error, now, trouble)
         self._take_out(shared)
+
+    def trouble(self, parent: Shared | None, step: Step, now: float) -> Trouble | None:
+        """What a dial would most likely end in, as another one has just done."""
+        place = _place(parent, step)
+        trouble = self._troubles.get(place)
+        if trouble is not None and now >= trouble.until:
+            del self._troubles[place]
+            return None
+        return trouble if trouble is not None and trouble.dial == step.dial else None
 
     def claim(self, shared: Shared, session: bool = False) -> None:
         """One lease more."""
@@ -194,6 +224,8 @@ class Pool:
         if shared.state is State.RETIRED:
             return
         shared.state = State.RETIRED
+        # What comes after it may have the same number.
+        self._troubles = {place: kept for place, kept in self._troubles.items() if place[0] != id(shared)}
         if shared.parent is not None:
             shared.parent.children.discard(shared)
         place = _place(shared.parent, shared.step)

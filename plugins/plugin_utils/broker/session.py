@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from ..errors import HopError, SessionRefused
 from ..settings import TargetSettings
 from ..ssh import local_files
+from ..ssh.backoff import pause
 from ..ssh.deadline import Deadline
 from ..ssh.interface import Exited, Output, Report
 from ..ssh.local_files import LocalFile
@@ -21,8 +23,6 @@ from .survey import Accept, Survey
 from .transports import Lease, Transports
 
 _T = TypeVar("_T")
-_LONGEST_PAUSE = 30.0
-_DOUBLINGS = 5
 _LAG = 0.05
 
 
@@ -100,19 +100,20 @@ class PooledSession:
         busy = Deadline(self._settings.chain.target.timeout)
         while True:
             try:
-                return self._once(use, kept, busy)
+                return self._once(use, kept, busy, again=failures > 0)
             except _Again:
                 continue
             except HopError as error:
                 failures += 1
                 if not error.retry or failures > self._settings.retries:
                     raise
-                self._report.note(f"{error} Trying again in {pause(failures):g} s.")
-                if self._cancelled.wait(pause(failures)):
+                seconds = pause(failures, random.random())
+                self._report.note(f"{error} Trying again in {seconds:.1f} s.")
+                if self._cancelled.wait(seconds):
                     raise
 
-    def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline) -> _T:
-        lease = self._transports.lease(self._settings, self._report)
+    def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline, again: bool) -> _T:
+        lease = self._transports.lease(self._settings, self._report, again)
         with contextlib.ExitStack() as stack:
             stack.callback(lease.release)
             self._lease = lease
@@ -127,17 +128,6 @@ class PooledSession:
             if kept:
                 stack.pop_all()
             return made
-
-
-def pause(failures: int) -> float:
-    """Seconds to wait after so many failures to connect: 0, 1, 3, 7, 15 and then 30."""
-    return min(2.0 ** min(failures - 1, _DOUBLINGS) - 1, _LONGEST_PAUSE)
-
-
-def pauses(count: int) -> float:
-    """Seconds of so many pauses together."""
-    short = range(1, min(count, _DOUBLINGS) + 1)
-    return sum(map(pause, short)) + (count - len(short)) * _LONGEST_PAUSE
 
 
 class _Again(Exception):

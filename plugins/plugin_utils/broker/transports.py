@@ -14,9 +14,10 @@ from ..chain.model import Chain, Hop
 from ..errors import HopError, HopUnreachable
 from ..settings import TargetSettings
 from ..ssh.deadline import Deadline
-from ..ssh.dial import Link, open_hop
+from ..ssh.dial import open_hop
 from ..ssh.interface import Report
 from ..ssh.keepalive import Keepalive
+from ..ssh.link import Link
 from ..ssh.logins import LoginTurns
 from ..ssh.session import LinkSession
 from .identity import Step, steps
@@ -26,7 +27,9 @@ log = logging.getLogger("bastion.ssh.broker")
 log.addHandler(logging.NullHandler())
 
 _LONGEST_WAIT = 86400.0
+_TROUBLE = 10.0
 _CLOSING = 10.0
+_THAT_ERROR = "That task's error says what to do. With ansible_ssh_retries, it is dialled again."
 _STOPPED = "the broker on the controller was stopped"
 
 
@@ -64,7 +67,8 @@ class Lease:
 class _Way:
     """One request for a lease, and the time it has."""
 
-    def __init__(self, settings: TargetSettings, report: Report) -> None:
+    def __init__(self, settings: TargetSettings, report: Report, again: bool) -> None:
+        self.again = again
         self.settings = settings
         self.chain: Chain = settings.chain
         self.report = report
@@ -95,12 +99,13 @@ class Transports:
         self._links: dict[Link, None] = {}  # all that are not closed yet, in order: those that carry come first
         self._closed = False
 
-    def lease(self, settings: TargetSettings, report: Report) -> Lease:
+    def lease(self, settings: TargetSettings, report: Report, again: bool = False) -> Lease:
         """A lease on the way to a target; what is missing is dialled.
 
+        :param again: whether to dial a jump host, too, that somebody could not reach a moment ago.
         :raises HopError: which names the hop.
         """
-        way = _Way(settings, report)
+        way = _Way(settings, report, again)
         path: list[Shared] = []
         try:
             for index, step in enumerate(steps(way.chain)):
@@ -191,6 +196,8 @@ class Transports:
             with self._lock:
                 shared = self._pool.find(parent, step, time.monotonic(), way.settings.persist_max, is_target)
                 if shared is None:
+                    if not is_target:
+                        self._spare(way, index, step, parent)
                     mine = self._pool.begin(
                         parent, step, way.chain.place(index), way.chain.hops[index].label, is_target
                     )
@@ -215,8 +222,17 @@ class Transports:
                     advice = "See the error of that task; or give this hop a longer timeout."
                     raise HopUnreachable(place, problem, advice)
                 self._dialled.wait(deadline.remaining())
-        if shared.error is not None and shared.step.dial == step.dial:
-            raise way.unreachable(index, shared.error, shared)
+            if shared.error is not None and shared.step.dial == step.dial:
+                self._spare(way, index, step, shared.parent)
+                raise way.unreachable(index, shared.error, shared)
+
+    def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
+        """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
+        now = time.monotonic()
+        trouble = None if way.again else self._pool.trouble(parent, step, now)
+        if trouble is not None:
+            problem = f"not dialled again, as another task could not reach it {now - trouble.since:.0f} s ago: {trouble.error.problem}"
+            raise HopUnreachable(way.chain.place(index), problem, _THAT_ERROR)
 
     def _is_usable(self, way: _Way, index: int, shared: Shared) -> bool:
         """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
@@ -247,14 +263,13 @@ class Transports:
                 way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
         try:
             links = [shared.link for shared in path]
-            link = open_hop(way.chain, index, links, way.total, way.turns, way.report)
+            link = self._open(way, index, links)
         except BaseException as error:
             with self._lock:
-                self._pool.failed(mine, error)
+                self._pool.failed(mine, error, time.monotonic(), _trouble(way.chain, index, error))
                 self._dialled.notify_all()
             raise
         with self._lock:
-            self._links[link] = None
             self._pool.opened(mine, link, link.used_fallback, time.monotonic())
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
@@ -263,6 +278,15 @@ class Transports:
         self._watch(way.chain.hops[index], mine)
         way.fresh = True
         return mine
+
+    def _open(self, way: _Way, index: int, links: Sequence[Link]) -> Link:
+        link = open_hop(way.chain, index, links, way.total, way.turns, way.report)
+        with self._lock:
+            if not self._closed:
+                self._links[link] = None
+                return link
+        link.close()
+        raise HopUnreachable(way.chain.place(index), _STOPPED, "The next task starts another one.")
 
     def _sweep(self) -> None:
         """Closes what is not needed any more."""
@@ -312,6 +336,12 @@ def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
             first = first.parent
         groups.setdefault(id(first), []).append(shared.link)
     return list(groups.values())
+
+
+def _trouble(chain: Chain, index: int, error: BaseException) -> float:
+    """Seconds for which a hop is not dialled by others after an error; a target has no others."""
+    own = isinstance(error, HopUnreachable) and error.place == chain.place(index)
+    return min(chain.hops[index].timeout, _TROUBLE) if own and index < len(chain.hops) - 1 else 0.0
 
 
 def _reused(shared: Shared) -> str:

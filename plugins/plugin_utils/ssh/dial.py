@@ -8,160 +8,36 @@ hop is ever left out.
 
 from __future__ import annotations
 
-import contextlib
-import math
+import errno
+import random
 import socket
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..chain.model import TARGET, Chain, Hop, TransportOptions
+from ..chain.model import TARGET, Chain, Hop
 from ..chain.tokens import expand_command
-from ..errors import AlgorithmsRefused, ForwardingRefused, HopError, HopUnreachable, LinkLost, said
+from ..errors import AlgorithmsRefused, ForwardingRefused, HopBusy, HopError, HopUnreachable, said
 from .auth import Login
+from .backoff import pause
 from .deadline import Deadline
-from .host_keys import HostKey, HostKeyCheck, Trust
+from .host_keys import HostKey, HostKeyCheck
 from .interface import Report
 from .library import BROKEN, paramiko
+from .link import Link, dead_hop, hang_up
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
 from .transport import ChannelRefused, HopTransport, NoAlgorithm
 
-_SETTLE = 0.3
 _PAUSE = 1.0
 _CHANGE_IT = "Change it in ssh_config, or leave it out."
 _FAMILIES = {None: socket.AF_UNSPEC, "inet": socket.AF_INET, "inet6": socket.AF_INET6}
+_BY_HAND = "Try the command by hand."
+_IS_IT_SSH = "Is it an SSH server? Its log may say why."
 _NO_ADDRESS = "the name cannot be resolved"
 _CHECK_NAME = "Check the name, and the resolver of the controller."
 _NO_JUMP = "No jump host is set for this host (ansible_ssh_jump)."
-_IS_IT_UP = "Is it up, and the network on the way to it? Its log may say why."
-_LOOK_FIRST = "What the task did may have taken effect; look there before you run it again."
-
-
-class Link:
-    """One hop that is connected, trusted and logged in to, or on its way there.
-
-    :param sock: what carries it: a socket, or a channel of the hop before.
-    :param proxy: the ProxyCommand behind the socket, if that is how the first hop is reached.
-    :raises NoAlgorithm: of those in ``options``, there is none.
-    """
-
-    def __init__(
-        self, place: str, sock: Any, proxy: ProxyProcess | None = None, options: TransportOptions | None = None
-    ) -> None:
-        self.place = place
-        self.transport = HopTransport(sock, options)
-        self.given_up = ""
-        #: The host key that was verified.
-        self.trust: Trust | None = None
-        #: The address that it was connected to by, where this process has connected to it.
-        self.address: str | None = None
-        #: Whether one of the keys of last resort logged in.
-        self.used_fallback = False
-        #: Whether its server has told that it has no SFTP.
-        self.no_sftp = False
-        #: Seconds of silence after which it is given up.
-        self.patience = math.inf
-        #: Seconds until the last keepalive was answered; None if there was none yet.
-        self.round_trip: float | None = None
-        self._sock = sock
-        self._proxy = proxy
-
-    @property
-    def proxied(self) -> bool:
-        """Whether a ProxyCommand carries it."""
-        return self._proxy is not None
-
-    def explain(self) -> str:
-        """Why this link is dead, as far as is known."""
-        if self.given_up:
-            return self.given_up
-        if self._proxy is not None:
-            return f"the connection through the ProxyCommand ended: {self._proxy.explain()}"
-        reason = self.transport.disconnect_reason
-        if reason:
-            return f"the server disconnected and said: {reason}"
-        error = self.transport.saved_exception
-        if error is None or isinstance(error, EOFError):
-            return "the server closed the connection"
-        return f"the connection broke: {said(str(error)) or type(error).__name__}"
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether nothing can be done on it any more."""
-        return bool(self.given_up) or not self.transport.is_active()
-
-    def abort(self, why: str) -> None:
-        """Ends what carries it, without waiting for the other side; the first reason counts."""
-        self.given_up = self.given_up or why
-        self._end_carrier()
-
-    def give_up(self, why: str) -> None:
-        """Ends a silent link for all who use it, whether the network is silent or the library is stuck."""
-        self.abort(why)
-        self._settle()
-
-    def close(self) -> None:
-        """Closes the connection and what carries it. Harmless when repeated."""
-        self._end_carrier()
-        self._settle()
-        with contextlib.suppress(*BROKEN):
-            self._sock.close()
-        self.transport.close()
-        if self._proxy is not None:
-            self._proxy.close()
-
-    def _settle(self) -> None:
-        """Waits for the thread, which must not find the descriptor to be somebody else's."""
-        if self.transport.is_alive():
-            self.transport.join(_SETTLE)
-        if self.transport.is_alive():
-            self.transport.abandon()
-
-    def _end_carrier(self) -> None:
-        # With the carrier gone the transport's thread ends at once instead of at its next look.
-        with contextlib.suppress(*BROKEN):
-            if isinstance(self._sock, socket.socket):
-                self._sock.shutdown(socket.SHUT_RDWR)
-            else:
-                self._sock.close()
-
-
-def nearest_dead(links: Sequence[Link]) -> Link | None:
-    """The nearest link that is down, as the ones behind it are down because of it; asked when something has failed.
-
-    What is nested in a link ends a moment before the link itself is known to be down, so that moment is given to it.
-    """
-    end = time.monotonic() + _SETTLE
-    while True:
-        dead = next((link for link in links if link.is_dead), None)
-        if not links or dead is links[0] or time.monotonic() >= end:
-            return dead
-        links[0].transport.join(_SETTLE / 20)
-
-
-def dead_hop(links: Sequence[Link], chain: Chain) -> HopUnreachable | None:
-    """The error of the nearest link that is down: a hop that fails because one before it died is not at fault."""
-    dead = nearest_dead(links)
-    return None if dead is None else HopUnreachable(chain.place(links.index(dead)), dead.explain(), _IS_IT_UP)
-
-
-def lost_link(links: Sequence[Link], chain: Chain) -> LinkLost | None:
-    """The error for a link that is down while something was under way; it may or may not have taken effect."""
-    dead = nearest_dead(links)
-    if dead is None:
-        return None
-    return LinkLost(chain.place(links.index(dead)), f"the connection was lost: {dead.explain()}", _LOOK_FIRST)
-
-
-def hang_up(links: list[Link]) -> None:
-    """Closes links, last first, and forgets them."""
-    if links:
-        # First what carries them all: else a link that takes no more bytes would hold up the farewell of each nested one.
-        links[0].abort("it was closed")
-    while links:
-        links.pop().close()
 
 
 def open_hop(
@@ -182,9 +58,8 @@ def open_hop(
     check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
     with turns.take(prefix, place, Deadline(hop.timeout, total)):
         deadline = Deadline(hop.timeout, total)
-        link = _connect(chain, index, before, deadline)
+        link, key = _meet(chain, index, before, check, deadline, report)
         try:
-            key = _greeted(link, check, before, chain, deadline)
             link.trust = check.verify(key, link.address)
             _log_in(link, chain, link.trust.secrets_allowed, before, deadline)
         except BaseException:
@@ -202,12 +77,38 @@ def look_at(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -
     """
     hop = chain.hops[index]
     check = HostKeyCheck(hop, chain.place(index), lambda _line: None)
-    deadline = Deadline(hop.timeout, total)
+    report = Report(note=lambda _line: None, warn=lambda _line: None)
+    link, key = _meet(chain, index, before, check, Deadline(hop.timeout, total), report)
+    hang_up([link])
+    return key, link.address
+
+
+def _meet(
+    chain: Chain, index: int, before: Sequence[Link], check: HostKeyCheck, deadline: Deadline, report: Report
+) -> tuple[Link, HostKey]:
+    """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
+    failures = 0
+    while True:
+        try:
+            return _met(chain, index, before, check, deadline)
+        except HopBusy as error:
+            failures += 1
+            seconds = pause(failures, random.random())
+            if deadline.remaining() <= seconds:
+                raise
+            report.note(f"{error} Trying again in {seconds:.1f} s.")
+            time.sleep(seconds)
+
+
+def _met(
+    chain: Chain, index: int, before: Sequence[Link], check: HostKeyCheck, deadline: Deadline
+) -> tuple[Link, HostKey]:
     link = _connect(chain, index, before, deadline)
     try:
-        return _greeted(link, check, before, chain, deadline), link.address
-    finally:
+        return link, _greeted(link, check, before, chain, deadline)
+    except BaseException:
         hang_up([link])
+        raise
 
 
 def _greeted(link: Link, check: HostKeyCheck, before: Sequence[Link], chain: Chain, deadline: Deadline) -> HostKey:
@@ -286,7 +187,15 @@ def _tcp(hop: Hop, place: str, deadline: Deadline) -> tuple[socket.socket, str]:
     if deadline.expired:
         raise HopUnreachable(place, f"no connection within {deadline.seconds:g} seconds", _advice(hop)) from problem
     reason = (problem.strerror or str(problem)) if problem else _NO_ADDRESS
-    raise HopUnreachable(place, f"cannot connect: {reason}", _advice(hop)) from problem
+    refused = problem is not None and problem.errno == errno.ECONNREFUSED
+    raise _unreachable(hop, refused)(place, f"cannot connect: {reason}", _advice(hop)) from problem
+
+
+def _unreachable(hop: Hop, refused: bool) -> type[HopUnreachable]:
+    """Whether to ask again. A jump host that refuses connections may be restarting, and others wait for it, too; a target
+    that does is told at once, as there may be many such, and each is one host only.
+    """
+    return HopBusy if refused and hop.setting != TARGET else HopUnreachable
 
 
 def _addresses(hop: Hop, place: str, deadline: Deadline) -> list[Any]:
@@ -361,7 +270,7 @@ def _forwarding_error(error: ChannelRefused, chain: Chain, index: int) -> HopErr
         )
     words = error.words
     if error.code == 2:  # SSH_OPEN_CONNECT_FAILED
-        return HopUnreachable(
+        return _unreachable(hop, "refused" in words.lower())(
             place,
             f"the hop before it cannot connect to {host}:{hop.port}" + (f": {words}" if words else ""),
             "The name is resolved, and the connection made, by that hop.",
@@ -389,22 +298,26 @@ def _exchange_keys(link: Link, before: Sequence[Link], chain: Chain, deadline: D
             f"connected, but no SSH answer within {deadline.seconds:g} seconds",
             f"Is {hop.host} port {hop.port} an SSH server, and not overloaded?",
         )
-    raise HopUnreachable(link.place, *_handshake_failure(link, error)) from error
+    raise _handshake_error(link, error) from error
 
 
-def _handshake_failure(link: Link, error: BaseException | None) -> tuple[str, str]:
+def _handshake_error(link: Link, error: BaseException | None) -> HopUnreachable:
     """What ended a conversation before there was a common key, and what to look at."""
-    words = said(str(error)) if error else ""
+    words = said(str(error or ""))
     ended = not words or "banner" in words or isinstance(error, (EOFError, OSError))
-    if link.proxied:
-        return link.explain() if ended else f"the key exchange failed: {words}", "Try the command by hand."
-    if ended:
-        return (
-            "it closed the connection before an SSH conversation began",
+    if ended and link.proxied:
+        return HopUnreachable(link.place, link.explain(), _BY_HAND)
+    if ended and not link.transport.remote_version:
+        greeting = link.transport.greeting
+        return HopBusy(
+            link.place,
+            "it closed the connection before an SSH conversation began"
+            + (f", and said: {greeting}" if greeting else ""),
             "Is it an SSH server, and do its MaxStartups, PerSourcePenalties and firewall let this controller in? "
-            "Fewer forks, or ansible_ssh_retries, help a busy one.",
+            "Fewer forks, or a longer ansible_ssh_timeout, help where it is busy.",
         )
-    return f"the key exchange failed: {words}", "Is it an SSH server?"
+    why = link.explain() if ended else words
+    return HopUnreachable(link.place, f"the key exchange failed: {why}", _BY_HAND if link.proxied else _IS_IT_SSH)
 
 
 def _incompatible(transport: HopTransport, words: str) -> tuple[str, str]:

@@ -10,8 +10,8 @@ import itertools
 import threading
 import time
 
-from .dial import Link
 from .library import BROKEN
+from .link import Link
 
 _REQUEST = "keepalive@openssh.com"
 
@@ -32,7 +32,7 @@ class _Probe:
     def _ask(self, link: Link) -> None:
         with contextlib.suppress(*BROKEN):
             link.transport.global_request(_REQUEST, wait=True)
-            if link.transport.is_active():
+            if not link.is_dead:
                 link.round_trip = time.monotonic() - self.sent
 
 
@@ -47,7 +47,7 @@ class _Watch:
 
     def look(self) -> bool:
         """Asks, if the last request was answered, and gives the link up if that took too long; False at its end."""
-        if not self._link.transport.is_active():
+        if self._link.is_dead:
             return False
         if self._probe is None or not self._probe.waiting:
             self._probe = _Probe(self._link)

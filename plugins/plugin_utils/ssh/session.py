@@ -11,10 +11,10 @@ from ..chain.model import Chain
 from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, said
 from .agent_forwarding import offer_agent
 from .deadline import Deadline
-from .dial import Link, dead_hop, lost_link
 from .files import NoSftp, PipedFiles, SftpFiles
 from .interface import Report
 from .library import BROKEN, paramiko
+from .link import Link, dead_hop, lost_link
 from .local_files import LocalFile, TransferMethod
 from .process import ChannelProcess
 from .transport import ChannelRefused

@@ -93,6 +93,35 @@ def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
     assert pool.find(a, B, 0.0) is None
 
 
+def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
+    pool = Pool()
+    (a,) = reach(pool, A)
+    error = OSError()
+    pool.failed(pool.begin(a, B, "place", "b"), error, 5.0, trouble=10.0)
+    found = pool.trouble(a, B, 14.9)
+    assert found is not None
+    assert (found.error, found.since) == (error, 5.0)
+    others = [(None, B), (a, C), (a, B._replace(dial="another"))]
+    assert [pool.trouble(parent, step, 14.9) for parent, step in others] == [None] * 3
+    assert pool.trouble(a, B, 15.0) is None
+    assert pool.trouble(a, B, 14.9) is None  # it is forgotten
+
+
+@pytest.mark.parametrize("end", ["reached", "the one before it has gone", "it had gone before"])
+def test_the_trouble_of_a_jump_host_ends(end: str) -> None:
+    pool = Pool()
+    (a,) = reach(pool, A)
+    mine = pool.begin(a, B, "place", "b")
+    if end == "it had gone before":
+        pool.retire(a)
+    pool.failed(mine, OSError(), 5.0, trouble=10.0)
+    if end == "reached":
+        dial(pool, a, B, 6.0)
+    else:
+        pool.retire(a)
+    assert pool.trouble(a, B, 6.0) is None
+
+
 # trust: T29
 def test_hops_meet_only_behind_the_same_transport() -> None:
     pool = Pool()

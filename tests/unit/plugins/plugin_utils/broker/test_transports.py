@@ -23,7 +23,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     KeyFile,
     TransportOptions,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, HopUnreachable, LoginRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
@@ -46,8 +46,9 @@ class FakeLink:
         self.closed = threading.Event()
         self.place = "place"
 
-    def is_active(self) -> bool:
-        return not self.closed.is_set()
+    @property
+    def is_dead(self) -> bool:
+        return self.closed.is_set()
 
     def renewed(self, _place: str, _warn: object) -> FakeLink:
         return self
@@ -100,8 +101,8 @@ def lease(transports: Transports) -> Iterator[Callable[..., Future[Lease]]]:
     with ThreadPoolExecutor(4) as pool:
         notes: queue.Queue[str] = queue.Queue()
 
-        def asked(chain: Chain = CHAIN, waits: bool = False) -> Future[Lease]:
-            asking = pool.submit(transports.lease, TargetSettings(chain), Report(notes.put, notes.put))
+        def asked(chain: Chain = CHAIN, waits: bool = False, again: bool = False) -> Future[Lease]:
+            asking = pool.submit(transports.lease, TargetSettings(chain), Report(notes.put, notes.put), again)
             if waits:
                 assert "waiting for the dial of another task" in notes.get(timeout=10)
             return asking
@@ -143,6 +144,56 @@ def test_who_waits_for_a_dial_that_his_own_need_not_end_like_dials_by_himself(
     assert chain == other
     end.set_result(FakeLink())
     assert second.result(10).fresh
+
+
+JUMP = Hop("j", 22, Credentials("u"))
+BEHIND = [Chain((JUMP, replace(HOP, host=f"h{number}"))) for number in range(4)]
+DOWN = HopUnreachable("hop 1 of 2, u@j:22", "no connection within 10 seconds", "Check it.")
+SPARED = "hop 1 of 2, u@j:22: not dialled again, as another task could not reach it 0 s ago: no connection within 10 s"
+
+
+def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Callable[..., Future[Lease]]) -> None:
+    first = lease(BEHIND[0])
+    _chain, end = dials.next()
+    second = lease(BEHIND[1], waits=True)
+    end.set_exception(DOWN)
+    with pytest.raises(HopUnreachable, match="22: no connection"):
+        first.result(10)
+    for asking in (second, lease(BEHIND[2])):
+        with pytest.raises(HopUnreachable, match=SPARED):
+            asking.result(10)
+    assert dials.begun.empty()
+    insisting = lease(BEHIND[3], again=True)
+    for _hop in range(2):
+        dials.next()[1].set_result(FakeLink())
+    assert insisting.result(10).fresh
+    last = lease(BEHIND[0])
+    chain, end = dials.next()
+    assert chain == BEHIND[0]  # its target, by way of the jump host
+    end.set_result(FakeLink())
+    last.result(10)
+
+
+@pytest.mark.parametrize("error", [DOWN, REFUSED], ids=["of a target", "of a login"])
+def test_other_errors_spare_nobody_a_dial(error: HopError, dials: Dials, lease: Callable[..., Future[Lease]]) -> None:
+    chain = BEHIND[0] if error is REFUSED else CHAIN
+    for _time in range(2):
+        asking = lease(chain)
+        dials.next()[1].set_exception(type(error)(chain.place(0), error.problem, error.advice))
+        with pytest.raises(HopError, match=error.problem):
+            asking.result(10)
+
+
+def test_a_dial_that_ends_after_the_end_is_closed(
+    dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+) -> None:
+    asking, link = lease(), FakeLink()
+    _chain, end = dials.next()
+    transports.close()
+    end.set_result(link)
+    with pytest.raises(HopUnreachable, match="was stopped"):
+        asking.result(10)
+    assert link.closed.is_set()
 
 
 def test_a_link_is_watched_as_its_least_patient_user_wants(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import (
@@ -27,7 +27,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import (
 )
 
 SECONDS = 10.0
-SETTINGS = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 
 def framed(header: bytes, body: bytes = b"") -> bytes:
@@ -61,7 +60,6 @@ HEADERS = st.dictionaries(st.text(max_size=10), JSON, max_size=5)
 BODIES = st.binary(max_size=200)
 
 
-@SETTINGS
 @given(st.lists(st.tuples(HEADERS, BODIES), max_size=5))
 def test_what_is_sent_is_received_and_then_the_end(frames: list[tuple[dict[str, Any], bytes]]) -> None:
     left, right = map(Connection, socket.socketpair())
@@ -86,29 +84,6 @@ def test_what_is_received_from_one_that_was_closed_is_the_end() -> None:
     right.close()
     assert left.receive(0) is None
     assert right.receive(0) is None
-
-
-# trust: T28
-@SETTINGS
-@given(st.lists(st.tuples(HEADERS, BODIES), min_size=1, max_size=4), st.data())
-def test_it_does_not_matter_in_which_pieces_frames_come(
-    frames: list[tuple[dict[str, Any], bytes]], data: st.DataObject
-) -> None:
-    sent = b"".join(framed(json.dumps(header).encode(), body) for header, body in frames)
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(sent)), max_size=8)))
-    left, right = socket.socketpair()
-    connection = Connection(right)
-    received = []
-    for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
-        left.sendall(sent[start:end])
-        try:
-            while (frame := connection.receive(0)) is not None:
-                received.append((frame.header, frame.body))
-        except TimeoutError:
-            pass
-    assert received == frames
-    connection.close()
-    left.close()
 
 
 # trust: T28
@@ -208,23 +183,6 @@ def test_a_pickle_is_refused_and_not_read(protocol: int, tmp_path: Path, raw: tu
     with pytest.raises(WireError, match=r"^the header is not JSON$"):
         connection.receive(SECONDS)
     assert list(tmp_path.iterdir()) == []
-
-
-# trust: T28
-@SETTINGS
-@given(st.binary(max_size=100))
-def test_whatever_comes_is_a_frame_an_end_or_refused(data: bytes) -> None:
-    left, right = socket.socketpair()
-    connection = Connection(right)
-    left.sendall(data)
-    left.close()
-    try:
-        while (frame := connection.receive(SECONDS)) is not None:
-            assert isinstance(frame.header, dict)
-    except WireError:
-        pass
-    finally:
-        connection.close()
 
 
 def test_nothing_at_all_is_the_end(raw: tuple[socket.socket, Connection]) -> None:

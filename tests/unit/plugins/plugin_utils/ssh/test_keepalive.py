@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.dial import Link
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.link import Link
 
 INTERVAL = 0.05
 
@@ -19,19 +19,18 @@ INTERVAL = 0.05
 class Silent:
     """Answers nothing; what happens when it is given up is for the test to say."""
 
+    is_dead = False
+
     def __init__(self) -> None:
         self.transport = self
         self.aborted = threading.Event()
         self.go = threading.Event()
 
-    def is_active(self) -> bool:
-        return True
-
     def global_request(self, _kind: str, wait: bool) -> None:
         assert wait
         self.go.wait(30)
 
-    def abort(self, why: str) -> None:
+    def give_up(self, why: str) -> None:
         assert why == "no answer to keepalives for 0.1 seconds"
         self.aborted.set()
         self.go.wait(30)
