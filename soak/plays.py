@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +46,8 @@ class Played:
 class Player:
     """Runs plays in a network.
 
-    :ivar wounded: the directories of runs of which a worker was killed.
+    :ivar wounded: the directories of runs of which a worker was killed, or which were ended early.
+    :ivar stopped: no run goes on.
     """
 
     def __init__(self, network: Network) -> None:
@@ -54,6 +56,7 @@ class Player:
         self._path.mkdir()
         (self._path / "inventory.yml").write_text(yaml.safe_dump(network.inventory, sort_keys=False))
         self.wounded: set[Path] = set()
+        self.stopped = threading.Event()
 
     def run(self, plan: PlayPlan) -> Played:
         """Play it, and look what has become of it."""
@@ -114,6 +117,9 @@ class Player:
         while time.monotonic() - since < (PATIENCE_WITH_WOUNDED if path in self.wounded else PATIENCE):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(1)
+            if self.stopped.is_set():
+                self.wounded.add(path)
+                break
             now = results.stat().st_size if results.exists() else 0
             if now != size:
                 size, since = now, time.monotonic()

@@ -7,8 +7,9 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from lab import Lab
@@ -46,33 +47,33 @@ class Soak:
         self._injector = Injector(self._network, faults(seed, seconds, links, servers), self._player.wounded)
         self._account = Account(evidence)
         evidence.mkdir(parents=True, exist_ok=True)
-        self._over = threading.Event()
         self._begun = time.monotonic()
         self._held: list[Held] = []
         self._ended = False
 
     def run(self) -> None:
         """Everything, to the end."""
-        hosts = list(self._network.places)
         with self._watched.running():
-            self._warm_up(hosts)
-            self._held.append(when_idle(self._lab))
-            with self._injector.running():
-                self._play(plays(self._seed, hosts))
-            if self._injector.error:
-                raise self._injector.error
-            # What is broken without anybody having noticed is noticed now.
-            self._one(whole_play(SETTLING, hosts))
-            when_idle(self._lab)
-            self._calm(whole_play(CLOSING, hosts))
-            self._held.append(when_idle(self._lab, like=self._held[0]))
-            self._compare(*self._held)
+            try:
+                self._run(list(self._network.places))
+            except TimeoutError as error:
+                self._account.report(Violation(CLOSING, "", "", str(error)))
         self._ended = True
 
-    def _warm_up(self, hosts: list[str]) -> None:
-        """As much at once as later, since heaps keep what they once had."""
-        with ThreadPoolExecutor(LANES) as pool:
-            list(pool.map(self._calm, [whole_play(WARM_UP + lane, hosts) for lane in range(LANES)]))
+    def _run(self, hosts: list[str]) -> None:
+        # As much at once as later, since heaps keep what they once had.
+        self._at_once([partial(self._one, whole_play(WARM_UP + lane, hosts)) for lane in range(LANES)])
+        self._held.append(when_idle(self._lab))
+        with self._injector.running():
+            self._play(plays(self._seed, hosts))
+        if self._injector.error:
+            raise self._injector.error
+        # What is broken without anybody having noticed is noticed now.
+        self._one(whole_play(SETTLING, hosts))
+        when_idle(self._lab)
+        self._calm(whole_play(CLOSING, hosts))
+        self._held.append(when_idle(self._lab, like=self._held[0]))
+        self._compare(*self._held)
 
     def _compare(self, before: Held, after: Held) -> None:
         grown = list(_grown(before, after))
@@ -101,18 +102,23 @@ class Soak:
         lock = threading.Lock()
 
         def lane() -> None:
-            while time.monotonic() < end and not self._over.is_set():
+            while time.monotonic() < end and not self._player.stopped.is_set():
                 with lock:
                     plan = next(plans)
                 self._one(plan)
 
-        with ThreadPoolExecutor(LANES) as pool:
-            lanes = [pool.submit(lane) for _lane in range(LANES)]
+        self._at_once([lane] * LANES)
+
+    def _at_once(self, work: Sequence[Callable[[], None]]) -> None:
+        """Do all of it; where one cannot go on, nor can the others."""
+        with ThreadPoolExecutor(len(work)) as pool:
+            running = [pool.submit(each) for each in work]
             try:
-                for each in lanes:
+                for each in running:
                     each.result()
-            finally:
-                self._over.set()
+            except BaseException:
+                self._player.stopped.set()
+                raise
 
     def keep(self) -> None:
         """Keep what tells of causes."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .ledger import Count
 
@@ -46,7 +46,6 @@ class Summary:
     most: int = 0
     violations: int = 0
     ended: bool = True
-    problems: list[str] = field(default_factory=list)
 
 
 Row = tuple[str, str]
