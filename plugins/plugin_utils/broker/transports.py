@@ -29,6 +29,7 @@ log.addHandler(logging.NullHandler())
 _LONGEST_WAIT = 86400.0
 _TROUBLE = 10.0
 _CLOSING = 10.0
+_MOMENT = 2.0
 _THAT_ERROR = "That task's error says what to do. With ansible_ssh_retries, it is dialled again."
 _STOPPED = "the broker on the controller was stopped"
 
@@ -191,7 +192,8 @@ class Transports:
         """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
-        deadline = Deadline(way.chain.hops[index].timeout, way.total)
+        # A dial that began before us ends before us, and has a moment to say why.
+        deadline = Deadline(way.chain.hops[index].timeout + _MOMENT, way.total)
         while True:
             with self._lock:
                 shared = self._pool.find(parent, step, time.monotonic(), way.settings.persist_max, is_target)
