@@ -30,7 +30,8 @@ class ActionModule(ActionBase):
         if answer["rc"] or "reached" not in answer["stdout_lines"]:
             said = answer["stderr"].strip() or answer["stdout"].strip()
             problem = f"logged in, but the shell did not run a command: it ended with {answer['rc']}: {said}"
-            return {"failed": True, "msg": problem, "lines": self._way()}
+            advice = "Look at the shell of the account, and at ansible_shell_executable."
+            return {"failed": True, "msg": f"{problem.rstrip('.')}. {advice}", "lines": self._way()}
         return {"changed": False, "seconds": seconds, "lines": [*self._way(), f"reached after {seconds:.3f} s"]}
 
     def _way(self) -> list[str]:

@@ -8,7 +8,7 @@ import asyncio
 import asyncio.subprocess
 import contextlib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,8 @@ class _Session(asyncssh.SSHServer):
 
     def _see(self, kind: str, value: str = "") -> None:
         self._server.seen.append(Seen(kind, self._user, value))
+        if kind in self._server.when:  # not in the loop, which it may want something of
+            asyncio.get_running_loop().run_in_executor(None, self._server.when[kind])
         words = self._server.ends_at.get(kind)
         if words is not None and self._connection:
             if words:
@@ -177,6 +179,8 @@ class RecordingServer:
         self.routes = routes or {}
         self.banner = banner
         self.ends_at = ends_at or {}
+        #: What else happens when it sees something of a kind.
+        self.when: dict[str, Callable[[], None]] = {}
         path.mkdir(parents=True)
         self.host_key = make_key(path / "host_ed25519")
         self._loop = loop

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from . import host_keys, logins, settings, ssh_config, ways
+from . import broker, files, host_keys, installation, logins, sessions, settings, ssh_config, ways
 from .provocation import WAITING, Provocation, Stage
 
 __all__ = ["SECTIONS", "WAITING", "Provocation", "Stage"]
@@ -15,4 +15,8 @@ SECTIONS: dict[str, list[Provocation]] = {
     "The way to a hop": ways.PROVOCATIONS,
     "Host keys": host_keys.PROVOCATIONS,
     "Logins": logins.PROVOCATIONS,
+    "Sessions and commands": sessions.PROVOCATIONS,
+    "The broker": broker.PROVOCATIONS,
+    "Files": files.PROVOCATIONS,
+    "Installation": installation.PROVOCATIONS,
 }

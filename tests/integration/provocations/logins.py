@@ -65,7 +65,7 @@ def _unanswered(stage: Stage, **more: Any) -> Variables:
 def _waiting_for_another(stage: Stage) -> Variables:
     """The same login over a connection that is made otherwise, which begins when the other has begun."""
     server, arguments = _with_a_silent_agent(stage)
-    first = stage.host(server, **{KEY: None, ARGUMENTS: arguments, "ansible_ssh_timeout": 20})
+    first = stage.host(server, **{KEY: None, ARGUMENTS: arguments, "ansible_ssh_timeout": 15})
     stage.beside[stage.name("first")] = first
     awaited = {"awaited": str(server.log_path), "words": "Connection from"}
     return first | awaited | {ARGUMENTS: f"-C {arguments}", "ansible_ssh_timeout": 1}

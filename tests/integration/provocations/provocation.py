@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lab import TRUE, Key, Lab, RecordingServer, Sshd, User, known_hosts_name
+from lab import TRUE, Key, Lab, RecordingServer, Sshd, User, known_hosts_name, wait_until
 from lab.lab import Place
 from lab.playbook import Task
 
@@ -23,8 +24,7 @@ Status = Literal["ok", "failed", "unreachable"]
 WAITING: tuple[Task, ...] = (
     {
         "name": "Wait",
-        "ansible.builtin.wait_for": {"path": "{{ awaited | default('/etc/passwd') }}", "search_regex": "{{ words | default('.') }}",
-                                     "sleep": 0.1, "timeout": 30},
+        "ansible.builtin.wait_for": {"path": "{{ awaited | default('/etc/passwd') }}", "search_regex": "{{ words | default('.') }}", "timeout": 30},
         "delegate_to": "localhost",
         "connection": "local",
     },
@@ -33,6 +33,7 @@ WAITING: tuple[Task, ...] = (
 
 #: What ansible-core may put before a message of ours.
 LEAD = r"(?:Task failed: )?(?:Failed to authenticate: )?"
+_SAME = 20
 _LABEL = r"\S+@\S+:\d+"
 
 
@@ -59,6 +60,21 @@ class Stage:
         """A name that nobody else has."""
         self._count += 1
         return f"{what}{self._count}"
+
+    @staticmethod
+    def settled(look: Callable[[], T]) -> T:
+        """What is seen when it stays the same for a while."""
+        seen: list[T] = []
+
+        def same() -> bool:
+            try:
+                seen.append(look())
+            except FileNotFoundError:  # something has gone at this moment
+                seen.clear()
+            return len(seen) > _SAME and all(each == seen[-1] for each in seen[-_SAME:])
+
+        wait_until(same, 10, "nothing changes any more")
+        return seen[-1]
 
     @cached_property
     def user(self) -> User:
@@ -179,3 +195,14 @@ def filled(value: Any, stage: Stage) -> Any:
 def over(*hops: Mapping[str, Any]) -> Variables:
     """The variable of the bastions."""
     return {"ansible_ssh_jump": [dict(hop) for hop in hops]}
+
+
+def first(act: Callable[[], None]) -> Callable[..., Awaitable[None]]:
+    """The behaviour of a server that hears a word, lets something else happen, and answers nothing."""
+
+    async def behave(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        await asyncio.to_thread(act)
+        await asyncio.Event().wait()
+
+    return behave

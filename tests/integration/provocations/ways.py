@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncssh
 from lab import closer, saying, stuck
 
-from .provocation import Provocation, Stage, Variables, over
+from .provocation import Provocation, Stage, Variables, first, over
 
 SOON = {"ansible_ssh_timeout": 2}
 _CHECK = "Check the host, its port"
@@ -147,20 +145,9 @@ def _ending(stage: Stage, words: str) -> Variables:
 def _broken_when_the_target_is_asked(stage: Stage) -> Variables:
     """A link to the bastion that breaks when the connection from there to the target has come."""
     link = stage.lab.forwarder(stage.server)
-    target = stage.lab.sink(_first(link.cut))
+    target = stage.lab.sink(first(link.cut))
     known = stage.known_as(stage.server, link)
     return stage.host(target, **over(stage.hop(link, known_hosts=known)))
-
-
-def _first(act: Callable[[], None]) -> Callable[..., Awaitable[None]]:
-    """The behaviour of a server that hears a word, lets something else happen, and answers nothing."""
-
-    async def behave(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        await asyncio.to_thread(act)
-        await asyncio.Event().wait()
-
-    return behave
 
 
 _SECOND = [

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Transfers that fail, on the target or on the controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+from lab.sshd import sftp_server
+
+from .provocation import Provocation, Stage, Variables
+
+_PING = ({"name": "Ping", "ansible.builtin.ping": {}},)
+_FETCH = ({"name": "Fetch", "ansible.builtin.fetch": {"src": "/etc/services", "dest": "{{ dest }}", "flat": True}},)
+# A file of the system that can be opened, and not be read.
+_SCRIPT = ({"name": "Script", "ansible.builtin.script": {"cmd": "/proc/self/mem", "decrypt": False}},)
+_PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent"}},)
+
+
+def _denying(request: str) -> Any:
+    """A server whose SFTP refuses a kind of request."""
+
+    def host(stage: Stage) -> Variables:
+        server = stage.sshd(sftp=None, Subsystem=f"sftp {sftp_server()} -P {request}")
+        return stage.host(server, dest=str(stage.lab.path / stage.name("fetched")))
+
+    return host
+
+
+class _Short(asyncssh.SFTPServer):
+    """Somebody else takes a byte of each file away before it is looked at."""
+
+    def stat(self, path: bytes) -> Any:
+        attributes = asyncssh.SFTPAttrs.from_local(Path(path.decode()).stat())
+        attributes.size = max(0, (attributes.size or 0) - 1)
+        return attributes
+
+
+def _short(stage: Stage) -> Variables:
+    return stage.host(stage.recorder(sftp_factory=_Short))
+
+
+def _to_a_full_disk(stage: Stage) -> Variables:
+    return stage.host(stage.server, dest=str(stage.lab.disk("4k") / "fetched"))
+
+
+def _with_an_action_of_the_lab(_stage: Stage) -> dict[str, Any]:
+    """No module of ansible-core hands over a file that is not there."""
+    return {"env": {"ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parents[1] / "lab/action_plugins")}}
+
+
+def _plain(stage: Stage) -> Variables:
+    return stage.host(stage.server)
+
+
+def _without_sftp(stage: Stage) -> Variables:
+    return stage.host(stage.sshd(sftp=None), ansible_ssh_transfer_method="sftp")
+
+
+def _failed(message: str, host: Any, tasks: Any, names: str = "", **more: Any) -> Provocation:
+    return Provocation(message, names, host, status="failed", tasks=tasks, **more)
+
+
+PROVOCATIONS = [
+    _failed("cannot write … on the target: …", _denying("write"), _PING),
+    _failed("cannot read … on the target: …", _denying("read"), _FETCH),
+    _failed("cannot read … on the controller: …", _plain, _SCRIPT),
+    _failed("cannot write … on the controller: …", _to_a_full_disk, _FETCH),
+    _failed("cannot write … on the target: … of … bytes arrived", _short, _PING),
+    _failed("it offers no SFTP", _without_sftp, _PING, "hop 1 of 1", then="Let ansible_ssh_transfer_method be 'smart'"),
+    _failed("file or module does not exist: …", _plain, _PUT, around=_with_an_action_of_the_lab),
+]

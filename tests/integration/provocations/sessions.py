@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands that do not begin, or do not come to their end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncssh
+from lab import raw
+
+from .provocation import Provocation, Stage, Variables
+
+HOP = "hop 1 of 1"
+#: Whatever the host's variables say.
+COMMAND = (raw("{{ command | default('true') }}"),)
+_CHECK = ({"name": "Check", "bastion.ssh.check": {}},)
+_MAY_HAVE_TAKEN_EFFECT = "What the task did may have taken effect"
+
+
+def _without_sessions(stage: Stage) -> Variables:
+    return stage.host(stage.sshd(MaxSessions=0))
+
+
+def _without_an_answer(stage: Stage) -> Variables:
+    """A link that takes nothing to the server any more when the login is over."""
+    server = stage.recorder()
+    link = stage.lab.forwarder(server)
+    known = server.known_hosts_line(f"[{link.address}]:{link.port}")
+    server.when["login"] = lambda: link.stall("up")
+    return stage.host(link, ansible_ssh_known_hosts=known, ansible_ssh_timeout=2)
+
+
+def _without_commands(stage: Stage) -> Variables:
+    return stage.host(stage.recorder(process_factory=None))
+
+
+def _without_terminals(stage: Stage) -> Variables:
+    return stage.host(stage.sshd(PermitTTY=False), ansible_ssh_use_tty=True, ansible_become=True)
+
+
+def _ending_its_server(stage: Stage) -> Variables:
+    return stage.host(stage.server, command="kill -9 $PPID")
+
+
+def _without_a_status(stage: Stage) -> Variables:
+    def close(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        process.close()
+
+    return stage.host(stage.recorder(process_factory=close))
+
+
+def _falling_silent(stage: Stage) -> Variables:
+    """A link that stops when the command has come."""
+
+    async def silent(_process: object) -> None:
+        await asyncio.to_thread(link.stall)
+        await asyncio.Event().wait()
+
+    server = stage.recorder(process_factory=silent)
+    link = stage.lab.forwarder(server)
+    known = server.known_hosts_line(f"[{link.address}]:{link.port}")
+    patience = {"ansible_ssh_server_alive_interval": 1, "ansible_ssh_server_alive_count_max": 1}
+    return stage.host(link, ansible_ssh_known_hosts=known, **patience)
+
+
+def _escalating(stage: Stage, **more: Any) -> Variables:
+    user = stage.lab.user("sudoer", sudo="password")
+    server = stage.once("sudo", lambda: stage.lab.sshd("sudo", users=[user], keys=[stage.key]))
+    return stage.host(server, ansible_user=user.name, ansible_become=True, **more)
+
+
+def _without_a_shell(stage: Stage) -> Variables:
+    return stage.host(stage.server, ansible_shell_executable="/nonexistent")
+
+
+PROVOCATIONS = [
+    Provocation("no session: …", HOP, _without_sessions, "Does its MaxSessions leave room"),
+    Provocation("no session within … seconds", HOP, _without_an_answer, "Is it overloaded?"),
+    Provocation("the server refused to run the command: …", HOP, _without_commands, "May this account run commands"),
+    Provocation(
+        "it gives no terminal (PermitTTY); let ansible_ssh_use_tty be false", HOP, _without_terminals, status="failed"
+    ),
+    Provocation("the connection was lost: …", HOP, _ending_its_server, _MAY_HAVE_TAKEN_EFFECT, tasks=COMMAND),
+    Provocation(
+        "the server ended the command without saying how", HOP, _without_a_status, "Its log says why.", tasks=COMMAND
+    ),
+    Provocation(
+        "no answer to keepalives for … seconds", HOP, _falling_silent, _MAY_HAVE_TAKEN_EFFECT,
+        before="the connection was lost: ", tasks=COMMAND,
+    ),
+    Provocation(
+        "Incorrect … password", "", lambda stage: _escalating(stage, ansible_become_password="wrong"),
+        status="failed", tasks=COMMAND,
+    ),
+    Provocation("Missing … password", "", _escalating, status="failed", tasks=COMMAND),
+    Provocation(
+        "no answer from … within … seconds: neither its password prompt nor the start of the command", "",
+        lambda stage: _escalating(stage, ansible_become_exe="sleep 60;", ansible_ssh_timeout=1),
+        "look at become_method, become_flags and become_exe", status="failed", tasks=COMMAND,
+    ),
+    Provocation(
+        "logged in, but the shell did not run a command: it ended with …", "", _without_a_shell,
+        "ansible_shell_executable", status="failed", tasks=_CHECK,
+    ),
+    Provocation(
+        "bastion.ssh.jump: the command was ended by signal …", "",
+        lambda stage: stage.host(stage.server, command="kill -9 $$"), status="failed", where="stderr", tasks=COMMAND,
+    ),
+]  # fmt: skip
