@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 # plugins cannot use any more in this process.
 init_plugin_loader()
 
-# The same inputs in every run, or other ones in each (--hypothesis-profile=long); one that takes seconds is a hang.
+# The same inputs in every run, or other ones in each (--hypothesis-profile=long); one that takes so many seconds is a hang.
 settings.register_profile(
-    "usual", max_examples=150, derandomize=True, database=None, deadline=5_000, suppress_health_check=list(HealthCheck)
+    "usual", max_examples=150, derandomize=True, database=None, deadline=20_000, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile(
     "long", settings.get_profile("usual"), max_examples=20_000, derandomize=False, print_blob=True

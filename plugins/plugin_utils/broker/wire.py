@@ -137,10 +137,10 @@ class Connection:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
             self._descriptors.append(descriptor)
-        if len(self._descriptors) > 1 or flags & socket.MSG_CTRUNC:
-            raise WireError("more than one descriptor, or none that is free")
         self._ended = not data
         self._received += data
+        if len(self._descriptors) > 1 or flags & socket.MSG_CTRUNC:
+            raise WireError("more than one descriptor, or none that is free")
 
     def _take(self) -> Frame | None:
         """The first frame of what was received, if it is whole."""
@@ -153,7 +153,7 @@ class Connection:
         if len(self._received) < end:
             return None
         try:
-            header = json.loads(self._received[_LENGTHS.size : start])
+            header = json.loads(self._received[_LENGTHS.size : start].decode())  # of bytes, it would take UTF-16 as well
         except (ValueError, RecursionError) as error:
             raise WireError("the header is not JSON") from error
         if not isinstance(header, dict):

@@ -188,14 +188,14 @@ def read_answer(output: str, baseline: str, name: str) -> Effective:
 def _converted(convert: Callable[[list[str]], object], keyword: str, values: list[str], name: str) -> object:
     try:
         return convert(values)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise SettingsError(f"{SOURCE} for {name}: {keyword}", f"{said(ascii(values[0]))} cannot be read") from None
 
 
 def _keywords(output: str) -> dict[str, list[str]]:
     """Keyword in lower case -> its values, in their order."""
     keywords: dict[str, list[str]] = {}
-    for line in output.splitlines():
+    for line in filter(None, output.split("\n")):
         keyword, _blank, value = line.partition(" ")
         keywords.setdefault(keyword.lower(), []).append(value)
     return keywords
@@ -220,7 +220,7 @@ def _files(values: list[str]) -> tuple[str, ...]:
 
 def _paths(values: list[str]) -> tuple[str, ...]:
     """Paths with blanks between them. ssh(1) prints no quotes, so that a path with a blank in it looks like two."""
-    paths = tuple(path for path in values[0].split() if path.lower() != "none")
+    paths = tuple(path for path in values[0].split(" ") if path and path.lower() != "none")
     if not all(path.startswith(("/", "~")) for path in paths):
         raise ValueError("a path with a blank")
     return paths
@@ -250,7 +250,8 @@ def _persist(values: list[str]) -> float | None:
 
 
 def _rekey(values: list[str]) -> RekeyLimit:
-    return RekeyLimit(*map(int, values[0].split()))
+    size, _blank, seconds = values[0].partition(" ")
+    return RekeyLimit(int(size), int(seconds or 0))
 
 
 def _checking(values: list[str]) -> HostKeyChecking:

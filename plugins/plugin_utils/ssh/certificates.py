@@ -86,13 +86,14 @@ def read_certificate(key_type: str, blob: bytes) -> HostCertificate:
             raise BadCertificate("it is no certificate")
         found.verify_cert_signature()
         signer = found.signature_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
+        authority = base64.b64decode(signer.split()[1])
+        algorithm = _signed_with(blob, authority)
     except InvalidSignature:
         raise BadCertificate("its signature is not its authority's") from None
     except BadCertificate:
         raise
     except Exception as error:  # the library lets errors of several kinds through
         raise BadCertificate(f"it cannot be read: {said(str(error)) or type(error).__name__}") from error
-    authority = base64.b64decode(signer.split()[1])
     return HostCertificate(
         blob=blob,
         of_host=found.type == form.SSHCertificateType.HOST,
@@ -101,7 +102,7 @@ def read_certificate(key_type: str, blob: bytes) -> HostCertificate:
         before=found.valid_before,
         critical_options=tuple(said(name, 60) for name in found.critical_options),
         authority=authority,
-        algorithm=_signed_with(blob, authority),
+        algorithm=algorithm,
     )
 
 
@@ -133,7 +134,10 @@ def objection(
 
 
 def _signed_with(blob: bytes, authority: bytes) -> str:
-    """The signature is the last field, after the authority's key, and begins with its algorithm."""
+    """The signature is the last field, after the authority's key, and begins with its algorithm.
+
+    :raises ValueError: the key is written in another way than it would be by us.
+    """
     signature = blob[blob.rindex(authority) + len(authority) + 4 :]
     return first_string(signature).decode("ascii", "replace")
 

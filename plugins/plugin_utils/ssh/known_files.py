@@ -38,7 +38,7 @@ def entries_of(policy: HostKeyPolicy, names: Sequence[str], printed: str = "") -
     known = [_known_hosts(path, version_of(path)) for path in _files(policy)]
     known += [
         KnownHosts(policy.lines, "ansible_ssh_known_hosts"),
-        KnownHosts(printed.splitlines(), "KnownHostsCommand"),
+        KnownHosts(printed.split("\n"), "KnownHostsCommand"),
     ]
     return [[entry for source in known for entry in source.entries(name)] for name in names]
 

@@ -9,6 +9,7 @@ import fnmatch
 import hashlib
 import hmac
 import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +17,7 @@ from enum import Enum
 REVOKED = "@revoked"
 AUTHORITY = "@cert-authority"
 _PATTERN = re.compile(r"[*?!|]")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BLOCK = 64
 _RSA_FIELDS = 3  # type, exponent, modulus
 _INNER, _OUTER = (bytes(byte ^ mask for byte in range(256)) for mask in (0x36, 0x5C))
@@ -52,8 +54,8 @@ def lookup_names(host: str, port: int, alias: str | None = None) -> tuple[str, .
     plain name.
     """
     if alias is not None:
-        return (alias.lower(),)
-    plain = host.lower()
+        return (_lowered(alias),)
+    plain = _lowered(host)
     return (plain,) if port == 22 else (f"[{plain}]:{port}", plain)
 
 
@@ -72,7 +74,7 @@ class KnownHosts:
         self._hashed: list[tuple[int, bytes, bytes, bytes]] = []  # number, both keyed blocks of HMAC, digest
         self._found: dict[str, list[int]] = {}  # name -> numbers of the hashed lines that name it
         for number, line in enumerate(lines, 1):
-            fields = line.split()
+            fields = _fields(line)
             marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
             if fields and not fields[0].startswith("#"):
                 self._lines[number] = (marker, fields)
@@ -112,7 +114,7 @@ class KnownHosts:
         if _PATTERN.search(names):
             self._patterns.append(number)
             return
-        for name in names.lower().split(","):
+        for name in _lowered(names).split(","):
             self._plain.setdefault(name, []).append(number)
 
     def _entry(self, number: int) -> Entry:
@@ -159,10 +161,20 @@ def format_line(name: str, key_type: str, key: bytes, salt: bytes = b"") -> str:
     return f"{name} {key_type} {base64.b64encode(key).decode()}"
 
 
+def _fields(line: str) -> list[str]:
+    """What stands between blanks and tabs, of which Unicode has more than OpenSSH knows."""
+    return [field for field in line.strip("\r\n").replace("\t", " ").split(" ") if field]
+
+
+def _lowered(text: str) -> str:
+    """In lower case as OpenSSH has it: letters of ASCII only, so that nothing else becomes one of them (U+212A a k)."""
+    return text.lower() if text.isascii() else text.translate(_LOWER)
+
+
 def _names_match(field: str, name: str) -> bool:
     """Comma-separated patterns of which ``!`` excludes."""
     found = False
-    for pattern in field.lower().split(","):
+    for pattern in _lowered(field).split(","):
         negated = pattern.startswith("!")
         # OpenSSH knows * and ? only: a bracket is itself here.
         literal = pattern[negated:].replace("[", "[[]")
@@ -192,7 +204,7 @@ def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
     except ValueError:
         return fields[0], None
     inside = _strings(key)
-    return fields[0], key if inside and inside[0] == fields[0].encode("utf-8", "surrogateescape") else None
+    return fields[0], key if inside and inside[0].decode("utf-8", "surrogateescape") == fields[0] else None
 
 
 def first_string(blob: bytes) -> bytes:

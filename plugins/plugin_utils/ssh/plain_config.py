@@ -24,7 +24,7 @@ _NO_CLIENT = (
     "ansible_ssh_config_file can name another file, or 'none'"
 )
 _KEYWORD = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*)")
-_PLAIN_PATHS = re.compile(r"(/[\w./*?-]*\s*)+")
+_PLAIN_PATHS = re.compile(r"/[\w./*?-]*(\s+/[\w./*?-]*)*\s*")
 _MATCHES = frozenset({"all", "host", "originalhost", "user", "localuser"})
 _LISTS = frozenset(
     {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "casignaturealgorithms"}
@@ -117,7 +117,8 @@ def _files(config_file: str | None, directory: str, environment: Mapping[str, st
 def _checked(path: str, optional: bool) -> Iterator[str]:
     """The lines of a file, none of which the library gets wrong."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        # A line ends where OpenSSH ends it, and nowhere else: what is no setting must not become one.
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             text = stream.read()
     except FileNotFoundError as error:
         if optional:
@@ -125,7 +126,7 @@ def _checked(path: str, optional: bool) -> Iterator[str]:
         raise SettingsError(path, f"it cannot be read: {error.strerror}") from error
     except OSError as error:
         raise SettingsError(path, f"it cannot be read: {error.strerror or error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not _includes_nothing(line):
             _check(line, f"{path}:{number}")
             yield line
@@ -170,6 +171,8 @@ def _argument_lines(arguments: tuple[str, ...]) -> Iterator[str]:
             continue
         value = next(left, "")
         line = f"{_OPTIONS[option]} {value}" if option in _OPTIONS else value
+        if "\n" in line:
+            raise SettingsError(f"-o {said(line, 60)}", f"a line of several: {_NO_CLIENT}")
         _check(line, f"-o {said(line, 60)}")
         yield line
 

@@ -155,8 +155,8 @@ def test_a_pattern_matches_as_ssh_keygen_says(name: str, pattern: str, expected:
     assert ours(lines, name) == keygen(lines, name, tmp_path)
 
 
-PATTERN = st.text(st.sampled_from("ab.*?![]:2"), min_size=1, max_size=6)
-NAME = st.text(st.sampled_from("ab.2"), min_size=1, max_size=4) | st.sampled_from(["[a]:2", "[ab]:22", "a:2"])
+PATTERN = st.text(st.sampled_from("abK.*?![]:2\u212a\u00a0\u2003é\x0b"), min_size=1, max_size=6)
+NAME = st.text(st.sampled_from("abk.2"), min_size=1, max_size=4) | st.sampled_from(["[a]:2", "[ab]:22", "a:2"])
 
 
 # trust: T11
