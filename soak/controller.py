@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import Lab, processes
-from lab.brokers import brokers, open_files
+from lab.brokers import brokers
 
 from .network import PERSIST
 
@@ -50,7 +50,11 @@ def held(pid: int) -> Held:
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found
     # Sockets and pipes have numbers that are others each time.
-    files = sorted(re.sub(r":\[\d+\]$", "", name) for name in open_files(pid).values())
+    names = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.append(os.readlink(link))
+    files = sorted(re.sub(r":\[\d+\]$", "", name) for name in names)
     return Held(pid, 1024 * int(found[1]), tuple(files), len(os.listdir(f"/proc/{pid}/task")))
 
 
