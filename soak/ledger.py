@@ -165,7 +165,12 @@ class Count:
     whole: int = 0
 
     def with_one(self, expected: Expected, found: Seen) -> Count:
-        """The same and one task more. ``whole`` counts files and outputs that arrived as they were sent."""
+        """The same and one task more, if it is one that has a result at all.
+
+        ``whole`` counts files and outputs that arrived as they were sent.
+        """
+        if expected.kind is Kind.RESET:
+            return self
         command = expected.kind in COMMANDS
         status = found.status if found.status in ("ok", "failed", "unreachable") else "lost"
         return replace(
