@@ -153,7 +153,8 @@ class Connection:
         if len(self._received) < end:
             return None
         try:
-            header = json.loads(self._received[_LENGTHS.size : start].decode())  # of bytes, it would take UTF-16 as well
+            # As text: of bytes, it would take UTF-16 as well.
+            header = json.loads(self._received[_LENGTHS.size : start].decode())
         except (ValueError, RecursionError) as error:
             raise WireError("the header is not JSON") from error
         if not isinstance(header, dict):

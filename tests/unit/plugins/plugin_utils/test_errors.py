@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from corpora import replaying, texts
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
@@ -58,8 +60,8 @@ def test_words_of_others_are_one_safe_line(words: str | bytes | None, expected: 
 
 
 # trust: T49
-@settings(deadline=None, derandomize=True, database=None)
-@given(st.text(st.sampled_from("{}%# \x1b\na\u202e"), max_size=30) | st.text() | st.binary())
+@replaying(texts("words"))
+@given(st.text(st.sampled_from("{}%# \x1b\na\u202e\ud800\udcff"), max_size=30) | st.text() | st.binary())
 def test_whatever_is_said_cannot_move_a_cursor_be_rendered_or_fill_a_screen(words: str | bytes) -> None:
     line = said(words, 20)
     assert line.isprintable()
@@ -91,6 +93,33 @@ def family(kind: type[Any]) -> list[type[Any]]:
 def test_only_a_dial_that_nobody_refused_is_worth_repeating() -> None:
     assert LoginRefused in family(HopError)
     assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable, SessionRefused]
+
+
+# trust: T28
+@given(
+    st.sampled_from(family(JumpError)), st.lists(st.text(st.characters(exclude_categories=[])), min_size=3, max_size=3)
+)
+def test_any_error_of_any_words_is_the_same_in_another_process(kind: type[JumpError], words: list[str]) -> None:
+    error = kind(*words[: 3 if issubclass(kind, HopError) else 2 if issubclass(kind, SettingsError) else 1])
+    told = unpacked(json.loads(json.dumps(packed(error))))
+    assert (told.__class__, str(told), vars(told)) == (kind, str(error), vars(error))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["CommandError", "HopError"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "values", "a"]), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+# trust: T28
+@given(st.dictionaries(st.sampled_from(["kind", "values", "a"]), JSON))
+def test_whatever_is_told_is_an_error_of_the_family_or_none(data: dict[str, object]) -> None:
+    with contextlib.suppress(KeyError, TypeError):
+        error = unpacked(data)
+        assert error.__class__.__name__ == data["kind"]
+        assert error.__class__ in family(JumpError)
+        assert unpacked(json.loads(json.dumps(packed(error)))).__class__ is error.__class__
 
 
 WORDS = "it's down: {'a'}; ü \u202e \udcff"

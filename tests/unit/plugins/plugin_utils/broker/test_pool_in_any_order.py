@@ -192,7 +192,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(self.closed) == set(self.opened)
 
 
-AnyOrder.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, derandomize=True, database=None
-)
+AnyOrder.TestCase.settings = settings(stateful_step_count=60)
 TestAnyOrder = AnyOrder.TestCase

@@ -171,15 +171,17 @@ def certificate(
 
 
 def read(blob: bytes) -> HostCertificate | None:
+    """What is in a certificate, None where it is refused; what is said of it can be shown."""
+    words = ""
     try:
         found = read_certificate(CERTIFIED, blob)
+        words = objection(found, NAME, None)
+        return found
     except BadCertificate as error:
         words = str(error)
-        found = None
-    else:
-        words = objection(found, NAME, None)
-    assert words.isprintable()
-    return found
+        return None
+    finally:
+        assert words.isprintable()
 
 
 pytestmark = pytest.mark.skipif(not can_be_read(), reason="the library reads no certificates")

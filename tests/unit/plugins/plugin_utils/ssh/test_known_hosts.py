@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.known_hosts import (
@@ -161,7 +161,6 @@ NAME = st.text(st.sampled_from("abk.2"), min_size=1, max_size=4) | st.sampled_fr
 
 # trust: T11
 @given(patterns=st.lists(st.lists(PATTERN, min_size=1, max_size=3).map(",".join), min_size=20, max_size=40), name=NAME)
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_any_patterns_match_as_ssh_keygen_says(patterns: list[str], name: str, tmp_path: Path) -> None:
     lines = [f"{pattern} {ED}" for pattern in patterns]
     assert ours(lines, name) == keygen(lines, name, tmp_path)
