@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from . import broker, files, host_keys, installation, logins, sessions, settings, ssh_config, ways
-from .provocation import WAITING, Provocation, Stage
+from .other_tools import PAIRS
+from .provocation import WAITING, Provocation, Stage, as_pattern
 
-__all__ = ["SECTIONS", "WAITING", "Provocation", "Stage"]
+__all__ = ["PAIRS", "SECTIONS", "WAITING", "Provocation", "Stage", "as_pattern"]
 
 #: Headings of the page.
 SECTIONS: dict[str, list[Provocation]] = {

@@ -15,7 +15,9 @@ from .provocation import Provocation, Stage, Variables
 _PING = ({"name": "Ping", "ansible.builtin.ping": {}},)
 _FETCH = ({"name": "Fetch", "ansible.builtin.fetch": {"src": "/etc/services", "dest": "{{ dest }}", "flat": True}},)
 # A file of the system that can be opened, and not be read.
-_SCRIPT = ({"name": "Script", "ansible.builtin.script": {"cmd": "/proc/self/mem", "decrypt": False}},)
+_UNARCHIVE = (
+    {"name": "Unarchive", "ansible.builtin.unarchive": {"src": "/proc/self/mem", "dest": "/tmp", "decrypt": False}},
+)
 _PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent"}},)
 
 
@@ -66,7 +68,7 @@ def _failed(message: str, host: Any, tasks: Any, names: str = "", **more: Any) -
 PROVOCATIONS = [
     _failed("cannot write … on the target: …", _denying("write"), _PING),
     _failed("cannot read … on the target: …", _denying("read"), _FETCH),
-    _failed("cannot read … on the controller: …", _plain, _SCRIPT),
+    _failed("cannot read … on the controller: …", _plain, _UNARCHIVE),
     _failed("cannot write … on the controller: …", _to_a_full_disk, _FETCH),
     _failed("cannot write … on the target: … of … bytes arrived", _short, _PING),
     _failed("it offers no SFTP", _without_sftp, _PING, "hop 1 of 1", then="Let ansible_ssh_transfer_method be 'smart'"),

@@ -197,7 +197,7 @@ def over(*hops: Mapping[str, Any]) -> Variables:
     return {"ansible_ssh_jump": [dict(hop) for hop in hops]}
 
 
-def first(act: Callable[[], None]) -> Callable[..., Awaitable[None]]:
+def first(act: Callable[[], object]) -> Callable[..., Awaitable[None]]:
     """The behaviour of a server that hears a word, lets something else happen, and answers nothing."""
 
     async def behave(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

@@ -41,7 +41,7 @@ def _without_terminals(stage: Stage) -> Variables:
 
 
 def _ending_its_server(stage: Stage) -> Variables:
-    return stage.host(stage.server, command="kill -9 $PPID")
+    return stage.host(stage.sshd(), command="kill -9 $PPID")
 
 
 def _without_a_status(stage: Stage) -> Variables:

@@ -92,6 +92,7 @@ _READ_PLAINLY = [
     _plain("both ProxyJump and ProxyCommand apply: …", "ProxyCommand nc %h %p\n", OF_WEB, "-J edge"),
     _plain("… more than once: …", "SetEnv A=1\nSetEnv B=1\n", OF_WEB),
     _plain("… of several: …", "SetEnv A=1 B=2\n"),
+    _plain("a line of several: …", "", "-o …", "-o 'User me\nPort 22'"),
     _plain("… with [: …", "Host web[12]\n"),
     _plain("no such keyword: …", "ProxyJmp edge\n"),
     _plain("Include: …", "Include /etc/ssh/*\n"),
