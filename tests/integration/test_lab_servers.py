@@ -156,7 +156,7 @@ def test_a_link_delays_limits_ends_one_way_and_refuses(lab: Lab) -> None:
     with pytest.raises(ConnectionRefusedError):
         connect((link.address, link.port))
     link.listen()
-    link.half_close_after("down", 100)
+    link.half_close_after("down", 100, "down")
     with connect((link.address, link.port)) as sock:
         sock.sendall(bytes(200))
         assert read(sock, 200) == bytes(100)

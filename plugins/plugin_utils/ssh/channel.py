@@ -57,7 +57,10 @@ class HopChannel(paramiko.Channel):
     The library's own closes itself when it is collected, in a thread that may hold what this needs (paramiko#247).
     """
 
-    exit_signal: str
+    #: The name of the signal that ended the command; None if none did.
+    exit_signal: str | None = None
+    #: Whether the server has closed it, and not merely the connection ended.
+    server_closed = False
     _pipe: Any
 
     def __del__(self) -> None:
@@ -97,11 +100,17 @@ class HopChannel(paramiko.Channel):
                     self.lock.release()
 
 
-def handle_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
+def handle_close(channel: HopChannel, message: paramiko.Message) -> None:
+    """Notes that the server has said all (RFC 4254 section 5.3), and hands the message on."""
+    channel.server_closed = True
+    paramiko.Channel._handle_close(channel, message)  # type: ignore[attr-defined]
+
+
+def handle_request(channel: HopChannel, message: paramiko.Message) -> None:
     """Keeps an exit signal (RFC 4254 section 6.10), which paramiko drops, and hands the request on."""
     if message.get_text() == "exit-signal":
         message.get_boolean()
-        channel.exit_signal = said(message.get_binary(), 20)  # type: ignore[attr-defined]
+        channel.exit_signal = said(message.get_binary(), 20)
     message.rewind()
     message.get_int()  # the channel's number, read before
     paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]

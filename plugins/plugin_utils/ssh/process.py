@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from ..chain.become import Stream
 from ..errors import HopError
+from .channel import HopChannel
 from .deadline import ATTENTION, Deadline
 from .interface import Exited, Output
-from .library import BROKEN, paramiko
+from .library import BROKEN
 
 _CHUNK = 256 * 1024
 
@@ -24,7 +25,7 @@ class ChannelProcess:
     :param lost: makes the error for a connection that ended before the command did.
     """
 
-    def __init__(self, channel: paramiko.Channel, lost: Callable[[], HopError]) -> None:
+    def __init__(self, channel: HopChannel, lost: Callable[[], HopError]) -> None:
         self._channel = channel
         self._lost = lost
         # What is taken is acknowledged at once: else, where the server's TCP holds small packets back until all before
@@ -93,7 +94,9 @@ class ChannelProcess:
         while not channel.status_event.wait(min(ATTENTION, deadline.remaining())):
             if deadline.expired:
                 return None
-        signal = getattr(channel, "exit_signal", None)
-        if channel.exit_status >= 0 or signal:
+        signal = channel.exit_signal
+        # OpenSSH tells the status when the command has ended, perhaps before the last of its output.
+        whole = channel.eof_received or channel.server_closed
+        if whole and (channel.exit_status >= 0 or signal):
             return Exited(channel.exit_status if not signal else None, signal)
         raise self._lost()

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from ..chain.model import Chain
 from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, said
 from .agent_forwarding import offer_agent
+from .channel import HopChannel
 from .deadline import Deadline
 from .files import NoSftp, PipedFiles, SftpFiles
 from .interface import Report
-from .library import BROKEN, paramiko
+from .library import BROKEN
 from .link import Link, dead_hop, lost_link
 from .local_files import LocalFile, TransferMethod
 from .process import ChannelProcess
@@ -32,7 +33,7 @@ class LinkSession:
         self._chain = chain
         self._timeout = chain.target.timeout
         self._report = report
-        self._channels: list[paramiko.Channel] = []
+        self._channels: list[HopChannel] = []
         self._cancelled = False
 
     def start(self, command: str, pty: bool = False) -> ChannelProcess:
@@ -86,7 +87,7 @@ class LinkSession:
             with contextlib.suppress(*BROKEN):
                 channel.close()
 
-    def _open_channel(self) -> paramiko.Channel:
+    def _open_channel(self) -> HopChannel:
         deadline = Deadline(self._timeout)
         try:
             channel = self._target.transport.open("session", timeout=deadline.remaining())
@@ -106,7 +107,7 @@ class LinkSession:
             )
             raise dead_hop(self._links, self._chain) or silent from error
 
-    def _get_pipe(self, channel: paramiko.Channel) -> None:
+    def _get_pipe(self, channel: HopChannel) -> None:
         """What a command is waited for with; made before it starts, as there may be no room for it."""
         try:
             channel.fileno()
@@ -117,7 +118,7 @@ class LinkSession:
                 "Raise the limit (ulimit -n), or take fewer forks.",
             ) from error
 
-    def _get_pty(self, channel: paramiko.Channel) -> None:
+    def _get_pty(self, channel: HopChannel) -> None:
         try:
             channel.get_pty(term="dumb")
         except BROKEN as error:

@@ -13,11 +13,12 @@ from typing import Any
 
 from ..chain.model import TransportOptions
 from ..errors import said
-from .channel import SHORT, HopChannel, TransportLock, handle_request
+from .channel import SHORT, HopChannel, TransportLock, handle_close, handle_request
 from .library import BROKEN, InvalidTag, paramiko
 
-_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
+_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next three
 _MSG_USERAUTH_REQUEST = 50
+_MSG_CHANNEL_CLOSE = 97
 _MSG_CHANNEL_REQUEST = 98
 _LOG = "bastion.ssh.paramiko"
 _GREETING_LINES = 10
@@ -165,6 +166,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+        _MSG_CHANNEL_CLOSE: handle_close,
         _MSG_CHANNEL_REQUEST: handle_request,
     }
 
@@ -275,7 +277,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         m.get_int()
         self.disconnect_reason = said(m.get_binary())
 
-    def open(self, kind: str, destination: tuple[str, int] | None = None, timeout: float = 10.0) -> paramiko.Channel:
+    def open(self, kind: str, destination: tuple[str, int] | None = None, timeout: float = 10.0) -> HopChannel:
         """A channel. The library keeps one refusal for all that are being opened, and so may tell it to the wrong one.
 
         :param kind: ``session``, or ``direct-tcpip`` with a destination.
@@ -285,7 +287,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         """
         origin = None if destination is None else ("127.0.0.1", 65535)
         try:
-            channel: paramiko.Channel = self.open_channel(kind, destination, origin, timeout=timeout)
+            channel: HopChannel = self.open_channel(kind, destination, origin, timeout=timeout)
             return channel
         except BROKEN:
             refusal = self._refused.pop(getattr(self._opening, "number", -1), None)

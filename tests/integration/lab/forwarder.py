@@ -92,9 +92,9 @@ class Forwarder:
         """End every connection one way, as if who sends there had said all; the other way goes on."""
         self._loop.call(self._end, direction)
 
-    def half_close_after(self, direction: Direction, count: int) -> None:
-        """The same as soon as so many more bytes have gone this way."""
-        self._after(direction, count, lambda: self._end(direction))
+    def half_close_after(self, direction: Direction, count: int, ended: Direction) -> None:
+        """End one way as soon as so many more bytes have gone one way."""
+        self._after(direction, count, lambda: self._end(ended))
 
     def stall(self, *directions: Direction) -> None:
         """Pass no bytes any more, either way if none is told; connections stay open."""
@@ -131,7 +131,19 @@ class Forwarder:
     @property
     def is_due(self) -> bool:
         """Whether something is still to happen."""
-        return bool(self._due)
+        return bool(self._due) or self._flipped is not None
+
+    def renew(self) -> None:
+        """Reset every connection, and let nothing more happen to those that come; returns when all have ended."""
+
+        async def renew() -> None:
+            self._due.clear()
+            self._flipped = None
+            self._reset()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+        self.resume()
+        self._loop.run(renew())
 
     def refuse(self) -> None:
         """Stop listening; the connections that exist stay."""

@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Links that are slow, that break or that change a bit, before each hop: what was asked for, or an error that names the hop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import Chain3, Forwarder, Lab
+from sessions import OpenSession, opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, LinkLost
+
+ALIVE = {"ansible_ssh_server_alive_interval": 0.5, "ansible_ssh_server_alive_count_max": 2}
+
+Break = Callable[[Forwarder, Any, int], None]
+
+#: What happens to a link when so many bytes have gone one way.
+BREAKS: dict[str, Break] = {
+    "it is reset": lambda link, direction, count: link.cut_after(direction, count),
+    "nothing goes up": lambda link, direction, count: link.half_close_after(direction, count, "up"),
+    "nothing comes down": lambda link, direction, count: link.half_close_after(direction, count, "down"),
+}
+#: Which of the links, how, and the bytes of a file that takes some seconds then.
+SLOW: dict[str, tuple[list[int], dict[str, Any], int]] = {
+    "a byte at a time": ([0, 1, 2], {"slice": 1}, 2048),
+    "0.3 seconds away": ([1], {"delay": 0.3}, 200 * 1024),
+    "100 kB in a second": ([0, 1, 2], {"rate": 100_000}, 50 * 1024),
+}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def there_and_back(session: OpenSession, lab: Lab, remote: Path, size: int) -> None:
+    """A file to the target and back, whole."""
+    data = bytes(range(256)) * (size // 256)
+    (lab.path / "source").write_bytes(data)
+    session.session.put(f"{lab.path}/source", f"{remote}/there")
+    assert (remote / "there").read_bytes() == data
+    session.session.fetch(f"{remote}/there", f"{lab.path}/back")
+    assert (lab.path / "back").read_bytes() == data
+
+
+@pytest.mark.parametrize("how", SLOW)
+def test_slow_links_carry_the_right_bytes(lab: Lab, chain3: Chain3, how: str) -> None:  # trust: T36
+    links, variables = chain3.over_links(lab)
+    which, faults, size = SLOW[how]
+    for number in which:
+        for name, value in faults.items():
+            setattr(links[number], name, value)
+    with opened(lab, variables | {"ansible_ssh_timeout": 60}) as session:
+        there_and_back(session, lab, chain3.users[2].home, size)
+        assert session.run("cat", b"input").stdout == b"input"
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
+    lab: Lab, chain3: Chain3, index: int
+) -> None:  # trust: T36
+    links, variables = chain3.over_links(lab)
+    places: list[str] = []
+    for break_after in BREAKS.values():
+        for count in (1, 1000, 2500, 4000):  # the version, the key exchange, the login, and after it
+            break_after(links[index], "down", count)
+            try:
+                with opened(lab, variables | ALIVE | {"ansible_ssh_timeout": 5}) as session:
+                    assert session.run("echo here").stdout == b"here\n"
+            except HopError as error:
+                places.append(error.place)
+            for link in links:
+                link.renew()  # so that the next one dials
+    assert places
+    assert [place for place in places if f"hop {index + 1} of 3" not in place] == []
+    with opened(lab, variables) as session:
+        assert session.run("echo here").stdout == b"here\n"
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_link_that_breaks_in_a_transfer_is_an_error_and_no_half_file(
+    lab: Lab, chain3: Chain3, index: int, how: str
+) -> None:  # trust: T36, T45
+    links, variables = chain3.over_links(lab)
+    remote = chain3.users[2].home
+    for source in (lab.path / "source", remote / "source"):
+        source.write_bytes(bytes(2_000_000))
+    with opened(lab, variables | ALIVE) as session:
+        put = partial(session.session.put, f"{lab.path}/source", f"{remote}/there")
+        fetch = partial(session.session.fetch, f"{remote}/source", f"{lab.path}/here")
+        for direction, transfer in (("up", put), ("down", fetch)):
+            session.run("true")
+            BREAKS[how](links[index], direction, 300_000)
+            with pytest.raises(LinkLost, match=f"hop {index + 1} of 3"):
+                transfer()
+            for link in links:
+                link.renew()
+        assert not [path for path in lab.path.iterdir() if "here" in path.name]
+        there_and_back(session, lab, remote, 1024 * 1024)
+
+
+#: Bytes of a connection, either way, by which its messages are protected: before that, what is not used can be changed.
+PLAIN = 3000
+
+
+@pytest.mark.ways("own process")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_a_changed_bit_is_never_a_result(lab: Lab, direction: Any) -> None:  # trust: T44
+    """At 300 places of a connection on which bytes go both ways."""
+    user, key = lab.user("target"), lab.key("key")
+    host = lab.sshd("host", users=[user], keys=[key], MaxStartups=100)
+    link = lab.forwarder(host)
+    lab.trust(host.known_hosts_line(f"[{link.address}]:{link.port}"))
+    variables = ALIVE | {
+        "ansible_host": link.address,
+        "ansible_port": link.port,
+        "ansible_user": user.name,
+        "ansible_ssh_private_key_file": str(key.path),
+        "ansible_ssh_timeout": 3,
+    }
+    data = bytes(range(256)) * 200
+
+    def command() -> bytes:
+        with opened(lab, variables) as session:
+            return session.run("sha256sum; head -c 50000 /dev/zero", data).stdout
+
+    right = command()
+    link.renew()
+    assert right.startswith(digest(data).encode())
+    total = link.passed[direction] - 500
+    results: dict[int, bytes | HopError] = {}
+    for number in range(150):
+        offset = number * total // 150
+        link.flip_after(direction, offset)
+        try:
+            results[offset] = command()
+        except HopError as error:
+            results[offset] = error
+        assert not link.is_due, offset
+        link.renew()
+    unnoticed = {offset: result for offset, result in results.items() if not isinstance(result, HopError)}
+    assert [offset for offset in unnoticed if offset > PLAIN] == []
+    assert all(result == right for result in unnoticed.values())
+    assert len(unnoticed) < 5
