@@ -39,6 +39,7 @@ _DESCRIPTORS = 65536
 _SETTINGS_KEPT = 4096
 _LOOK = 1.0
 _NAMING = 10.0
+_FAREWELL = 2.0
 _WITHOUT_ANY = 3600.0  # where connections are kept for ever (ControlPersist yes), and none is left
 
 
@@ -87,6 +88,7 @@ class Broker:
             "since": self._started,
             "workers": self.turns.workers - 1,  # without the one who asks
             "transports": [_described(shared, now) for shared in self.transports.shared()],
+            "hops": self.transports.statistics(),
         }
 
     def stop(self) -> None:
@@ -113,6 +115,7 @@ class Broker:
             if self._waker.fileno() in ready:
                 self._waker.recv(4096)
         self.transports.close()
+        self.turns.all_gone(_FAREWELL)  # so that each is told what has happened
         if self._stopped:
             with contextlib.suppress(OSError), locked(self._directory, self._name):
                 self._remove_socket()

@@ -51,6 +51,11 @@ class Turns:
             self._workers -= 1
             self._ended.notify_all()
 
+    def all_gone(self, seconds: float) -> bool:
+        """Waits until no worker is here any more; False if the time is up before."""
+        with self._ended:
+            return self._ended.wait_for(lambda: not self._workers, seconds)
+
     @contextlib.contextmanager
     def turn(self, waits: Callable[[], None]) -> Iterator[None]:
         """A worker's turn, which it waits for.

@@ -80,3 +80,14 @@ def test_who_leaves_while_it_waits_is_waited_for_no_more() -> None:
         raise AssertionError("it was served")
     with few.turn(never):
         pass
+
+
+def test_whoever_ends_waits_until_all_workers_have_left() -> None:
+    many, _transports = turns(MANY)
+    assert many.all_gone(0)
+    many.come()
+    assert not many.all_gone(0)
+    leaving = threading.Timer(0.05, many.go)
+    leaving.start()
+    assert many.all_gone(10)
+    leaving.join()
