@@ -91,6 +91,8 @@ MATRIX = [
     ("bastion", "!other", False),
     ("bastion", "!!bastion,*", True),
     ("bastion", "[bastion]", False),
+    ("kelvin", "KELVIN", True),
+    ("kelvin", "\u212aELVIN", False),
     ("bastion", "[a-z]astion", False),
     ("bastion", "[bastion]:22", False),
     ("bastion", "*.example.com", False),
