@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
             word = "ended" if ends else "would end"
             lines += [f"{word} broker {broker['pid']} and its connections" for broker in found]
         result = {"changed": arguments["stop"] and bool(found), "brokers": brokers, "lines": lines}
-        silent = [broker["problem"] for broker in brokers if "pid" in broker and "problem" in broker]
+        silent = [broker["problem"] for broker in brokers if "problem" in broker and "ended" not in broker]
         if ends and silent:
             result |= {"failed": True, "msg": "; ".join(silent)}
         return result

@@ -76,6 +76,9 @@ brokers:
     name:
       description: Name of its socket, without C(.sock).
       type: str
+    ended:
+      description: V(true) if it was killed before, and what it had left was removed.
+      type: bool
     problem:
       description: Why nothing else is known of it. One that gives no answer may have to be killed.
       type: str
@@ -111,6 +114,35 @@ brokers:
         received:
           description: Bytes that came from the hop.
           type: int
+    hops:
+      description: What has become of each hop since the broker began; of very many, those that were used last.
+      type: list
+      elements: dict
+      contains:
+        hop:
+          description: User, host and port.
+          type: str
+        via:
+          description: The hop before it.
+          type: str
+        dials:
+          description: How many times it was connected to, or that was tried.
+          type: int
+        failures:
+          description: How many of its dials failed, by cause.
+          type: dict
+        reused:
+          description: How many times a connection that was there was used.
+          type: int
+        sent:
+          description: Bytes that went to the hop.
+          type: int
+        received:
+          description: Bytes that came from the hop.
+          type: int
+        round_trip:
+          description: Seconds until its last keepalive was answered; null before the first one.
+          type: float
 lines:
   description: The same for people.
   returned: always

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lab import TRUE, Chain3, Lab, play, playbook, raw, wait_until
-from lab.brokers import brokers, stopped, the_broker
+from lab.brokers import brokers, status, stopped, the_broker
 from lab.playbook import own_playbook
 
 pytestmark = pytest.mark.ways("broker")
@@ -36,6 +36,24 @@ def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
     assert f"ended broker {broker} and its connections" in sessions(lab, "-e", "stop=true")
     assert brokers(lab) == []
     assert "There is no broker in " in sessions(lab)
+
+
+def test_people_see_what_has_become_of_each_hop(lab: Lab, chain3: Chain3) -> None:
+    inventory = chain3.inventory(ansible_ssh_server_alive_interval=0.2)
+    chain3.b.stop()
+    assert playbook(lab, inventory, play(TRUE)).result("target").status == "unreachable"
+    chain3.b.start()
+    playbook(lab, inventory, play(TRUE, TRUE)).check()  # in another run, it is dialled at once
+    names = [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
+    wait_until(lambda: all(hop["round_trip"] for hop in status(lab)["hops"]), 10, "an answer to a keepalive")
+    hops = {hop["hop"]: hop for hop in status(lab)["hops"]}
+    assert [(name, hop["dials"]) for name, hop in hops.items()] == [(names[0], 1), (names[1], 2), (names[2], 1)]
+    cause = f"the hop before it cannot connect to {chain3.b.endpoint}: Connection refused"
+    assert [hop["failures"] for hop in hops.values()] == [{}, {cause: 1}, {}]
+    assert hops[names[0]]["sent"] > hops[names[1]]["sent"] > hops[names[2]]["sent"] > 0
+    shown = sessions(lab)
+    assert f"since then, {names[1]} via {names[0]}: 2 dials, 1 of them failed (1 x {cause}), " in shown
+    assert "keepalive answered in " in shown
 
 
 def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:

@@ -21,8 +21,8 @@ def ask(paths: Iterable[str], request: str) -> Iterator[dict[str, Any]]:
 
     :param paths: of the directories to look into; those that are not there are passed over.
     :param request: ``status``, or ``stop``, which ends it after that.
-    :returns: of each its directory and name, and what :meth:`server.Broker.status` has, or ``problem``. A directory that
-        cannot be used has no name, and a problem.
+    :returns: of each its directory and name, and what :meth:`server.Broker.status` has, or ``problem``, and ``ended`` where
+        there is nothing left to be ended. A directory that cannot be used has no name, and a problem.
     """
     for path in dict.fromkeys(paths):
         try:
@@ -49,7 +49,7 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
     if sock is None:
         if request == "stop":
             _remove(directory, file)
-            return {"problem": "nobody listened there, as the broker was killed; the socket is removed"}
+            return {"ended": True, "problem": "nobody listened there, as the broker was killed; the socket is removed"}
         return {"problem": "nobody listens there; the broker was killed"}
     pid = peer(sock).pid
     with contextlib.closing(Connection(sock)) as connection:
@@ -97,7 +97,19 @@ def described(broker: dict[str, Any]) -> list[str]:
             )
         else:
             lines.append(f"  {transport['hop']}{via}: {transport['state']}")
-    return lines
+    return [*lines, *map(_counted, broker["hops"])]
+
+
+def _counted(hop: dict[str, Any]) -> str:
+    """What has become of a hop since the broker began."""
+    via = f" via {hop['via']}" if hop["via"] else ""
+    failures = "; ".join(f"{count} x {cause}" for cause, count in hop["failures"].items())
+    failed = f", {sum(hop['failures'].values())} of them failed ({failures})" if failures else ""
+    alive = "" if hop["round_trip"] is None else f", keepalive answered in {1000 * hop['round_trip']:.0f} ms"
+    traffic = f"{_bytes(hop['sent'])} sent, {_bytes(hop['received'])} received"
+    return (
+        f"  since then, {hop['hop']}{via}: {hop['dials']} dials{failed}, {hop['reused']} times reused, {traffic}{alive}"
+    )
 
 
 def _bytes(count: int) -> str:

@@ -59,12 +59,14 @@ class Shared:
 class Trouble:
     """A jump host that could not be reached.
 
+    :param whose: the run of Ansible that dialled; who starts another one may have put it right.
     :param error: of the last dial.
-    :param seconds: for which nobody else need dial.
+    :param seconds: for which nobody else of that run need dial.
     """
 
-    def __init__(self, dial: str, error: Any, now: float, seconds: float) -> None:
+    def __init__(self, dial: str, whose: str | None, error: Any, now: float, seconds: float) -> None:
         self.dial = dial
+        self.whose = whose
         self.error = error
         self.since = now
         self.until = now + seconds
@@ -119,26 +121,28 @@ class Pool:
             shared.state = State.OPEN
         self._troubles.pop(_place(shared.parent, shared.step), None)
 
-    def failed(self, shared: Shared, error: BaseException, now: float = 0.0, trouble: float = 0.0) -> None:
+    def failed(
+        self, shared: Shared, error: BaseException, now: float = 0.0, trouble: float = 0.0, run: str | None = None
+    ) -> None:
         """The dial has failed; those who waited find the error in it.
 
-        :param trouble: seconds for which nobody else need dial.
+        :param trouble: seconds for which nobody else of this run need dial.
         """
         shared.error = error
         shared.leases -= 1
         shared.sessions = 0
         if trouble and shared.state is State.DIALLING:
-            self._troubles[_place(shared.parent, shared.step)] = Trouble(shared.step.dial, error, now, trouble)
+            self._troubles[_place(shared.parent, shared.step)] = Trouble(shared.step.dial, run, error, now, trouble)
         self._take_out(shared)
 
-    def trouble(self, parent: Shared | None, step: Step, now: float) -> Trouble | None:
-        """What a dial would most likely end in, as another one has just done."""
+    def trouble(self, parent: Shared | None, step: Step, now: float, run: str | None = None) -> Trouble | None:
+        """What a dial would most likely end in, as another one of this run has just done."""
         place = _place(parent, step)
         trouble = self._troubles.get(place)
         if trouble is not None and now >= trouble.until:
             del self._troubles[place]
             return None
-        return trouble if trouble is not None and trouble.dial == step.dial else None
+        return trouble if trouble is not None and (trouble.dial, trouble.whose) == (step.dial, run) else None
 
     def claim(self, shared: Shared, session: bool = False) -> None:
         """One lease more."""

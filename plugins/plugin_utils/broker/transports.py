@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..chain.model import Chain, Hop
 from ..errors import HopError, HopUnreachable
@@ -22,6 +23,7 @@ from ..ssh.logins import LoginTurns
 from ..ssh.session import LinkSession
 from .identity import Step, steps
 from .pool import Pool, Shared, State
+from .statistics import Statistics
 
 log = logging.getLogger("bastion.ssh.broker")
 log.addHandler(logging.NullHandler())
@@ -97,6 +99,7 @@ class Transports:
         self._keepalive = Keepalive()
         self._sweeper: threading.Thread | None = None
         self._closers: set[threading.Thread] = set()
+        self._statistics = Statistics()
         self._links: dict[Link, None] = {}  # all that are not closed yet, in order: those that carry come first
         self._closed = False
 
@@ -168,6 +171,11 @@ class Transports:
         with self._lock:
             return sorted(self._pool, key=lambda shared: shared.depth)
 
+    def statistics(self) -> list[dict[str, Any]]:
+        """What has become of each hop; see :meth:`Statistics.described`."""
+        with self._lock:
+            return self._statistics.described(self._pool)
+
     @property
     def count(self) -> int:
         """How many are open, those included that nobody new uses."""
@@ -203,6 +211,7 @@ class Transports:
                     mine = self._pool.begin(
                         parent, step, way.chain.place(index), way.chain.hops[index].label, is_target
                     )
+                    self._statistics.dialled(mine)
                     break
                 is_open = shared.state is State.OPEN
                 if is_open:
@@ -231,7 +240,7 @@ class Transports:
     def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
         now = time.monotonic()
-        trouble = None if way.again else self._pool.trouble(parent, step, now)
+        trouble = None if way.again else self._pool.trouble(parent, step, now, way.settings.run_directory)
         if trouble is not None:
             problem = f"not dialled again, as another task could not reach it {now - trouble.since:.0f} s ago: {trouble.error.problem}"
             raise HopUnreachable(way.chain.place(index), problem, _THAT_ERROR)
@@ -246,6 +255,8 @@ class Transports:
                 self.retire(shared)
                 self.give_back([shared], 0.0, session=index == len(way.chain.hops) - 1)
         if usable:
+            with self._lock:
+                self._statistics.reused(shared)
             self._watch(way.chain.hops[index], shared)
         return usable
 
@@ -268,7 +279,9 @@ class Transports:
             link = self._open(way, index, links)
         except BaseException as error:
             with self._lock:
-                self._pool.failed(mine, error, time.monotonic(), _trouble(way.chain, index, error))
+                self._statistics.failed(mine, error)
+                trouble = _trouble(way.chain, index, error)
+                self._pool.failed(mine, error, time.monotonic(), trouble, way.settings.run_directory)
                 self._dialled.notify_all()
             raise
         with self._lock:
@@ -297,6 +310,8 @@ class Transports:
                 now = time.monotonic()
                 soonest = self._pool.expire(now)
                 closing = self._pool.take_closing()
+                for shared in closing:
+                    self._statistics.closed(shared)
                 if not closing and not self._closed:
                     self._next_look = soonest
                     self._due.wait(max(0.0, min(soonest - now, _LONGEST_WAIT)))

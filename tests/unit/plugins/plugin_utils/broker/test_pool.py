@@ -97,14 +97,14 @@ def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     pool = Pool()
     (a,) = reach(pool, A)
     error = OSError()
-    pool.failed(pool.begin(a, B, "place", "b"), error, 5.0, trouble=10.0)
-    found = pool.trouble(a, B, 14.9)
+    pool.failed(pool.begin(a, B, "place", "b"), error, 5.0, trouble=10.0, run="mine")
+    found = pool.trouble(a, B, 14.9, "mine")
     assert found is not None
     assert (found.error, found.since) == (error, 5.0)
-    others = [(None, B), (a, C), (a, B._replace(dial="another"))]
-    assert [pool.trouble(parent, step, 14.9) for parent, step in others] == [None] * 3
-    assert pool.trouble(a, B, 15.0) is None
-    assert pool.trouble(a, B, 14.9) is None  # it is forgotten
+    others = [(None, B, "mine"), (a, C, "mine"), (a, B._replace(dial="another"), "mine"), (a, B, "another")]
+    assert [pool.trouble(parent, step, 14.9, run) for parent, step, run in others] == [None] * 4
+    assert pool.trouble(a, B, 15.0, "mine") is None
+    assert pool.trouble(a, B, 14.9, "mine") is None  # it is forgotten
 
 
 @pytest.mark.parametrize("end", ["reached", "the one before it has gone", "it had gone before"])

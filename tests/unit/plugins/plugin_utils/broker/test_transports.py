@@ -41,6 +41,8 @@ class FakeLink:
         self.secrets_allowed = True
         self.transport = self
         self.used_fallback = False
+        self.sent = self.received = 0
+        self.round_trip = None
         self.patience = math.inf
         self.given_up = threading.Event()
         self.closed = threading.Event()
