@@ -191,6 +191,7 @@ WORDS = st.lists(
 
 
 # trust: T08
+@replaying(texts("arguments"))
 @given(WORDS | ANY_TEXT)
 def test_any_arguments_are_read_as_a_shell_splits_them_or_refused(text: str) -> None:
     if not refusal(read_arguments, [("x", text)]):
