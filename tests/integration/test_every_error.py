@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from provocations import PAIRS, SECTIONS, WAITING, Provocation, Stage, as_patter
 pytestmark = [pytest.mark.ways("broker"), pytest.mark.timeout(300)]
 
 PAGE = (Path(__file__).parents[2] / "docs/errors.md").read_text("utf-8")
+
+WORDS = "Words of other tools"
 
 # What other tools say in these situations, and nobody understands.
 OLD_WORDS = re.compile(
@@ -63,20 +66,26 @@ def test_ansible_calls_the_host_what_the_page_says(heading: str) -> None:
     assert [each.message for each in provoked if each.status not in kinds()[heading]] == []
 
 
+def test_every_error_of_a_hop_has_a_next_step_that_is_looked_for() -> None:
+    of_hops = [each for each in chain(*SECTIONS.values()) if each.names.startswith(("hop", "on the controller"))]
+    assert len(of_hops) > 60
+    told = [each.message for each in of_hops if not each.then and each.status == "unreachable"]
+    assert told == []
+
+
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_error_says_where_what_and_what_to_do(lab: Lab, heading: str) -> None:
     stage = Stage(lab)
     hosts = {f"host{number:02}": provocation for number, provocation in enumerate(SECTIONS[heading])}
     inventory = {name: provocation.variables(stage) for name, provocation in hosts.items()}
-    with ThreadPoolExecutor(4) as pool:
-        runs = [pool.submit(run, stage, inventory, group) for group in by_run(hosts)]
-        found = [problem for each in runs for problem in each.result()]
-    for broker in brokers(lab):  # one of which was stopped
-        processes.send(broker, signal.SIGCONT)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            runs = [pool.submit(run, stage, inventory, group) for group in by_run(hosts)]
+            found = [problem for each in runs for problem in each.result()]
+    finally:
+        for broker in brokers(lab):  # one of which was stopped
+            processes.send(broker, signal.SIGCONT)
     assert not found, "\n".join(found)
-
-
-WORDS = "Words of other tools"
 
 
 def test_every_word_of_another_tool_on_the_page_has_its_situation() -> None:

@@ -18,7 +18,8 @@ def _jump(message: str, jump: object, place: str = "") -> Provocation:
 
 _WAYS = [
     setting(
-        "ansible_ssh_jump and ansible_proxy_command are both set for this host", COMMAND,
+        "ansible_ssh_jump and ansible_proxy_command are both set for this host, and there can be only one way to it; …",
+        COMMAND,
         **{JUMP: "edge", COMMAND: "nc %h %p"},
     ),
     setting(
