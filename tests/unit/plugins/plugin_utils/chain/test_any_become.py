@@ -21,7 +21,7 @@ Pieces = list[tuple[Stream, bytes]]
 # Never what the program or its command means by a prompt, a marker or a refusal.
 WORDS = st.lists(st.sampled_from([b"a", b"\n", b"\r", b" ", b"PAS", b"S:", b"MAR", b"\0", b"\xff", b"N"])).map(b"".join)
 QUIET = WORDS.filter(lambda words: not any(each in words for each in (PROMPT, MARKER, REFUSAL, NEED)))
-ERRORS = st.builds(bytes.__add__, st.sampled_from([b"", b" "]), WORDS)
+ERRORS = st.builds(bytes.__add__, st.sampled_from([b"", b" "]), QUIET)
 LINES = QUIET.map(lambda words: words + b"\n")
 
 
