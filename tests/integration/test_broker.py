@@ -12,25 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import TRUE, Chain3, Lab, Prompt, RecordingServer, Sshd, User, play, playbook, processes, raw, wait_until
+from lab import TRUE, Chain3, Lab, Prompt, Sshd, play, playbook, processes, raw, wait_until
 from lab.brokers import brokers, log, the_broker
-from lab.chains import chain_of_three
+from lab.chains import chain_of_three, place, same_addresses
 from sessions import opened
 
 pytestmark = pytest.mark.ways("broker")
 
 CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
-
-
-def place(server: Sshd | RecordingServer, user: User | str, **more: Any) -> dict[str, Any]:
-    """Inventory variables of a server that is reached directly."""
-    return {
-        "ansible_connection": "bastion.ssh.jump",
-        "ansible_host": server.address,
-        "ansible_port": server.port,
-        "ansible_user": user if isinstance(user, str) else user.name,
-        **more,
-    }
 
 
 # Who shares
@@ -149,30 +138,9 @@ def test_a_proxy_command_runs_in_the_surroundings_of_its_play(lab: Lab) -> None:
 
 def test_each_of_many_hosts_with_the_same_address_answers_for_itself(lab: Lab) -> None:  # trust: T29
     """The same private address behind two bastions, and two ports of one address, for 20 forks at once."""
-    user, key = lab.user("target"), lab.key("key")
-
-    def named(name: str, **more: Any) -> Sshd:
-        mark = f"BSSH_LAB={lab.path} ANSWERS={name}"
-        return lab.sshd(name, users=[user], keys=[key], SetEnv=mark, MaxSessions=50, **more)
-
-    inside = [named("east"), named("west")]
-    shared = lab.address()
-    outside = [named("high", address=shared), named("low", address=shared)]
-    private = ("10.1.2.3", 22)
-    bastions = [
-        lab.recorder(f"to-{server.name}", keys=[key], routes={private: (server.address, server.port)})
-        for server in inside
-    ]
-    lines = [server.known_hosts_line(private[0]) for server in inside]
-    lab.trust(*bastions, *outside, *lines)
-    common = {"ansible_ssh_private_key_file": str(key.path)}
-    kinds = {server.name: place(server, user, **common) for server in outside}
-    for server, bastion in zip(inside, bastions, strict=True):
-        hidden = {"ansible_host": private[0], "ansible_port": private[1]}
-        kinds[server.name] = place(server, user, **common) | hidden | {"ansible_ssh_jump": f"edge@{bastion.endpoint}"}
-    inventory = {f"{name}-{number}": variables for number in range(5) for name, variables in kinds.items()}
+    same = same_addresses(lab)
     tasks = [raw("echo $ANSWERS", f"Who {number}", loop=list(range(5))) for number in range(2)]
-    run = playbook(lab, inventory, play(*tasks, strategy="free"), args=["--forks", "20"]).check()
+    run = playbook(lab, same.inventory(5), play(*tasks, strategy="free"), args=["--forks", "20"]).check()
     answers = [
         (result.host.partition("-")[0], item["stdout"].strip())
         for result in run.all_results
@@ -180,7 +148,7 @@ def test_each_of_many_hosts_with_the_same_address_answers_for_itself(lab: Lab) -
     ]
     assert len(answers) == 200
     assert [pair for pair in answers if pair[0] != pair[1]] == []
-    assert [len(bastion.values("login")) for bastion in bastions] == [1, 1]
+    assert [len(bastion.values("login")) for bastion in same.bastions] == [1, 1]
 
 
 @pytest.mark.parametrize("how", ["revoked", "removed"])

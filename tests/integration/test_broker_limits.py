@@ -228,6 +228,34 @@ def test_who_takes_slowly_costs_no_memory(lab: Lab, chain3: Chain3, direction: s
         assert peak_memory(broker) - before < 32 * MEBIBYTE
 
 
+@pytest.mark.parametrize("what", ["put", "fetch"])
+def test_50_transfers_at_once_cost_little_memory(lab: Lab, what: str) -> None:
+    """Of 800 MiB, the broker has no more than what is on its way."""
+    chain = chain_of_three(lab, MaxStartups=100, MaxSessions=100)
+    remote = chain.users[2].home
+    source = lab.path / "source"
+    with source.open("wb") as file:
+        file.truncate(16 * MEBIBYTE)
+    remote_source = remote / "source"
+    remote_source.write_bytes(source.read_bytes())
+
+    def transfer(number: int) -> None:
+        if what == "put":
+            session.session.put(str(source), f"{remote}/there{number}")
+        else:
+            session.session.fetch(str(remote_source), f"{lab.path}/here{number}")
+
+    with opened(lab, chain.variables) as session, ThreadPoolExecutor(50) as pool:
+        broker = the_broker(lab)
+        forget_peak(broker)
+        before = peak_memory(broker)
+        list(pool.map(transfer, range(50)))
+        grown = peak_memory(broker) - before
+    arrived = [*remote.glob("there*"), *lab.path.glob("here*")]
+    assert [path.stat().st_size for path in arrived] == [16 * MEBIBYTE] * 50
+    assert grown < 160 * MEBIBYTE
+
+
 def until_still(lab: Lab) -> None:
     """Waits until data has begun to come, and the broker has carried none for a while, as nobody takes it."""
     carried, since = 0, time.monotonic()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,7 @@ def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
                 link.renew()  # so that the next one dials
     assert places
     assert [place for place in places if f"hop {index + 1} of 3" not in place] == []
+    assert [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)] == []  # of the library
     with opened(lab, variables) as session:
         assert session.run("echo here").stdout == b"here\n"
 

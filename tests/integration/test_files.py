@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncssh
 import pytest
-from lab import Chain3, Lab, chain_of_three, play, playbook, wait_until
+from lab import Chain3, Lab, chain_of_three, play, playbook, processes, wait_until
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, LinkLost
@@ -170,6 +170,32 @@ def test_requests_to_write_do_not_wait_for_answers(lab: Lab, chain3: Chain3, rem
         link.resume()
         running.result()
     assert digest(remote / "there") == digest(lab.path / "source")
+
+
+@pytest.mark.parametrize("what", ["put", "fetch"])
+def test_a_server_program_that_dies_in_the_middle_is_an_error(lab: Lab, what: str) -> None:  # trust: T45
+    chain3 = chain_of_three(lab, sftp="external")
+    link = lab.forwarder(chain3.a)
+    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
+    first, second = chain3.jump_list
+    jump = [first | {"host": link.address, "port": link.port}, second]
+    remote, here = chain3.users[2].home, lab.path / "here"
+    for path in (lab.path / "source", remote / "source"):
+        path.write_bytes(bytes(30 * MEBIBYTE))
+    with opened(lab, chain3.variables | {"ansible_ssh_jump": jump}) as session, ThreadPoolExecutor(1) as pool:
+        link.stall_after("up" if what == "put" else "down", 5 * MEBIBYTE)
+        if what == "put":
+            running = pool.submit(session.session.put, f"{lab.path}/source", f"{remote}/there")
+        else:
+            running = pool.submit(session.session.fetch, f"{remote}/source", str(here))
+        wait_until(lambda: link.stalled or running.done(), 30, "the middle")
+        processes.end(pid for pid in chain3.target.sessions() if b"sftp-server" in processes.command_line(pid))
+        link.resume()
+        with pytest.raises(CommandError, match=r"cannot .* on the target: the server ended SFTP"):
+            running.result(30)
+        assert session.run("echo here").stdout == b"here\n"
+    assert not here.exists()
+    assert not list(lab.path.glob(".here*"))
 
 
 class Hiccup(asyncssh.SFTPServer):

@@ -142,9 +142,12 @@ class Transports:
         LoginTurns(settings.run_directory).forget(settings.chain.hops)
 
     def give_back(self, path: Sequence[Shared], persist: float, session: bool) -> None:
-        """Ends claims."""
+        """Ends claims; what has died meanwhile is kept for nobody."""
         now = time.monotonic()
         with self._lock:
+            for shared in path:
+                if shared.link.is_dead:
+                    self._pool.retire(shared)
             self._pool.release(path, persist, now, session)
             if self._pool.closing or now + persist < self._next_look:
                 self._due.notify()

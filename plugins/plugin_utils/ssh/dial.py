@@ -87,17 +87,21 @@ def _meet(
     chain: Chain, index: int, before: Sequence[Link], check: HostKeyCheck, deadline: Deadline, report: Report
 ) -> tuple[Link, HostKey]:
     """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
-    failures = 0
+    failures, busy = 0, None
     while True:
         try:
             return _met(chain, index, before, check, deadline)
         except HopBusy as error:
-            failures += 1
+            failures, busy = failures + 1, error
             seconds = pause(failures, random.random())
             if deadline.remaining() <= seconds:
                 raise
             report.note(f"{error} Trying again in {seconds:.1f} s.")
             time.sleep(seconds)
+        except HopUnreachable:
+            if busy is not None and deadline.expired:  # which tells less than what was told before
+                raise busy from None
+            raise
 
 
 def _met(

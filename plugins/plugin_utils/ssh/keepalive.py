@@ -37,21 +37,25 @@ class _Probe:
 
 
 class _Watch:
-    """One link that is watched."""
+    """One link that is watched. Whatever arrives shows that it is alive, as for ssh(1); an answer may be behind much else."""
 
     def __init__(self, link: Link, interval: float, count: int) -> None:
         self.interval = interval
         self._link = link
         self._count = count
         self._probe: _Probe | None = None
+        self._received = 0
+        self._heard_at = 0.0
 
     def look(self) -> bool:
-        """Asks, if the last request was answered, and gives the link up if that took too long; False at its end."""
+        """Asks, if the last request was answered, and gives the link up after a silence that is too long; False at its end."""
         if self._link.is_dead:
             return False
+        if self._link.transport.received != self._received:
+            self._received, self._heard_at = self._link.transport.received, time.monotonic()
         if self._probe is None or not self._probe.waiting:
             self._probe = _Probe(self._link)
-        elif time.monotonic() - self._probe.sent >= self.interval * self._count:
+        elif time.monotonic() - max(self._probe.sent, self._heard_at) >= self.interval * self._count:
             why = f"no answer to keepalives for {self.interval * self._count:g} seconds"
             # In a thread of its own, too: it says farewell to the hop before, which may be the one that is stuck.
             threading.Thread(target=self._link.give_up, args=(why,), name="keepalive-abort", daemon=True).start()

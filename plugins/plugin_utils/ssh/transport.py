@@ -62,6 +62,9 @@ class _Packetizer(paramiko.packet.Packetizer):
         self.rekey_seconds = 0
         self._keyed_at = time.monotonic()
 
+    def start_handshake(self, timeout: float) -> None:
+        """Nothing: whoever dials has a deadline, and the library's timer would outlive a dial that fails."""
+
     def readline(self, timeout: float) -> str:
         line = str(super().readline(timeout))
         if not line.startswith("SSH-") and len(self.greeting) < _GREETING_LINES:
@@ -177,7 +180,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             self._follow(options)
         # A channel of its own without handlers: nothing of paramiko's log is for users or for a log file.
         self.set_log_channel(_LOG)
-        self.banner_timeout = self.handshake_timeout = self.auth_timeout = 86400.0
+        self.banner_timeout = self.auth_timeout = 86400.0
         #: Why the other side disconnected (RFC 4253 section 11.1), safe to show; empty if it did not say.
         self.disconnect_reason = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
@@ -244,6 +247,14 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         for channel in self._channels.values():
             if isinstance(channel, HopChannel):
                 channel.abandon()
+
+    def get_exception(self) -> Exception | None:
+        """What went wrong last. The library forgets it when it is asked; why a connection ended is asked more than once."""
+        kept = self.saved_exception
+        error: Exception | None = super().get_exception()
+        if not self.active:
+            self.saved_exception = kept
+        return error
 
     def run(self) -> None:
         """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""

@@ -11,6 +11,7 @@ from typing import Any
 from .forwarder import Forwarder
 from .keys import Key, certify
 from .lab import Lab
+from .recording import RecordingServer
 from .sshd import Sshd
 from .users import User
 
@@ -126,3 +127,55 @@ def chain_of_three(lab: Lab, *, same_key: bool = False, targets: int = 1, **opti
         b = lab.sshd("b", users=users[1:2], keys=keys[1:2], permit_open=target.endpoints, **options)
         a = lab.sshd("a", users=users[:1], password=True, permit_open=[b.endpoint], **options)
     return Chain3(a, b, target, users, keys, lab.trust(a, b, target), same_key)
+
+
+def place(server: Sshd | RecordingServer, user: User | str, **more: Any) -> dict[str, Any]:
+    """Inventory variables of a server that is reached directly."""
+    return {
+        "ansible_connection": "bastion.ssh.jump",
+        "ansible_host": server.address,
+        "ansible_port": server.port,
+        "ansible_user": user if isinstance(user, str) else user.name,
+        **more,
+    }
+
+
+@dataclass(frozen=True)
+class SameAddresses:
+    """Four hosts that are easily taken for each other; each says who it is in $ANSWERS.
+
+    ``east`` and ``west`` have the same private address behind a bastion each, ``high`` and ``low`` two ports of one address.
+    """
+
+    bastions: list[RecordingServer]
+    kinds: dict[str, dict[str, Any]]
+
+    def inventory(self, count: int) -> dict[str, dict[str, Any]]:
+        """So many names for each of them, such as ``east-0``."""
+        return {f"{name}-{number}": variables for number in range(count) for name, variables in self.kinds.items()}
+
+
+def same_addresses(lab: Lab) -> SameAddresses:
+    """Starts the four hosts and two bastions."""
+    user, key = lab.user("target"), lab.key("key")
+
+    def named(name: str, **more: Any) -> Sshd:
+        mark = f"BSSH_LAB={lab.path} ANSWERS={name}"
+        return lab.sshd(name, users=[user], keys=[key], SetEnv=mark, MaxSessions=50, MaxStartups=100, **more)
+
+    inside = [named("east"), named("west")]
+    shared = lab.address()
+    outside = [named("high", address=shared), named("low", address=shared)]
+    private = ("10.1.2.3", 22)
+    bastions = [
+        lab.recorder(f"to-{server.name}", keys=[key], routes={private: (server.address, server.port)})
+        for server in inside
+    ]
+    lines = [server.known_hosts_line(private[0]) for server in inside]
+    lab.trust(*bastions, *outside, *lines)
+    common = {"ansible_ssh_private_key_file": str(key.path)}
+    kinds = {server.name: place(server, user, **common) for server in outside}
+    for server, bastion in zip(inside, bastions, strict=True):
+        hidden = {"ansible_host": private[0], "ansible_port": private[1]}
+        kinds[server.name] = place(server, user, **common) | hidden | {"ansible_ssh_jump": f"edge@{bastion.endpoint}"}
+    return SameAddresses(bastions, kinds)

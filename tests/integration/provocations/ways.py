@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
 import asyncssh
 from lab import closer, saying, stuck
 
-from .provocation import Provocation, Stage, Variables, first, over
+from .provocation import WAITING, Provocation, Stage, Variables, first, over
 
 SOON = {"ansible_ssh_timeout": 2}
 _CHECK = "Check the host, its port"
@@ -62,6 +63,15 @@ def _closing(stage: Stage) -> Variables:
     return stage.host(stage.lab.sink(closer), **SOON)
 
 
+async def _busy(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As OpenSSH since 9.8."""
+    writer.write(b"Not allowed at this time\r\n")
+
+
+def _closing_with_words(stage: Stage) -> Variables:
+    return stage.host(stage.lab.sink(_busy), **SOON)
+
+
 def _torn(stage: Stage) -> Variables:
     return stage.host(stage.lab.sink(saying(b"SSH-2.0-torn\r\n" + b"\xff" * 64)))
 
@@ -94,6 +104,10 @@ _FIRST = [
     Provocation("connected, but no SSH answer within … seconds", "hop 1 of 1", _silent, "an SSH server, and not over"),
     Provocation(
         "it closed the connection before an SSH conversation began", "hop 1 of 1", _closing, "do its MaxStartups"
+    ),
+    Provocation(
+        "it closed the connection before an SSH conversation began, and said: …", "hop 1 of 1", _closing_with_words,
+        "do its MaxStartups",
     ),
     Provocation("the key exchange failed: …", "hop 1 of 1", _torn, "Is it an SSH server?"),
     Provocation("no common algorithm that is safe to use: …", "hop 1 of 1", _sha1_exchange, "Update the SSH server."),
@@ -129,6 +143,16 @@ def _refusing_next(stage: Stage) -> Variables:
 
 def _unanswering_next(stage: Stage) -> Variables:
     return _unanswering(stage) | over(stage.hop(stage.server))
+
+
+def _in_trouble(stage: Stage) -> Variables:
+    """Comes when another task waits for a jump host that answers nothing."""
+    begun = stage.lab.path / stage.name("begun")
+    silent = stage.lab.sink(first(lambda: begun.write_text("x\n")))
+    known = {"ansible_ssh_host_key_checking": False}
+    host = stage.host(stage.server, ansible_ssh_timeout=4, **over(stage.hop(silent)), **known)
+    stage.beside[stage.name("first")] = host
+    return host | {"awaited": str(begun)}
 
 
 def _without_resources(stage: Stage) -> Variables:
@@ -167,8 +191,12 @@ _SECOND = [
     Provocation(
         "the server disconnected and said: …", "hop 1 of 2", lambda stage: _ending(stage, "closed for today"), _UP
     ),
+    Provocation(
+        "not dialled again, as another task could not reach it … s ago: …", "hop 1 of 2", _in_trouble,
+        "That task's error says what to do.", tasks=WAITING,
+    ),
     Provocation("the server closed the connection", "hop 1 of 2", lambda stage: _ending(stage, ""), _UP),
     Provocation("the connection broke: …", "hop 1 of 2", _broken_when_the_target_is_asked, _UP),
-]
+]  # fmt: skip
 
 PROVOCATIONS = [*_FIRST, *_SECOND]

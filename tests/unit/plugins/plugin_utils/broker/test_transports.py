@@ -41,16 +41,13 @@ class FakeLink:
         self.secrets_allowed = True
         self.transport = self
         self.used_fallback = False
+        self.is_dead = False
         self.sent = self.received = 0
         self.round_trip = None
         self.patience = math.inf
         self.given_up = threading.Event()
         self.closed = threading.Event()
         self.place = "place"
-
-    @property
-    def is_dead(self) -> bool:
-        return self.closed.is_set()
 
     def renewed(self, _place: str, _warn: object) -> FakeLink:
         return self
@@ -224,6 +221,15 @@ def test_the_end_closes_every_link(
         assert not link.closed.is_set()
     transports.close()
     assert link.closed.is_set()
+
+
+def test_a_link_that_has_died_is_closed_when_nobody_uses_it(dials: Dials, lease: Callable[..., Future[Lease]]) -> None:
+    asking, link = lease(), FakeLink()
+    dials.next()[1].set_result(link)
+    leased = asking.result(10)
+    link.is_dead = True
+    leased.release()
+    assert link.closed.wait(10)
 
 
 def test_a_link_whose_end_takes_long_holds_up_no_other(

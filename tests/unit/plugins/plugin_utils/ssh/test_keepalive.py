@@ -20,6 +20,7 @@ class Silent:
     """Answers nothing; what happens when it is given up is for the test to say."""
 
     is_dead = False
+    received = 3000
 
     def __init__(self) -> None:
         self.transport = self
@@ -56,6 +57,28 @@ def test_one_that_cannot_be_ended_at_once_holds_up_no_other(keepalive: Keepalive
     for link in links:
         keepalive.watch(cast(Link, link), INTERVAL, 2)
     assert [link.aborted.wait(10) for link in links] == [True] * 3
+
+
+class Busy(Silent):
+    """Answers nothing, as there is so much else to be received before."""
+
+    looks = 0
+    looked = threading.Event()
+
+    @property
+    def received(self) -> int:  # type: ignore[override]
+        self.looks += 1
+        if self.looks > 20:
+            self.looked.set()
+        return 3000 * self.looks
+
+
+def test_one_on_which_something_arrives_is_kept(keepalive: Keepalive) -> None:
+    link = Busy()
+    keepalive.watch(cast(Link, link), INTERVAL, 2)
+    assert link.looked.wait(10)
+    assert not link.aborted.is_set()
+    link.go.set()
 
 
 def test_whoever_cannot_be_asked_now_is_asked_later(
