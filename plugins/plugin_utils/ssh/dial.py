@@ -315,8 +315,9 @@ def _handshake_error(link: Link, error: BaseException | None) -> HopUnreachable:
         greeting = link.transport.greeting
         return HopBusy(
             link.place,
-            "it closed the connection before an SSH conversation began"
-            + (f", and said: {greeting}" if greeting else ""),
+            f"it closed the connection before an SSH conversation began, and said: {greeting}"
+            if greeting
+            else "it closed the connection before an SSH conversation began",
             "Is it an SSH server, and do its MaxStartups, PerSourcePenalties and firewall let this controller in? "
             "Fewer forks, or a longer ansible_ssh_timeout, help where it is busy.",
         )

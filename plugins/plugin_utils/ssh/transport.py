@@ -165,7 +165,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         for name in paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined]
         if name not in _FAST
     )
-    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it
+    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it, and the next
+    saved_exception: Exception | None
 
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
