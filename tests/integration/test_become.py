@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from lab import Lab, Run, Sshd, User, play, playbook
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 PLUGINS = Path(__file__).parent / "lab/become_plugins"
 EXACT = "printf 'out\\n\\n no newline'; printf 'err\\n ' >&2; id -un"
 

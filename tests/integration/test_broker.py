@@ -17,8 +17,6 @@ from lab.brokers import brokers, log, the_broker
 from lab.chains import chain_of_three, place, same_addresses
 from sessions import opened
 
-pytestmark = pytest.mark.ways("broker")
-
 CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 
 

@@ -21,8 +21,6 @@ from sessions import opened, options_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output, Process
 
-pytestmark = pytest.mark.ways("broker")
-
 MEBIBYTE = 1024 * 1024
 _SAME = 20
 

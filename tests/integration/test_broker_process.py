@@ -42,8 +42,6 @@ from sessions import options_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import spawn
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
 
-pytestmark = pytest.mark.ways("broker")
-
 
 @pytest.fixture
 def marker(lab: Lab) -> Path:

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from lab import TRUE, Chain3, Lab, play, playbook, raw, wait_until
 from lab.brokers import brokers, status, stopped, the_broker
 from lab.playbook import own_playbook
-
-pytestmark = pytest.mark.ways("broker")
 
 
 def sessions(lab: Lab, *args: str, expected: int = 0) -> str:

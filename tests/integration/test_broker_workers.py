@@ -20,8 +20,6 @@ from sessions import opened, options_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection, Frame
 
-pytestmark = pytest.mark.ways("broker")
-
 
 @contextlib.contextmanager
 def worker(lab: Lab, request: dict[str, Any], descriptor: int | None = None) -> Iterator[Connection]:

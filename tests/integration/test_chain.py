@@ -12,6 +12,8 @@ from lab import Chain3, Lab, Run, User, certify, play, playbook
 from lab.client import ssh_config
 from lab.sshd import Sshd
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 MEBIBYTE = 1024 * 1024
 
 

@@ -12,6 +12,8 @@ import pytest
 from lab import Chain3, Lab
 from lab.playbook import own_playbook
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 TIME = r"\d+\.\d{3} s"
 
 

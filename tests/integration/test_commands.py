@@ -28,6 +28,8 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import E
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.process import ChannelProcess
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 MEBIBYTE = 1024 * 1024
 
 

@@ -272,7 +272,6 @@ def test_a_sink_is_never_reached_without_its_hop(lab: Lab, chain3: Chain3) -> No
     assert target.connections == 0
 
 
-@pytest.mark.ways("broker")
 def test_a_message_counts_the_hops_of_its_own_way(lab: Lab, chain3: Chain3) -> None:
     """Whoever has opened the connection to a bastion that others use, too."""
     short = chain3.target_variables | {"ansible_ssh_jump": chain3.jump_list[:1]}

@@ -18,7 +18,7 @@ from lab import Lab, Run, play, playbook, processes
 from lab.brokers import brokers
 from provocations import PAIRS, SECTIONS, WAITING, Provocation, Stage, as_pattern
 
-pytestmark = [pytest.mark.ways("broker"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 PAGE = (Path(__file__).parents[2] / "docs/errors.md").read_text("utf-8")
 

@@ -61,6 +61,7 @@ def test_slow_links_carry_the_right_bytes(lab: Lab, chain3: Chain3, how: str) ->
         assert session.run("cat", b"input").stdout == b"input"
 
 
+@pytest.mark.ways("own process")
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
     lab: Lab, chain3: Chain3, index: int
@@ -84,6 +85,7 @@ def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
         assert session.run("echo here").stdout == b"here\n"
 
 
+@pytest.mark.ways("broker", "own process")
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("how", BREAKS)
 def test_a_link_that_breaks_in_a_transfer_is_an_error_and_no_half_file(

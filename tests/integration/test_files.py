@@ -20,6 +20,8 @@ from sessions import opened
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, LinkLost
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 MEBIBYTE = 1024 * 1024
 METHODS = [TransferMethod.SFTP, TransferMethod.PIPED]
 NAMES = ["plain", "with two  spaces", "ünïcødé-漢字-🔑", "quote'\"$(id)`id`;\\", "-dash", "new\nline"]

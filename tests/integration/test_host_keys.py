@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from lab import Chain3, Lab, Run, Sshd, User, play, playbook
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 

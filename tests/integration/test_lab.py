@@ -14,8 +14,6 @@ from lab import Chain3, Lab, LabError, Watch, grep_tree, machine, play, playbook
 from lab.client import ssh
 from lab.playbook import run_command
 
-pytestmark = pytest.mark.ways("broker")
-
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),

@@ -14,8 +14,6 @@ from lab import Lab, Prompt, blackhole, closer, stuck
 from lab.client import ssh, start_ssh
 from lab.sinks import connect
 
-pytestmark = pytest.mark.ways("broker")
-
 
 def test_a_recorder_runs_commands_and_writes_down_who_came(lab: Lab) -> None:
     key = lab.key("key")

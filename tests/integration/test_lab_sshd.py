@@ -10,8 +10,6 @@ import pytest
 from lab import Chain3, Forward, Lab, Login, certify, chain_of_three, processes, write_known_hosts
 from lab.client import ssh, ssh_config, start_ssh
 
-pytestmark = pytest.mark.ways("broker")
-
 
 def test_a_user_logs_in_with_a_key(lab: Lab) -> None:
     key, user = lab.key("key"), lab.user("jump1")

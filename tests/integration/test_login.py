@@ -27,6 +27,8 @@ from lab import (
     processes,
 )
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 

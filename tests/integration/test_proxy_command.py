@@ -21,6 +21,8 @@ from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from lab import TRUE, Chain3, Lab, Run, chain_of_three, play, playbook, processes, raw, wait_until
@@ -32,6 +33,7 @@ def marker(lab: Lab) -> Path:
     return path
 
 
+@pytest.mark.ways("broker", "own process")
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_a_silent_link_is_given_up_with_all_that_it_carries(
     lab: Lab, chain3: Chain3, index: int, marker: Path
@@ -54,7 +56,6 @@ def test_a_silent_link_is_given_up_with_all_that_it_carries(
     assert [link.connections for link in links] == [1 if lab.broker and other < index else 2 for other in range(3)]
 
 
-@pytest.mark.ways("broker")
 @pytest.mark.parametrize("how", ["its sessions", "the server"])
 def test_a_bastion_that_dies_ends_all_that_it_carries(lab: Lab, how: str, marker: Path) -> None:  # trust: T35
     chain = chain_of_three(lab, targets=20, MaxStartups=100)
@@ -87,7 +88,7 @@ class Running:
     """A command that has said its process id."""
 
     def __init__(self, session: OpenSession) -> None:
-        self.process: Any = session.session.start("echo $$; exec sleep 60")
+        self.process = cast(Any, session.session.start("echo $$; exec sleep 60"))
         started = self.process.read(10)
         assert isinstance(started, Output)
         self.pid = int(started.data)
@@ -125,6 +126,8 @@ def test_who_sends_is_not_stuck_with_the_library(lab: Lab, chain3: Chain3) -> No
         with pytest.raises(LinkLost, match=r"hop 3 of 3.* no answer to keepalives"):
             reading.result(30)
         writing.result(30)
+        asked = "keepalive-probe"
+        wait_until(lambda: asked not in [thread.name for thread in threading.enumerate()], 10, "the end of who asked")
         running.process.close()
         assert session.run("echo here").stdout == b"here\n"
 

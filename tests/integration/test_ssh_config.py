@@ -219,7 +219,6 @@ def counted(lab: Lab) -> tuple[str, Path]:
     return f"{lab.path}/bin:{environment(lab)['PATH']}", log
 
 
-@pytest.mark.ways("broker")
 def test_openssh_is_asked_once_for_each_name(lab: Lab, chain3_same_key: Chain3, counted: tuple[str, Path]) -> None:
     path, log = counted
     chain3 = chain3_same_key

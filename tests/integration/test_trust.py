@@ -18,6 +18,8 @@ import pytest
 from lab import Chain3, Lab, certify, environment, play, playbook
 from lab.playbook import own_playbook
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 
 @pytest.fixture
 def known(lab: Lab) -> Path:

@@ -12,6 +12,8 @@ from lab import TRUE, Chain3, Lab, chain_of_three, play, playbook, raw, stuck, w
 from lab.sinks import connect
 from sessions import opened
 
+pytestmark = pytest.mark.ways("broker", "own process")
+
 HERE = raw("echo here")
 
 

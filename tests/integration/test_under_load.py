@@ -22,7 +22,7 @@ from lab.brokers import the_broker
 from lab.chains import place, same_addresses
 from lab.playbook import TaskResult
 
-pytestmark = [pytest.mark.ways("broker"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 FORKS = ["--forks", "20"]
@@ -130,7 +130,9 @@ def test_links_that_are_cut_mix_no_hosts_and_repeat_nothing(
         end: Any = bastion or (variables["ansible_host"], variables["ansible_port"])
         link = lab.forwarder(end)
         links.append(link)
-        changed = {"ansible_ssh_jump": f"edge@{link.endpoint}"} if bastion else {"ansible_port": link.port}
+        changed: dict[str, Any] = (
+            {"ansible_ssh_jump": f"edge@{link.endpoint}"} if bastion else {"ansible_port": link.port}
+        )
         changed |= {} if bastion else {"ansible_host": link.address}
         inventory |= {host: kept | changed for host, kept in inventory.items() if host.startswith(name)}
     common = {"ansible_ssh_host_key_checking": False, "ansible_ssh_retries": 3, "ansible_ssh_timeout": 60}

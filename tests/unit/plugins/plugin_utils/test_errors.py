@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     CommandError,
+    HopBusy,
     HopError,
     HopUnreachable,
     JumpError,
@@ -92,7 +93,7 @@ def family(kind: type[Any]) -> list[type[Any]]:
 # trust: T19
 def test_only_a_dial_that_nobody_refused_is_worth_repeating() -> None:
     assert LoginRefused in family(HopError)
-    assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable, SessionRefused]
+    assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable, HopBusy, SessionRefused]
 
 
 # trust: T28
