@@ -6,7 +6,8 @@
 
 PYTHON ?= 3.13 3.12
 ARGS ?=
-PYTEST := pytest --numprocesses 2
+# More than there are processors: most tests wait for a server most of their time.
+PYTEST := pytest --numprocesses 4
 
 PYTHON_oldest := 3.11
 PYTHON_core-2_18 := 3.12
@@ -27,7 +28,7 @@ BENCH := .ci/in .build/bench/venv .build/bench
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install test test-matrix lint unit integration sanity format demo molecule bench soak clean needs venv tree containers scenarios \
+.PHONY: help install test tests test-matrix lint unit integration sanity format demo molecule bench soak clean needs venv tree containers scenarios \
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
@@ -53,7 +54,10 @@ containers: tree
 install: venv tree ## Make .venv, and install the collection to .build/collections
 	@$(RUN) .ci/install $(TREE) .venv .build
 
-test: lint scenarios ## Run the checks, the scenarios, and all tests, on the newest ansible-core and paramiko
+test: ## Run the checks, the scenarios, and all tests, side by side, on the newest ansible-core and paramiko
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target tests scenarios lint
+
+tests: install ## Run all tests
 	$(RUN) $(PYTEST) $(ARGS)
 
 test-matrix: $(addprefix test-,$(ROWS)) ## Run all tests on each older row of the matrix

@@ -122,10 +122,16 @@ class Pool:
         self._troubles.pop(_place(shared.parent, shared.step), None)
 
     def failed(
-        self, shared: Shared, error: BaseException, now: float = 0.0, trouble: float = 0.0, run: str | None = None
+        self,
+        shared: Shared,
+        error: BaseException | None,
+        now: float = 0.0,
+        trouble: float = 0.0,
+        run: str | None = None,
     ) -> None:
         """The dial has failed; those who waited find the error in it.
 
+        :param error: None if it was not brought to its end.
         :param trouble: seconds for which nobody else of this run need dial.
         """
         shared.error = error

@@ -113,7 +113,7 @@ class PooledSession:
                     raise
 
     def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline, again: bool) -> _T:
-        lease = self._transports.lease(self._settings, self._report, again)
+        lease = self._transports.lease(self._settings, self._report, again, self._cancelled)
         with contextlib.ExitStack() as stack:
             stack.callback(lease.release)
             self._lease = lease

@@ -70,8 +70,9 @@ class Lease:
 class _Way:
     """One request for a lease, and the time it has."""
 
-    def __init__(self, settings: TargetSettings, report: Report, again: bool) -> None:
+    def __init__(self, settings: TargetSettings, report: Report, again: bool, left: threading.Event) -> None:
         self.again = again
+        self.left = left
         self.settings = settings
         self.chain: Chain = settings.chain
         self.report = report
@@ -103,13 +104,16 @@ class Transports:
         self._links: dict[Link, None] = {}  # all that are not closed yet, in order: those that carry come first
         self._closed = False
 
-    def lease(self, settings: TargetSettings, report: Report, again: bool = False) -> Lease:
+    def lease(
+        self, settings: TargetSettings, report: Report, again: bool = False, left: threading.Event | None = None
+    ) -> Lease:
         """A lease on the way to a target; what is missing is dialled.
 
         :param again: whether to dial a jump host, too, that somebody could not reach a moment ago.
+        :param left: set when nobody waits for it any more; None if that does not happen.
         :raises HopError: which names the hop.
         """
-        way = _Way(settings, report, again)
+        way = _Way(settings, report, again, left or threading.Event())
         path: list[Shared] = []
         try:
             for index, step in enumerate(steps(way.chain)):
@@ -283,8 +287,11 @@ class Transports:
         except BaseException as error:
             with self._lock:
                 self._statistics.failed(mine, error)
-                trouble = _trouble(way.chain, index, error)
-                self._pool.failed(mine, error, time.monotonic(), trouble, way.settings.run_directory)
+                if way.left.is_set():  # which says nothing of the hop, and who waits dials by himself
+                    self._pool.failed(mine, None)
+                else:
+                    trouble = _trouble(way.chain, index, error)
+                    self._pool.failed(mine, error, time.monotonic(), trouble, way.settings.run_directory)
                 self._dialled.notify_all()
             raise
         with self._lock:
@@ -298,7 +305,7 @@ class Transports:
         return mine
 
     def _open(self, way: _Way, index: int, links: Sequence[Link]) -> Link:
-        link = open_hop(way.chain, index, links, way.total, way.turns, way.report)
+        link = open_hop(way.chain, index, links, way.total, way.turns, way.report, way.left)
         with self._lock:
             if not self._closed:
                 self._links[link] = None

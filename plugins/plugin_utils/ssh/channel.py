@@ -31,12 +31,12 @@ class TransportLock:
         self._lock = threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As of threading.Lock; raises paramiko.SSHException when the transport was abandoned, or the limit is reached."""
+        """As of threading.Lock; raises paramiko.SSHException when the transport has ended, or the limit is reached."""
         if not blocking or timeout >= 0:
             return self._lock.acquire(blocking, timeout)
         end = time.monotonic() + self._limit
         while not self._lock.acquire(timeout=_ATTENTION):
-            if self._transport.abandoned or time.monotonic() >= end:
+            if not self._transport.is_active() or time.monotonic() >= end:
                 raise paramiko.SSHException("the connection is stuck")
         return True
 

@@ -41,7 +41,13 @@ _NO_JUMP = "No jump host is set for this host (ansible_ssh_jump)."
 
 
 def open_hop(
-    chain: Chain, index: int, before: Sequence[Link], total: Deadline, turns: LoginTurns, report: Report
+    chain: Chain,
+    index: int,
+    before: Sequence[Link],
+    total: Deadline,
+    turns: LoginTurns,
+    report: Report,
+    left: threading.Event,
 ) -> Link:
     """Opens one hop of a chain: connects to it, verifies it, and logs in.
 
@@ -49,6 +55,7 @@ def open_hop(
     :param before: the links to the hops before it.
     :param total: what is left of the time for all hops.
     :param turns: who may log in to a hop, and what was refused before.
+    :param left: set when nobody waits for it any more, so that nothing is tried again.
     :returns: the caller closes it.
     :raises HopError: which names the hop; what was opened is closed.
     """
@@ -58,7 +65,7 @@ def open_hop(
     check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
     with turns.take(prefix, place, Deadline(hop.timeout, total)):
         deadline = Deadline(hop.timeout, total)
-        link, key = _meet(chain, index, before, check, deadline, report)
+        link, key = _meet(chain, index, before, check, deadline, report, left)
         try:
             link.trust = check.verify(key, link.address)
             _log_in(link, chain, link.trust.secrets_allowed, before, deadline)
@@ -78,13 +85,19 @@ def look_at(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -
     hop = chain.hops[index]
     check = HostKeyCheck(hop, chain.place(index), lambda _line: None)
     report = Report(note=lambda _line: None, warn=lambda _line: None)
-    link, key = _meet(chain, index, before, check, Deadline(hop.timeout, total), report)
+    link, key = _meet(chain, index, before, check, Deadline(hop.timeout, total), report, threading.Event())
     hang_up([link])
     return key, link.address
 
 
 def _meet(
-    chain: Chain, index: int, before: Sequence[Link], check: HostKeyCheck, deadline: Deadline, report: Report
+    chain: Chain,
+    index: int,
+    before: Sequence[Link],
+    check: HostKeyCheck,
+    deadline: Deadline,
+    report: Report,
+    left: threading.Event,
 ) -> tuple[Link, HostKey]:
     """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
     failures, busy = 0, None
@@ -97,7 +110,8 @@ def _meet(
             if deadline.remaining() <= seconds:
                 raise
             report.note(f"{error} Trying again in {seconds:.1f} s.")
-            time.sleep(seconds)
+            if left.wait(seconds):
+                raise
         except HopUnreachable:
             if busy is not None and deadline.expired:  # which tells less than what was told before
                 raise busy from None

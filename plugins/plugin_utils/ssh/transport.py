@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -186,8 +185,6 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.disconnect_reason = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
-        #: Whether it was given up with its thread still running.
-        self.abandoned = False
         # In place of the library's, which it does not use before it is started.
         self.clear_to_send_lock = TransportLock(self)
         self.lock = TransportLock(self, SHORT)
@@ -238,7 +235,6 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         None of the locks that the thread may hold is waited for. The library knows several ways into such a deadlock
         (paramiko#247, #2534, #2685).
         """
-        self.abandoned = True
         self.active = False
         self.packetizer.close()
         if self.auth_handler is not None:
@@ -259,8 +255,10 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def run(self) -> None:
         """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""
-        with contextlib.suppress(*BROKEN):
+        try:
             super().run()
+        except BROKEN:
+            self.abandon()  # what the library has not come to
 
     def ensure_session(self) -> None:
         """Asks for the userauth service once (RFC 4252 section 5): some servers hang up when it is asked for again.

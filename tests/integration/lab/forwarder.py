@@ -246,7 +246,8 @@ class Forwarder:
         if self._flipped == direction:
             self._flipped = None
             piece = bytes([piece[0] ^ 1]) + piece[1:]
-        await asyncio.sleep(size / self.rate if self.rate else 0)
+        if self.rate:
+            await asyncio.sleep(size / self.rate)
         await self._flowing[direction].wait()
         if writer in self._ways[direction]:  # else it was told that it has all
             writer.write(piece)

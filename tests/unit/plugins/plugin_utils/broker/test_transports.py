@@ -183,6 +183,22 @@ def test_other_errors_spare_nobody_a_dial(error: HopError, dials: Dials, lease: 
             asking.result(10)
 
 
+def test_who_waits_for_a_dial_that_nobody_wants_any_more_dials_by_himself(
+    dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+) -> None:
+    left = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(transports.lease, TargetSettings(CHAIN), Report(print, print), False, left)
+        _chain, end = dials.next()
+        second = lease(waits=True)
+        left.set()
+        end.set_exception(REFUSED)
+        with pytest.raises(LoginRefused):
+            first.result(10)
+    dials.next()[1].set_result(FakeLink())
+    assert second.result(10).fresh
+
+
 def test_a_dial_that_ends_after_the_end_is_closed(
     dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
 ) -> None:
