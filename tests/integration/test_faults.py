@@ -29,7 +29,10 @@ BREAKS: dict[str, Break] = {
 }
 #: Which of the links, how, and the bytes of a file that takes some seconds then.
 SLOW: dict[str, tuple[list[int], dict[str, Any], int]] = {
-    "a byte at a time": ([0, 1, 2], {"slice": 1}, 2048),
+    # Not on all links at once: what comes byte by byte goes on in as many packets, each of which would be cut again.
+    "a byte at a time, to the first hop": ([0], {"slice": 1}, 4096),
+    "a byte at a time, to the second hop": ([1], {"slice": 1}, 4096),
+    "a byte at a time, to the target": ([2], {"slice": 1}, 4096),
     "0.3 seconds away": ([1], {"delay": 0.3}, 200 * 1024),
     "100 kB in a second": ([0, 1, 2], {"rate": 100_000}, 50 * 1024),
 }
