@@ -51,6 +51,10 @@ class Network:
         """How often each server has let somebody in."""
         return {name: len(server.logins()) for name, server in self.servers.items()}
 
+    def sessions(self) -> int:
+        """How many commands, and transfers, all servers have started."""
+        return sum(server.count("Starting session: ") for server in self.servers.values())
+
 
 def build(lab: Lab, seed: int) -> Network:
     """Start everything."""

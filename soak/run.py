@@ -33,6 +33,7 @@ MARGIN = 15 * MIB
 WARM_UP, SETTLING, CLOSING = 10**6, 2 * 10**6, 3 * 10**6
 
 
+# trust: T29, T35, T42, T47, T48
 class Soak:
     """Keeps what is known so far, so that an interrupted run has a summary, too."""
 
@@ -143,6 +144,7 @@ class Soak:
                 for kind, number in sorted(self._injector.done.items(), key=lambda item: item[0].value)
             },
             logins=self._network.logins(),
+            sessions=self._network.sessions(),
             brokers=len(self._watched.pids),
             before=feet[0] if feet else None,
             after=feet[1] if len(feet) > 1 else None,

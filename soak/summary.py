@@ -27,6 +27,7 @@ class Summary:
 
     :param seconds: that it took, from the first play to the last.
     :param moved: bytes over the controller's links.
+    :param sessions: that servers started.
     :param brokers: how many there were.
     :param most: bytes of memory that a broker had at work.
     :param ended: whether it came to its end; else it was interrupted.
@@ -40,6 +41,7 @@ class Summary:
     moved: int
     faults: Mapping[str, int]
     logins: Mapping[str, int]
+    sessions: int
     brokers: int
     before: Footprint | None = None
     after: Footprint | None = None
@@ -66,6 +68,7 @@ def rows(summary: Summary) -> list[Row]:
         ("Files and outputs that are whole", str(count.whole)),
         ("Moved between controller and first hops", f"{summary.moved / MIB:.0f} MiB"),
         ("Logins", ", ".join(f"{name} {number}" for name, number in summary.logins.items())),
+        ("Commands and transfers that servers started", str(summary.sessions)),
         *((f"Faults: {kind}", str(number)) for kind, number in summary.faults.items()),
         ("Faults", str(sum(summary.faults.values()))),
         ("Brokers, one after the other", str(summary.brokers)),
