@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
+import paramiko
 import pytest
 from lab import TRUE, Chain3, Lab, Run, chain_of_three, play, playbook, processes, raw, wait_until
 from sessions import OpenSession, opened
@@ -140,6 +141,20 @@ def test_a_session_is_not_waited_for_with_the_library(
         running = Running(session)
         monkeypatch.setattr(running.transport.lock, "_limit", 1.0)
         running.transport.lock.acquire()
+        assert session.run("echo here").stdout == b"here\n"
+        running.process.close()
+
+
+@pytest.mark.ways("own process")
+def test_a_channel_that_is_opened_too_late_is_closed(lab: Lab, chain3: Chain3) -> None:
+    links, variables = chain3.over_links(lab)
+    with opened(lab, variables) as session:
+        running = Running(session)
+        links[2].stall("down")
+        with pytest.raises(paramiko.SSHException, match="Timeout opening channel"):
+            running.transport.open("session", timeout=0.5)
+        links[2].resume()
+        chain3.target.wait_log(r"session_close_by_channel: channel \d+ child 0$")  # one without a command
         assert session.run("echo here").stdout == b"here\n"
         running.process.close()
 

@@ -165,8 +165,10 @@ class Conversation:
         self._connection.send({"event": "done", "status": self._broker.status()})
 
     def _stop(self) -> None:
-        self._connection.send({"event": "done", "status": self._broker.status()})
-        self._broker.stop()
+        try:
+            self._connection.send({"event": "done", "status": self._broker.status()})
+        finally:
+            self._broker.stop()
 
     def _session(self, header: dict[str, Any]) -> PooledSession:
         """The session that a request is about; tells the worker how long it may have to wait for it."""

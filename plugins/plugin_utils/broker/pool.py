@@ -60,14 +60,14 @@ class Trouble:
     """A jump host that could not be reached.
 
     :param whose: the run of Ansible that dialled; who starts another one may have put it right.
-    :param error: of the last dial.
+    :param problem: what the last dial came to.
     :param seconds: for which nobody else of that run need dial.
     """
 
-    def __init__(self, dial: str, whose: str | None, error: Any, now: float, seconds: float) -> None:
+    def __init__(self, dial: str, whose: str | None, problem: str, now: float, seconds: float) -> None:
         self.dial = dial
         self.whose = whose
-        self.error = error
+        self.problem = problem
         self.since = now
         self.until = now + seconds
 
@@ -138,7 +138,9 @@ class Pool:
         shared.leases -= 1
         shared.sessions = 0
         if trouble and shared.state is State.DIALLING:
-            self._troubles[_place(shared.parent, shared.step)] = Trouble(shared.step.dial, run, error, now, trouble)
+            self._troubles[_place(shared.parent, shared.step)] = Trouble(
+                shared.step.dial, run, getattr(error, "problem", str(error)), now, trouble
+            )
         self._take_out(shared)
 
     def trouble(self, parent: Shared | None, step: Step, now: float, run: str | None = None) -> Trouble | None:

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import HopError
+from ..errors import HopError, said
 from .pool import Shared
 
-_HOPS = 5000
-_CAUSES = 8
+# Together they are to fit into a frame, beside what there is to say of many connections.
+_HOPS = 2000
+_CAUSES = 5
+_CAUSE_LENGTH = 100
 _OTHER = "other causes"
 
 _Way = tuple[str, ...]
@@ -103,4 +105,4 @@ def _way(shared: Shared) -> _Way:
 def _cause(shared: Shared, error: BaseException) -> str:
     if not isinstance(error, HopError):
         return type(error).__name__
-    return error.problem if error.place == shared.place else "a hop before it failed"
+    return said(error.problem, _CAUSE_LENGTH) if error.place == shared.place else "a hop before it failed"

@@ -249,7 +249,7 @@ class Transports:
         now = time.monotonic()
         trouble = None if way.again else self._pool.trouble(parent, step, now, way.settings.run_directory)
         if trouble is not None:
-            problem = f"not dialled again, as another task could not reach it {now - trouble.since:.0f} s ago: {trouble.error.problem}"
+            problem = f"not dialled again, as another task could not reach it {now - trouble.since:.0f} s ago: {trouble.problem}"
             raise HopUnreachable(way.chain.place(index), problem, _THAT_ERROR)
 
     def _is_usable(self, way: _Way, index: int, shared: Shared) -> bool:

@@ -89,7 +89,7 @@ class HopChannel(paramiko.Channel):
     def _wake_senders(self) -> None:
         """Wakes who waits for room in the window; a condition takes a lock that anybody holds for one that we hold."""
         while True:
-            ours = self.lock.acquire(blocking=False)
+            ours = self.lock.acquire(timeout=0.1)  # whoever is about to wait lets it go within that
             try:
                 self.out_buffer_cv.notify_all()
                 return

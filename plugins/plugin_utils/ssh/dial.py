@@ -100,21 +100,21 @@ def _meet(
     left: threading.Event,
 ) -> tuple[Link, HostKey]:
     """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
-    failures, busy = 0, None
+    told: list[HopBusy] = []
     while True:
         try:
             return _met(chain, index, before, check, deadline)
         except HopBusy as error:
-            failures, busy = failures + 1, error
-            seconds = pause(failures, random.random())
+            told.append(error)
+            seconds = pause(len(told), random.random())
             if deadline.remaining() <= seconds:
                 raise
             report.note(f"{error} Trying again in {seconds:.1f} s.")
             if left.wait(seconds):
                 raise
         except HopUnreachable:
-            if busy is not None and deadline.expired:  # which tells less than what was told before
-                raise busy from None
+            if told and deadline.expired:  # which tells less than what was told before
+                raise told[-1] from None
             raise
 
 

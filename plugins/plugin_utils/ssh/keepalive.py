@@ -44,23 +44,24 @@ class _Watch:
         self._link = link
         self._count = count
         self._probe: _Probe | None = None
-        self._received = 0
-        self._heard_at = 0.0
 
-    def look(self) -> bool:
-        """Asks, if the last request was answered, and gives the link up after a silence that is too long; False at its end."""
+    def look(self) -> float | None:
+        """Asks, if the last request was answered, and gives the link up after a silence that is too long.
+
+        :returns: seconds until the next look; None at the end of the link.
+        """
         if self._link.is_dead:
-            return False
-        if self._link.transport.received != self._received:
-            self._received, self._heard_at = self._link.transport.received, time.monotonic()
-        if self._probe is None or not self._probe.waiting:
-            self._probe = _Probe(self._link)
-        elif time.monotonic() - max(self._probe.sent, self._heard_at) >= self.interval * self._count:
-            why = f"no answer to keepalives for {self.interval * self._count:g} seconds"
+            return None
+        limit = self.interval * self._count
+        silence = time.monotonic() - self._link.transport.heard_at
+        if silence >= limit:
+            why = f"no answer to keepalives for {limit:g} seconds"
             # In a thread of its own, too: it says farewell to the hop before, which may be the one that is stuck.
             threading.Thread(target=self._link.give_up, args=(why,), name="keepalive-abort", daemon=True).start()
-            return False
-        return True
+            return None
+        if self._probe is None or not self._probe.waiting:
+            self._probe = _Probe(self._link)
+        return min(self.interval, limit - silence)
 
 
 class Keepalive:
@@ -74,14 +75,14 @@ class Keepalive:
         self._stopped = False
 
     def watch(self, link: Link, interval: float, count: int) -> None:
-        """Gives the link up when it leaves ``count`` intervals without an answer.
+        """Gives the link up when nothing has arrived on it for ``count`` intervals.
 
         :param interval: seconds between requests; 0 sends none.
         """
         if interval <= 0:
             return
         with self._changed:
-            self._plan(_Watch(link, interval, count))
+            self._plan(_Watch(link, interval, count), interval)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="keepalive", daemon=True)
                 self._thread.start()
@@ -93,8 +94,8 @@ class Keepalive:
             self._stopped = True
             self._changed.notify()
 
-    def _plan(self, watch: _Watch) -> None:
-        heapq.heappush(self._due, (time.monotonic() + watch.interval, next(self._order), watch))
+    def _plan(self, watch: _Watch, seconds: float) -> None:
+        heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), watch))
 
     def _run(self) -> None:
         while True:
@@ -102,12 +103,12 @@ class Keepalive:
             if watch is None:
                 return
             try:
-                goes_on = watch.look()
+                seconds = watch.look()
             except RuntimeError:  # no thread can be started now
-                goes_on = True
-            if goes_on:
+                seconds = watch.interval
+            if seconds is not None:
                 with self._changed:
-                    self._plan(watch)
+                    self._plan(watch, seconds)
 
     def _next(self) -> _Watch | None:
         """Waits for the next link whose time has come; None when stopped."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -55,6 +56,8 @@ class _Packetizer(paramiko.packet.Packetizer):
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self.sent = self.received = 0
+        #: When something arrived last.
+        self.heard_at = time.monotonic()
         #: Lines before the version of the server (RFC 4253 section 4.2).
         self.greeting: list[str] = []
         #: Seconds after which there are to be new keys; 0 for never.
@@ -88,6 +91,7 @@ class _Packetizer(paramiko.packet.Packetizer):
     def read_all(self, n: int, check_rekey: bool = False) -> Any:
         data = super().read_all(n, check_rekey)
         self.received += len(data)
+        self.heard_at = time.monotonic()
         return data
 
     def write_all(self, out: Any) -> None:
@@ -180,7 +184,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             self._follow(options)
         # A channel of its own without handlers: nothing of paramiko's log is for users or for a log file.
         self.set_log_channel(_LOG)
-        self.banner_timeout = self.auth_timeout = 86400.0
+        self.banner_timeout = self.auth_timeout = self.clear_to_send_timeout = 86400.0
         #: Why the other side disconnected (RFC 4253 section 11.1), safe to show; empty if it did not say.
         self.disconnect_reason = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
@@ -192,6 +196,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._userauth_accepted = threading.Event()
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
+        self._unwanted: set[int] = set()  # channels that were not opened in time
 
     def _follow(self, options: TransportOptions) -> None:
         security = self.get_security_options()
@@ -218,6 +223,11 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     def sent(self) -> int:
         """Bytes that went to the hop, those of SSH itself included."""
         return int(self.packetizer.sent)
+
+    @property
+    def heard_at(self) -> float:
+        """When something arrived last, by the clock that never goes back."""
+        return float(self.packetizer.heard_at)
 
     @property
     def received(self) -> int:
@@ -300,17 +310,38 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             channel: HopChannel = self.open_channel(kind, destination, origin, timeout=timeout)
             return channel
         except BROKEN:
-            refusal = self._refused.pop(getattr(self._opening, "number", -1), None)
+            refusal = self._take_refusal(getattr(self._opening, "number", -1))
             if refusal is None:
                 raise
             raise refusal from None
+
+    def _take_refusal(self, number: int) -> ChannelRefused | None:
+        """Why a channel was not opened; where there was no answer, it is not wanted any more."""
+        with self.lock:
+            if self.channel_events.pop(number, None) is not None:
+                self._unwanted.add(number)
+            return self._refused.pop(number, None)
+
+    def _close_unwanted(self, number: int) -> None:
+        """Else a channel that was opened too late would stay open at the server, with the connection that it forwards."""
+        message = paramiko.Message()
+        message.add_byte(bytes([_MSG_CHANNEL_CLOSE]))
+        message.add_int(number)
+        with contextlib.suppress(*BROKEN):
+            self._send_user_message(message)
 
     def _next_channel(self) -> int:
         self._opening.number = number = super()._next_channel()
         return int(number)
 
     def _parse_channel_open_success(self, m: paramiko.Message) -> None:
-        channel = self._channels.get(m.get_int())
+        number = m.get_int()
+        if number in self._unwanted:
+            self._unwanted.discard(number)
+            # Not in this thread, which may have to read on before anything can be sent.
+            threading.Thread(target=self._close_unwanted, args=(m.get_int(),), name="farewell", daemon=True).start()
+            return
+        channel = self._channels.get(number)
         if channel is not None:  # nothing has been received on it yet, and nobody uses it
             HopChannel.adopt(channel, self)
         m.rewind()

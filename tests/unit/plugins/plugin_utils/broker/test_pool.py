@@ -96,11 +96,10 @@ def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
 def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     pool = Pool()
     (a,) = reach(pool, A)
-    error = OSError()
-    pool.failed(pool.begin(a, B, "place", "b"), error, 5.0, trouble=10.0, run="mine")
+    pool.failed(pool.begin(a, B, "place", "b"), OSError("down"), 5.0, trouble=10.0, run="mine")
     found = pool.trouble(a, B, 14.9, "mine")
     assert found is not None
-    assert (found.error, found.since) == (error, 5.0)
+    assert (found.problem, found.since) == ("down", 5.0)
     others = [(None, B, "mine"), (a, C, "mine"), (a, B._replace(dial="another"), "mine"), (a, B, "another")]
     assert [pool.trouble(parent, step, 14.9, run) for parent, step, run in others] == [None] * 4
     assert pool.trouble(a, B, 15.0, "mine") is None

@@ -60,7 +60,7 @@ def test_very_many_causes_are_one() -> None:
     for number in range(100):
         statistics.failed(a, unreachable(a.place, f"cause {number % 50}"))
     ((_hop, _via, failures),) = ((hop["hop"], hop["via"], hop["failures"]) for hop in statistics.described([]))
-    assert (len(failures), failures["cause 0"], failures["other causes"]) == (9, 2, 84)
+    assert (len(failures), failures["cause 0"], failures["other causes"]) == (6, 2, 90)
 
 
 def test_bytes_are_those_of_connections_that_are_closed_and_of_those_there_are() -> None:

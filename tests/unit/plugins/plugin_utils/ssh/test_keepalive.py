@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
+import paramiko
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
@@ -20,9 +22,9 @@ class Silent:
     """Answers nothing; what happens when it is given up is for the test to say."""
 
     is_dead = False
-    received = 3000
 
     def __init__(self) -> None:
+        self.heard_at = time.monotonic()
         self.transport = self
         self.aborted = threading.Event()
         self.go = threading.Event()
@@ -66,11 +68,15 @@ class Busy(Silent):
     looked = threading.Event()
 
     @property
-    def received(self) -> int:  # type: ignore[override]
+    def heard_at(self) -> float:
         self.looks += 1
         if self.looks > 20:
             self.looked.set()
-        return 3000 * self.looks
+        return time.monotonic()
+
+    @heard_at.setter
+    def heard_at(self, _value: float) -> None:
+        pass
 
 
 def test_one_on_which_something_arrives_is_kept(keepalive: Keepalive) -> None:
@@ -78,6 +84,20 @@ def test_one_on_which_something_arrives_is_kept(keepalive: Keepalive) -> None:
     keepalive.watch(cast(Link, link), INTERVAL, 2)
     assert link.looked.wait(10)
     assert not link.aborted.is_set()
+    link.go.set()
+
+
+class Impatient(Silent):
+    """Does not wait for the answer as long as the link is waited for, as the library in a key exchange."""
+
+    def global_request(self, _kind: str, wait: bool) -> None:
+        raise paramiko.SSHException("Key-exchange timed out")
+
+
+def test_one_that_cannot_even_be_asked_is_given_up(keepalive: Keepalive) -> None:
+    link = Impatient()
+    keepalive.watch(cast(Link, link), INTERVAL, 2)
+    assert link.aborted.wait(10)
     link.go.set()
 
 
