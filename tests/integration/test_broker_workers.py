@@ -84,7 +84,7 @@ def test_a_proxy_command_that_does_not_want_to_end_is_ended_with_the_broker(lab:
     script.write_text(STUBBORN)
     server = lab.sshd("target", users=[user], keys=[key])
     lab.trust(server)
-    persist = 60 if end == "stopped" else 1
+    persist = 60 if end == "stopped" else 5
     hosts = {
         f"host{number}": {
             "ansible_connection": "bastion.ssh.jump", "ansible_host": server.address, "ansible_port": server.port,

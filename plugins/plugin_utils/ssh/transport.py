@@ -168,8 +168,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         for name in paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined]
         if name not in _FAST
     )
-    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it, and the next
-    saved_exception: Exception | None
+    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it
+    _saved_exception: Exception | None = None
 
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
@@ -255,13 +255,15 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             if isinstance(channel, HopChannel):
                 channel.abandon()
 
-    def get_exception(self) -> Exception | None:
-        """What went wrong last. The library forgets it when it is asked; why a connection ended is asked more than once."""
-        kept = self.saved_exception
-        error: Exception | None = super().get_exception()
-        if not self.active:
-            self.saved_exception = kept
-        return error
+    @property
+    def saved_exception(self) -> Exception | None:
+        """What went wrong last. The library forgets it when it has told it; why a connection ended is asked more than once."""
+        return self._saved_exception
+
+    @saved_exception.setter
+    def saved_exception(self, error: Exception | None) -> None:
+        if error is not None or self.active:
+            self._saved_exception = error
 
     def run(self) -> None:
         """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""
