@@ -88,28 +88,31 @@ def described(broker: dict[str, Any]) -> list[str]:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(broker["since"]))
     lines = [f"broker {broker['pid']} since {since}, {broker['workers']} tasks at work, {place}"]
     for transport in broker["transports"]:
-        via = f" via {transport['via']}" if transport["via"] else ""
         use = f"{transport['leases']} in use" if transport["leases"] else f"idle for {transport['idle']:.0f} s"
-        traffic = f"{_bytes(transport['sent'])} sent, {_bytes(transport['received'])} received"
         if transport["state"] == "open":
             lines.append(
-                f"  {transport['hop']}{via}: open for {transport['age']:.0f} s, {use}, {transport['served']} times used, {traffic}"
+                f"  {_hop(transport)}: open for {transport['age']:.0f} s, {use}, {transport['served']} times used, {_traffic(transport)}"
             )
         else:
-            lines.append(f"  {transport['hop']}{via}: {transport['state']}")
+            lines.append(f"  {_hop(transport)}: {transport['state']}")
     return [*lines, *map(_counted, broker["hops"])]
 
 
 def _counted(hop: dict[str, Any]) -> str:
     """What has become of a hop since the broker began."""
-    via = f" via {hop['via']}" if hop["via"] else ""
     failures = "; ".join(f"{count} x {cause}" for cause, count in hop["failures"].items())
     failed = f", {sum(hop['failures'].values())} of them failed ({failures})" if failures else ""
     alive = "" if hop["round_trip"] is None else f", keepalive answered in {1000 * hop['round_trip']:.0f} ms"
-    traffic = f"{_bytes(hop['sent'])} sent, {_bytes(hop['received'])} received"
-    return (
-        f"  since then, {hop['hop']}{via}: {hop['dials']} dials{failed}, {hop['reused']} times reused, {traffic}{alive}"
-    )
+    use = f"{hop['dials']} dials{failed}, {hop['reused']} times reused"
+    return f"  since then, {_hop(hop)}: {use}, {_traffic(hop)}{alive}"
+
+
+def _hop(told: dict[str, Any]) -> str:
+    return f"{told['hop']} via {told['via']}" if told["via"] else str(told["hop"])
+
+
+def _traffic(told: dict[str, Any]) -> str:
+    return f"{_bytes(told['sent'])} sent, {_bytes(told['received'])} received"
 
 
 def _bytes(count: int) -> str:

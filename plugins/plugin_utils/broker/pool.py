@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -56,20 +57,18 @@ class Shared:
         return f"<{self.label}: {self.state.value}, {self.leases} leases>"
 
 
+@dataclass(frozen=True)
 class Trouble:
-    """A jump host that could not be reached.
+    """A jump host that could not be reached, so that nobody else of a run need dial it for a while.
 
-    :param whose: the run of Ansible that dialled; who starts another one may have put it right.
     :param problem: what the last dial came to.
-    :param seconds: for which nobody else of that run need dial.
+    :param run: of Ansible, that dialled; who starts another one may have put it right.
     """
 
-    def __init__(self, dial: str, whose: str | None, problem: str, now: float, seconds: float) -> None:
-        self.dial = dial
-        self.whose = whose
-        self.problem = problem
-        self.since = now
-        self.until = now + seconds
+    problem: str
+    run: str | None
+    since: float
+    until: float
 
 
 _Place = tuple[int, str]
@@ -81,7 +80,7 @@ class Pool:
     def __init__(self) -> None:
         self._shared: dict[_Place, list[Shared]] = {}
         self._limits: dict[_Place, int] = {}
-        self._troubles: dict[_Place, Trouble] = {}
+        self._troubles: dict[_Place, tuple[str, Trouble]] = {}  # with what was dialled
         self._closing: list[Shared] = []
 
     def find(
@@ -121,36 +120,25 @@ class Pool:
             shared.state = State.OPEN
         self._troubles.pop(_place(shared.parent, shared.step), None)
 
-    def failed(
-        self,
-        shared: Shared,
-        error: BaseException | None,
-        now: float = 0.0,
-        trouble: float = 0.0,
-        run: str | None = None,
-    ) -> None:
+    def failed(self, shared: Shared, error: BaseException | None, trouble: Trouble | None = None) -> None:
         """The dial has failed; those who waited find the error in it.
 
         :param error: None if it was not brought to its end.
-        :param trouble: seconds for which nobody else of this run need dial.
         """
         shared.error = error
         shared.leases -= 1
         shared.sessions = 0
-        if trouble and shared.state is State.DIALLING:
-            self._troubles[_place(shared.parent, shared.step)] = Trouble(
-                shared.step.dial, run, getattr(error, "problem", str(error)), now, trouble
-            )
+        if trouble is not None and shared.state is State.DIALLING:
+            self._troubles[_place(shared.parent, shared.step)] = (shared.step.dial, trouble)
         self._take_out(shared)
 
     def trouble(self, parent: Shared | None, step: Step, now: float, run: str | None = None) -> Trouble | None:
         """What a dial would most likely end in, as another one of this run has just done."""
-        place = _place(parent, step)
-        trouble = self._troubles.get(place)
+        dial, trouble = self._troubles.get(_place(parent, step), ("", None))
         if trouble is not None and now >= trouble.until:
-            del self._troubles[place]
+            del self._troubles[_place(parent, step)]
             return None
-        return trouble if trouble is not None and (trouble.dial, trouble.whose) == (step.dial, run) else None
+        return trouble if trouble is not None and (dial, trouble.run) == (step.dial, run) else None
 
     def claim(self, shared: Shared, session: bool = False) -> None:
         """One lease more."""

@@ -22,7 +22,7 @@ from ..ssh.link import Link
 from ..ssh.logins import LoginTurns
 from ..ssh.session import LinkSession
 from .identity import Step, steps
-from .pool import Pool, Shared, State
+from .pool import Pool, Shared, State, Trouble
 from .statistics import Statistics
 
 log = logging.getLogger("bastion.ssh.broker")
@@ -290,8 +290,7 @@ class Transports:
                 if way.left.is_set():  # which says nothing of the hop, and who waits dials by himself
                     self._pool.failed(mine, None)
                 else:
-                    trouble = _trouble(way.chain, index, error)
-                    self._pool.failed(mine, error, time.monotonic(), trouble, way.settings.run_directory)
+                    self._pool.failed(mine, error, _trouble(way, index, error))
                 self._dialled.notify_all()
             raise
         with self._lock:
@@ -365,10 +364,12 @@ def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
     return list(groups.values())
 
 
-def _trouble(chain: Chain, index: int, error: BaseException) -> float:
-    """Seconds for which a hop is not dialled by others after an error; a target has no others."""
-    own = isinstance(error, HopUnreachable) and error.place == chain.place(index)
-    return min(chain.hops[index].timeout, _TROUBLE) if own and index < len(chain.hops) - 1 else 0.0
+def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
+    """What an error of a dial spares others; a target has no others, and the trouble of a hop before is not its own."""
+    hops, now = way.chain.hops, time.monotonic()
+    if index == len(hops) - 1 or not isinstance(error, HopUnreachable) or error.place != way.chain.place(index):
+        return None
+    return Trouble(error.problem, way.settings.run_directory, now, now + min(hops[index].timeout, _TROUBLE))
 
 
 def _reused(shared: Shared) -> str:

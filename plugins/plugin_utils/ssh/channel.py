@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import said
 from .library import BROKEN, paramiko
 
-_MSG_CHANNEL_CLOSE = b"\x61"  # RFC 4250 section 4.1.2
+MSG_CHANNEL_CLOSE = 97  # RFC 4250 section 4.1.2
 _ATTENTION = 1.0
 #: Seconds for a lock that is never held while something is sent or waited for.
 SHORT = 20.0
@@ -163,7 +163,7 @@ class _Gate:
 
     def _send(self, message: paramiko.Message) -> None:
         if not self._closed:
-            self._closed = message.asbytes()[:1] == _MSG_CHANNEL_CLOSE
+            self._closed = message.asbytes()[0] == MSG_CHANNEL_CLOSE
             self._transport._send_user_message(message)
 
     def _send_later(self, message: paramiko.Message) -> None:

@@ -83,8 +83,8 @@ def look_at(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -
     :raises HopError: which names the hop.
     """
     hop = chain.hops[index]
-    check = HostKeyCheck(hop, chain.place(index), lambda _line: None)
     report = Report(note=lambda _line: None, warn=lambda _line: None)
+    check = HostKeyCheck(hop, chain.place(index), report.warn)
     link, key = _meet(chain, index, before, check, Deadline(hop.timeout, total), report, threading.Event())
     hang_up([link])
     return key, link.address

@@ -13,12 +13,11 @@ from typing import Any
 
 from ..chain.model import TransportOptions
 from ..errors import said
-from .channel import SHORT, HopChannel, TransportLock, handle_close, handle_request
+from .channel import MSG_CHANNEL_CLOSE, SHORT, HopChannel, TransportLock, handle_close, handle_request
 from .library import BROKEN, InvalidTag, paramiko
 
-_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next three
+_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
 _MSG_USERAUTH_REQUEST = 50
-_MSG_CHANNEL_CLOSE = 97
 _MSG_CHANNEL_REQUEST = 98
 _LOG = "bastion.ssh.paramiko"
 _GREETING_LINES = 10
@@ -173,7 +172,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     _channel_handler_table = {  # noqa: RUF012
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
-        _MSG_CHANNEL_CLOSE: handle_close,
+        MSG_CHANNEL_CLOSE: handle_close,
         _MSG_CHANNEL_REQUEST: handle_request,
     }
 
@@ -327,7 +326,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     def _close_unwanted(self, number: int) -> None:
         """Else a channel that was opened too late would stay open at the server, with the connection that it forwards."""
         message = paramiko.Message()
-        message.add_byte(bytes([_MSG_CHANNEL_CLOSE]))
+        message.add_byte(bytes([MSG_CHANNEL_CLOSE]))
         message.add_int(number)
         with contextlib.suppress(*BROKEN):
             self._send_user_message(message)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.identity import Step
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.pool import Pool, Shared, State
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.pool import Pool, Shared, State, Trouble
 
 A, B, C, D = (Step(name, "k", "") for name in "abcd")
 HOUR = 3600.0
@@ -96,7 +96,7 @@ def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
 def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     pool = Pool()
     (a,) = reach(pool, A)
-    pool.failed(pool.begin(a, B, "place", "b"), OSError("down"), 5.0, trouble=10.0, run="mine")
+    pool.failed(pool.begin(a, B, "place", "b"), OSError(), Trouble("down", "mine", 5.0, 15.0))
     found = pool.trouble(a, B, 14.9, "mine")
     assert found is not None
     assert (found.problem, found.since) == ("down", 5.0)
@@ -113,7 +113,7 @@ def test_the_trouble_of_a_jump_host_ends(end: str) -> None:
     mine = pool.begin(a, B, "place", "b")
     if end == "it had gone before":
         pool.retire(a)
-    pool.failed(mine, OSError(), 5.0, trouble=10.0)
+    pool.failed(mine, OSError(), Trouble("down", None, 5.0, 15.0))
     if end == "reached":
         dial(pool, a, B, 6.0)
     else:
