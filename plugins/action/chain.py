@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
             line = f"its connection is {self._connection.transport}"
             nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "lines": [line]}
             return {"skipped": True, "skip_reason": line, "directory": os.getcwd(), **nothing}
-        options = read_options(self._connection.get_option)
+        options = read_options(self._connection.get_option, "")
         try:
             asker = ClientConfig().asker
             settings = read_settings(options, asker)

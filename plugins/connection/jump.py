@@ -558,6 +558,7 @@ class Connection(ConnectionBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._task = str(kwargs.get("task_uuid", ""))
         self._session_options: dict[str, Any] | None = None
         self._session: Session | None = None
         self.told: list[str] = []  # what was said of the way, a line each, without secrets
@@ -631,7 +632,7 @@ class Connection(ConnectionBase):
 
     def _use(self, use: Callable[[Session], _T]) -> _T:
         """Uses the session, which is another one where the items of a loop have other options."""
-        options = read_options(self.get_option)
+        options = read_options(self.get_option, self._task)
         if options != self._session_options:
             self.close()
         self._session_options = options

@@ -29,9 +29,13 @@ NAMES = (
 )  # fmt: skip
 
 
-def read_options(get_option: Callable[[str], Any]) -> dict[str, Any]:
-    """What the inventory says of a session, and where on the controller it says so: JSON's types only."""
+def read_options(get_option: Callable[[str], Any], task: str) -> dict[str, Any]:
+    """What the inventory says of a session, and where on the controller it says so: JSON's types only.
+
+    :param task: as ansible numbers it, the same for all hosts; empty for none.
+    """
     options = {name: plain(get_option(name)) for name in NAMES}
+    options["task"] = task or None
     options["login_name"] = _login_name()
     options["directory"] = os.getcwd()
     # Made by ansible for this run alone, private, shared by its workers, removed at its end.

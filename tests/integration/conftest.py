@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from lab import Chain3, Lab, Machine, chain_of_three
@@ -51,6 +52,15 @@ def lab(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Lab]:
         made.broker = request.param == WAYS[0]
         request.node.lab = made
         yield made
+
+
+@pytest.fixture
+def marker(lab: Lab) -> Path:
+    """A file that any user of the machine may append to."""
+    path = lab.path / "marker"
+    path.touch()
+    path.chmod(0o666)
+    return path
 
 
 @pytest.fixture

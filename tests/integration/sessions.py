@@ -17,7 +17,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils import loading
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.own import OwnSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, Result, run
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Process, Report, Session
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 _DEFINITIONS = json.loads(Path(loading.__file__).with_name("definitions.json").read_text())
@@ -67,3 +67,10 @@ def _session(lab: Lab, options: dict[str, Any], report: Report) -> Session:
     if not lab.broker:
         return OwnSession(options, report)
     return BrokerSession(options, str(lab.broker_directory), str(lab.home), report)
+
+
+def fill(process: Process) -> None:
+    """Writes to a command's input until nobody takes any more."""
+    with contextlib.suppress(OSError):
+        while True:
+            process.write(bytes(1024 * 1024))

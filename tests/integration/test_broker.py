@@ -5,20 +5,15 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import TRUE, Chain3, Lab, Prompt, Sshd, play, playbook, processes, raw, wait_until
 from lab.brokers import brokers, log, the_broker
-from lab.chains import chain_of_three, place, same_addresses
+from lab.chains import CONNECT, chain_of_three, place, same_addresses
 from sessions import opened
-
-CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
-
 
 # Who shares
 

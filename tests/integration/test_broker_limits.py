@@ -22,7 +22,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Con
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output, Process
 
 MEBIBYTE = 1024 * 1024
-_SAME = 20
 
 
 # Servers
@@ -161,26 +160,11 @@ def has_to_wait(lab: Lab, chain: Chain3) -> bool:
     return bool(frame.header["event"] == "queued")
 
 
-def settled_files(broker: int) -> dict[int, str]:
-    """The descriptors of a broker, when those of the conversation that asked for its status are closed, too."""
-    seen: list[dict[int, str]] = []
-
-    def same() -> bool:
-        try:
-            seen.append(open_files(broker))
-        except FileNotFoundError:  # one was closed at this moment
-            seen.clear()
-        return len(seen) > _SAME and all(each == seen[-1] for each in seen[-_SAME:])
-
-    wait_until(same, 10, "the end of the conversation that asked")
-    return seen[-1]
-
-
 def test_no_descriptor_at_all_is_a_clear_error_without_a_spin(lab: Lab, chain3: Chain3) -> None:  # trust: T41
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     broker = the_broker(lab)
     wait_until(lambda: not status(lab)["workers"], 10, "the end of the last conversation")
-    files = settled_files(broker)
+    files = processes.settled(lambda: open_files(broker))  # when the conversation that asked has ended, too
     limits = resource.prlimit(broker, resource.RLIMIT_NOFILE)
     free = next(number for number in itertools.count() if number not in files)
     resource.prlimit(broker, resource.RLIMIT_NOFILE, (free, limits[1]))

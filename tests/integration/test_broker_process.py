@@ -43,15 +43,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import spawn
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
 
 
-@pytest.fixture
-def marker(lab: Lab) -> Path:
-    """A file that any user of the machine may append to."""
-    path = lab.path / "marker"
-    path.touch()
-    path.chmod(0o666)
-    return path
-
-
 @contextlib.contextmanager
 def running(lab: Lab, inventory: dict[str, Any], *tasks: dict[str, Any], **more: Any) -> Iterator[Future[Run]]:
     """A playbook beside the test."""

@@ -20,26 +20,16 @@ from typing import Any
 import paramiko
 import pytest
 from lab import Chain3, Forwarder, Lab, Run, play, playbook, processes, raw, wait_until
-from sessions import opened
+from sessions import fill, opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import Stream
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.process import ChannelProcess
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
 
 pytestmark = pytest.mark.ways("broker", "own process")
 
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture
-def marker(lab: Lab) -> Path:
-    """A file that any user of the machine may append to."""
-    path = lab.path / "marker"
-    path.touch()
-    path.chmod(0o666)
-    return path
 
 
 @pytest.fixture
@@ -230,13 +220,6 @@ def test_a_link_that_takes_nothing_does_not_hold_up_the_end(lab: Lab, chain3: Ch
         started = time.monotonic()
         session.session.close()
         assert time.monotonic() - started < 5
-
-
-def fill(process: ChannelProcess) -> None:
-    """Writes until nobody takes any more."""
-    with contextlib.suppress(OSError):
-        while True:
-            process.write(bytes(MEBIBYTE))
 
 
 def test_a_signal_is_acted_on_even_if_another_thread_gets_it(lab: Lab, chain3: Chain3) -> None:

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import socket
-import sys
-from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -15,33 +13,19 @@ from lab import (
     Chain3,
     Lab,
     Prompt,
-    RecordingServer,
     Run,
-    Sshd,
     User,
     Watch,
     certify,
     grep_tree,
     play,
     playbook,
-    processes,
 )
+from lab.chains import CONNECT, place
 
 pytestmark = pytest.mark.ways("broker", "own process")
 
-CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
-
-
-def place(server: Sshd | RecordingServer, user: User | str, **more: Any) -> dict[str, Any]:
-    """Inventory variables of a server that is reached directly."""
-    return {
-        "ansible_connection": "bastion.ssh.jump",
-        "ansible_host": server.address,
-        "ansible_port": server.port,
-        "ansible_user": user if isinstance(user, str) else user.name,
-        **more,
-    }
 
 
 def ping(lab: Lab, variables: dict[str, Any], **more: Any) -> Run:

@@ -8,14 +8,13 @@ import gc
 import os
 import re
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import Chain3, Lab, Run, Sshd, User, play, playbook, processes, raw, wait_until
+from lab.chains import CONNECT
 from lab.client import ssh_config
 from sessions import opened
 
@@ -49,9 +48,6 @@ def variables(lab: Lab, host: Sshd, user: User, command: str, **more: Any) -> di
         "ansible_proxy_command": command,
         **more,
     }
-
-
-CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 
 
 def run(lab: Lab, inventory: dict[str, Any], **more: Any) -> Run:

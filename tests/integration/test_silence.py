@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any, cast
 import paramiko
 import pytest
 from lab import TRUE, Chain3, Lab, Run, chain_of_three, play, playbook, processes, raw, wait_until
-from sessions import OpenSession, opened
+from sessions import OpenSession, fill, opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import LinkLost
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Output
@@ -23,15 +22,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import O
 #: Seconds until a silent link is given up.
 PATIENCE = 2.0
 ALIVE = {"ansible_ssh_server_alive_interval": PATIENCE / 2, "ansible_ssh_server_alive_count_max": 2}
-
-
-@pytest.fixture
-def marker(lab: Lab) -> Path:
-    """A file that any user of the machine may append to."""
-    path = lab.path / "marker"
-    path.touch()
-    path.chmod(0o666)
-    return path
 
 
 @pytest.mark.ways("broker", "own process")
@@ -157,10 +147,3 @@ def test_a_channel_that_is_opened_too_late_is_closed(lab: Lab, chain3: Chain3) -
         chain3.target.wait_log(r"session_close_by_channel: channel \d+ child 0$")  # one without a command
         assert session.run("echo here").stdout == b"here\n"
         running.process.close()
-
-
-def fill(process: Any) -> None:
-    """Writes until nobody takes any more."""
-    with contextlib.suppress(OSError):
-        while True:
-            process.write(bytes(65536))

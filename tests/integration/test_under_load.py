@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,11 @@ from typing import Any
 import pytest
 from lab import Chain3, Forwarder, Lab, chain_of_three, play, playbook, processes, raw, stuck, wait_until
 from lab.brokers import the_broker
-from lab.chains import place, same_addresses
+from lab.chains import CONNECT, place, same_addresses
 from lab.playbook import TaskResult
 
 pytestmark = pytest.mark.timeout(300)
 
-CONNECT = f"{sys.executable} {Path(processes.__file__).with_name('connect.py')}"
 FORKS = ["--forks", "20"]
 
 
@@ -37,20 +35,11 @@ def busy() -> Iterator[None]:
         processes.end_child(process)
 
 
-@pytest.fixture
-def ledger(lab: Lab) -> Path:
-    """Where commands write down that they ran."""
-    path = lab.path / "ledger"
-    path.touch()
-    path.chmod(0o666)
-    return path
-
-
 def messages(results: list[TaskResult]) -> list[str]:
     return [result.result["msg"] for result in results]
 
 
-def test_20_proxy_commands_that_are_killed_are_told(lab: Lab, ledger: Path) -> None:  # trust: T22
+def test_20_proxy_commands_that_are_killed_are_told(lab: Lab, marker: Path) -> None:  # trust: T22
     user, key = lab.user("target"), lab.key("key")
     host = lab.sshd("host", users=[user], keys=[key], MaxStartups=100)
     lab.trust(host)
@@ -59,10 +48,10 @@ def test_20_proxy_commands_that_are_killed_are_told(lab: Lab, ledger: Path) -> N
     # Each name of a host is a connection of its own.
     inventory = {f"host{number}": variables | {"ansible_ssh_host_key_alias": f"host{number}"} for number in range(20)}
     lab.trust(*(host.known_hosts_line(f"host{number}") for number in range(20)))
-    wait = raw(f"echo x >> {ledger}; exec sleep 60", "Wait")
+    wait = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, inventory, play(wait), args=FORKS, timeout=200)
-        wait_until(lambda: ledger.read_text() == "x\n" * 20 or running.done(), 150, "all commands have started")
+        wait_until(lambda: marker.read_text() == "x\n" * 20 or running.done(), 150, "all commands have started")
         broker = the_broker(lab)
         for pid in processes.descendants(broker):
             processes.send(pid, signal.SIGKILL)
@@ -90,13 +79,13 @@ def test_stuck_servers_end_in_time_and_hold_up_nobody(lab: Lab, chain3: Chain3) 
     assert len(told) == 10
 
 
-def test_a_bastion_that_dies_under_20_sessions_ends_them_all(lab: Lab, ledger: Path) -> None:  # trust: T35
+def test_a_bastion_that_dies_under_20_sessions_ends_them_all(lab: Lab, marker: Path) -> None:  # trust: T35
     chain = chain_of_three(lab, targets=20, MaxStartups=100)
     inventory = chain.inventory(ansible_ssh_timeout=60)
-    wait = raw(f"echo x >> {ledger}; exec sleep 120", "Wait")
+    wait = raw(f"echo x >> {marker}; exec sleep 120", "Wait")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, inventory, play(wait), args=FORKS, timeout=200)
-        wait_until(lambda: ledger.read_text() == "x\n" * 20 or running.done(), 150, "all commands have started")
+        wait_until(lambda: marker.read_text() == "x\n" * 20 or running.done(), 150, "all commands have started")
         chain.b.kill_sessions()
         run = running.result()
     assert [text for text in messages(run.all_results) if "hop 2 of 3" not in text or "was lost" not in text] == []
@@ -104,20 +93,20 @@ def test_a_bastion_that_dies_under_20_sessions_ends_them_all(lab: Lab, ledger: P
     playbook(lab, inventory, play(raw("true")), args=FORKS, timeout=200).check()
 
 
-def has_run(count: int, ledger: Path, running: Any) -> bool:
-    return ledger.read_text().count("\n") >= count or running.done()
+def has_run(count: int, marker: Path, running: Any) -> bool:
+    return marker.read_text().count("\n") >= count or running.done()
 
 
-def cut_again_and_again(links: list[Forwarder], ledger: Path, running: Any) -> None:
+def cut_again_and_again(links: list[Forwarder], marker: Path, running: Any) -> None:
     """Cuts all links each time that 30 commands more have run."""
     for cuts in range(6):
-        wait_until(partial(has_run, 20 + 30 * cuts, ledger, running), 150, "30 commands more")
+        wait_until(partial(has_run, 20 + 30 * cuts, marker, running), 150, "30 commands more")
         for link in links:
             link.cut()
 
 
 def test_links_that_are_cut_mix_no_hosts_and_repeat_nothing(
-    lab: Lab, ledger: Path
+    lab: Lab, marker: Path
 ) -> None:  # trust: T29, T35, T47, T48
     same = same_addresses(lab)
     inventory = same.inventory(5)
@@ -136,15 +125,15 @@ def test_links_that_are_cut_mix_no_hosts_and_repeat_nothing(
         changed |= {} if bastion else {"ansible_host": link.address}
         inventory |= {host: kept | changed for host, kept in inventory.items() if host.startswith(name)}
     common = {"ansible_ssh_host_key_checking": False, "ansible_ssh_retries": 3, "ansible_ssh_timeout": 60}
-    append = f"echo $ANSWERS {{{{ inventory_hostname }}}} {{{{ item }}}} >> {ledger}; sleep 0.2; echo $ANSWERS"
+    append = f"echo $ANSWERS {{{{ inventory_hostname }}}} {{{{ item }}}} >> {marker}; sleep 0.2; echo $ANSWERS"
     task = raw(append, "Append", loop=list(range(10)), ignore_unreachable=True)
     end = raw("kill -9 $$", "Die", ignore_errors=True, ignore_unreachable=True)
     with ThreadPoolExecutor(1) as pool:
         plays = play(task, end, strategy="free", vars=common)
         running = pool.submit(playbook, lab, inventory, plays, args=FORKS, timeout=280)
-        cut_again_and_again(links, ledger, running)
+        cut_again_and_again(links, marker, running)
         run = running.result()
-    ran = Counter(ledger.read_text().splitlines())
+    ran = Counter(marker.read_text().splitlines())
     assert [line for line, times in ran.items() if times > 1] == []
     assert [line for line in ran if not re.fullmatch(r"(\w+) \1-\d \d", line)] == []
     items = [

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from ..errors import HopError
 from .identity import Step
 
 
@@ -59,14 +60,14 @@ class Shared:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A jump host that could not be reached, so that nobody else of a run need dial it for a while.
+    """A jump host that could not be reached, so that no other host of a task need dial it for a while.
 
-    :param problem: what the last dial came to.
-    :param run: of Ansible, that dialled; who starts another one may have put it right.
+    :param error: what the last dial came to.
+    :param task: that dialled; one that comes after it may have put it right.
     """
 
-    problem: str
-    run: str | None
+    error: HopError
+    task: str
     since: float
     until: float
 
@@ -132,13 +133,17 @@ class Pool:
             self._troubles[_place(shared.parent, shared.step)] = (shared.step.dial, trouble)
         self._take_out(shared)
 
-    def trouble(self, parent: Shared | None, step: Step, now: float, run: str | None = None) -> Trouble | None:
-        """What a dial would most likely end in, as another one of this run has just done."""
+    def trouble(self, parent: Shared | None, step: Step, now: float, task: str | None) -> Trouble | None:
+        """What a dial would most likely end in, as another one of this task has just done."""
         dial, trouble = self._troubles.get(_place(parent, step), ("", None))
         if trouble is not None and now >= trouble.until:
             del self._troubles[_place(parent, step)]
             return None
-        return trouble if trouble is not None and (dial, trouble.run) == (step.dial, run) else None
+        return trouble if trouble is not None and (dial, trouble.task) == (step.dial, task) else None
+
+    def forget_trouble(self, parent: Shared | None, step: Step) -> None:
+        """Whoever resets a connection expects something to have changed."""
+        self._troubles.pop(_place(parent, step), None)
 
     def claim(self, shared: Shared, session: bool = False) -> None:
         """One lease more."""

@@ -73,10 +73,8 @@ class Broker:
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options, which are read once; raises SettingsError."""
         options = dict(options)
-        run_directory = options.pop("run_directory", None)  # another one for each run
-        settings = replace(
-            self._settings(json.dumps(options, sort_keys=True), self._config.version()), run_directory=run_directory
-        )
+        others = {name: options.pop(name, None) for name in ("run_directory", "task")}  # for each run and task
+        settings = replace(self._settings(json.dumps(options, sort_keys=True), self._config.version()), **others)
         self._persist = settings.persist
         return settings
 

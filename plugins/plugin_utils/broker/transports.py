@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..chain.model import Chain, Hop
-from ..errors import HopError, HopUnreachable
+from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
 from ..settings import TargetSettings
 from ..ssh.deadline import Deadline
 from ..ssh.dial import open_hop
@@ -32,7 +32,7 @@ _LONGEST_WAIT = 86400.0
 _TROUBLE = 10.0
 _CLOSING = 10.0
 _MOMENT = 2.0
-_THAT_ERROR = "That task's error says what to do. With ansible_ssh_retries, it is dialled again."
+_THAT_ERROR = "The error of that dial says what to do. With ansible_ssh_retries, it is dialled again."
 _STOPPED = "the broker on the controller was stopped"
 
 
@@ -131,11 +131,12 @@ class Transports:
         return Lease(self, path, way.fresh, way)
 
     def reset(self, settings: TargetSettings) -> None:
-        """Lets nobody use the connections to a target that there are; a login that it refused is forgotten."""
+        """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
         with self._lock:
             parent: Shared | None = None
             *before, last = steps(settings.chain)
             for step in before:
+                self._pool.forget_trouble(parent, step)
                 parent = self._pool.find(parent, step, time.monotonic())
                 if parent is None:
                     break
@@ -247,10 +248,11 @@ class Transports:
     def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
         now = time.monotonic()
-        trouble = None if way.again else self._pool.trouble(parent, step, now, way.settings.run_directory)
+        trouble = None if way.again else self._pool.trouble(parent, step, now, way.settings.task)
         if trouble is not None:
-            problem = f"not dialled again, as another task could not reach it {now - trouble.since:.0f} s ago: {trouble.problem}"
-            raise HopUnreachable(way.chain.place(index), problem, _THAT_ERROR)
+            seconds, cause = now - trouble.since, trouble.error.problem
+            problem = f"not dialled again, as a dial of the same task failed {seconds:.0f} s ago: {cause}"
+            raise type(trouble.error)(way.chain.place(index), problem, _THAT_ERROR)
 
     def _is_usable(self, way: _Way, index: int, shared: Shared) -> bool:
         """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
@@ -365,11 +367,16 @@ def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
 
 
 def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
-    """What an error of a dial spares others; a target has no others, and the trouble of a hop before is not its own."""
-    hops, now = way.chain.hops, time.monotonic()
-    if index == len(hops) - 1 or not isinstance(error, HopUnreachable) or error.place != way.chain.place(index):
+    """What an error of a dial spares others; a target has no others, and the trouble of a hop before is not its own.
+
+    A login that was refused is remembered for longer, with the credentials that it was refused to.
+    """
+    hops, task, now = way.chain.hops, way.settings.task, time.monotonic()
+    if not isinstance(error, (HopUnreachable, HostKeyRefused, AlgorithmsRefused)) or task is None:
         return None
-    return Trouble(error.problem, way.settings.run_directory, now, now + min(hops[index].timeout, _TROUBLE))
+    if index == len(hops) - 1 or error.place != way.chain.place(index):
+        return None
+    return Trouble(error, task, now, now + min(hops[index].timeout, _TROUBLE))
 
 
 def _reused(shared: Shared) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from .sshd import Sshd
 from .users import User
 
 CONNECTION = "bastion.ssh.jump"
+
+#: A ProxyCommand without its arguments, a host and a port.
+CONNECT = f"{sys.executable} {Path(__file__).with_name('connect.py')}"
 
 
 @dataclass(frozen=True)

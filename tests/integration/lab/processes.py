@@ -16,6 +16,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PROC = Path("/proc")
+SAME = 20
 
 
 def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
@@ -26,6 +27,21 @@ def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
             raise TimeoutError(f"not within {timeout:g} s: {what}")
         time.sleep(0.005)
     return value
+
+
+def settled(look: Callable[[], T]) -> T:
+    """What is seen when it stays the same for a while; what vanishes while it is looked at is looked at again."""
+    seen: list[T] = []
+
+    def same() -> bool:
+        try:
+            seen.append(look())
+        except FileNotFoundError:
+            seen.clear()
+        return len(seen) > SAME and all(each == seen[-1] for each in seen[-SAME:])
+
+    wait_until(same, 10, "nothing changes any more")
+    return seen[-1]
 
 
 def pids() -> Iterator[int]:

@@ -9,7 +9,7 @@ import os
 import resource
 from typing import Any
 
-from lab import TRUE, play, playbook
+from lab import TRUE, play, playbook, processes
 from lab.brokers import open_files
 
 from .provocation import WAITING, Provocation, Stage, Variables, first
@@ -66,7 +66,7 @@ def _without_descriptors(stage: Stage) -> dict[str, Any]:
     env = {"ANSIBLE_SSH_PERSIST_DIRECTORY": str(directory)}
     playbook(stage.lab, {"host": stage.host(stage.server, ansible_ssh_persist=600)}, play(TRUE), env=env).check()
     broker = int((directory / "broker.log").read_text().split()[2])
-    files = stage.settled(lambda: open_files(broker))
+    files = processes.settled(lambda: open_files(broker))
     free = next(number for number in itertools.count() if number not in files)
     resource.prlimit(broker, resource.RLIMIT_NOFILE, (free, resource.prlimit(broker, resource.RLIMIT_NOFILE)[1]))
     return {"env": env}

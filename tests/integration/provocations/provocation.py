@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lab import TRUE, Key, Lab, RecordingServer, Sshd, User, known_hosts_name, wait_until
+from lab import TRUE, Key, Lab, RecordingServer, Sshd, User, known_hosts_name
 from lab.lab import Place
 from lab.playbook import Task
 
@@ -33,7 +33,6 @@ WAITING: tuple[Task, ...] = (
 
 #: What ansible-core may put before a message of ours.
 LEAD = r"(?:Task failed: )?(?:Failed to authenticate: )?"
-_SAME = 20
 _LABEL = r"\S+@\S+:\d+"
 
 
@@ -60,21 +59,6 @@ class Stage:
         """A name that nobody else has."""
         self._count += 1
         return f"{what}{self._count}"
-
-    @staticmethod
-    def settled(look: Callable[[], T]) -> T:
-        """What is seen when it stays the same for a while."""
-        seen: list[T] = []
-
-        def same() -> bool:
-            try:
-                seen.append(look())
-            except FileNotFoundError:  # something has gone at this moment
-                seen.clear()
-            return len(seen) > _SAME and all(each == seen[-1] for each in seen[-_SAME:])
-
-        wait_until(same, 10, "nothing changes any more")
-        return seen[-1]
 
     @cached_property
     def user(self) -> User:

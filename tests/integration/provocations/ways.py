@@ -192,8 +192,8 @@ _SECOND = [
         "the server disconnected and said: …", "hop 1 of 2", lambda stage: _ending(stage, "closed for today"), _UP
     ),
     Provocation(
-        "not dialled again, as another task could not reach it … s ago: …", "hop 1 of 2", _in_trouble,
-        "That task's error says what to do.", tasks=WAITING,
+        "not dialled again, as a dial of the same task failed … s ago: …", "hop 1 of 2", _in_trouble,
+        "The error of that dial says what to do.", tasks=WAITING,
     ),
     Provocation("the server closed the connection", "hop 1 of 2", lambda stage: _ending(stage, ""), _UP),
     Provocation("the connection broke: …", "hop 1 of 2", _broken_when_the_target_is_asked, _UP),

@@ -77,7 +77,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import B
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import read_options
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
 
-session = BrokerSession(read_options(plugin.get_option), None, "/nonexistent", Report(print, print))
+session = BrokerSession(read_options(plugin.get_option, ""), None, "/nonexistent", Report(print, print))
 session.close()
 found["modules"] = sorted(set(sys.modules) - before)
 found["loaders"] = {name: type(sys.modules[name].__loader__).__name__ for name in found["modules"]}

@@ -32,7 +32,7 @@ OTHERS = {"pipelining", "pty", "persist_directory"}
 
 def test_all_options_of_the_documentation_are_read() -> None:
     assert set(NAMES) | OTHERS == set(OPTIONS)
-    options = read_options(lambda name: wrap_var([name]))
+    options = read_options(lambda name: wrap_var([name]), "a-1")
     assert {name: options[name] for name in NAMES} == {name: [name] for name in NAMES}
     assert options["directory"] == os.getcwd()
     assert json.loads(json.dumps(options)) == options
@@ -40,7 +40,7 @@ def test_all_options_of_the_documentation_are_read() -> None:
 
 def test_the_environment_is_that_of_the_play(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROFILE", "paris")
-    assert read_options(dict.fromkeys(NAMES).__getitem__)["environment"]["PROFILE"] == "paris"
+    assert read_options(dict.fromkeys(NAMES).__getitem__, "")["environment"]["PROFILE"] == "paris"
 
 
 YAML = """

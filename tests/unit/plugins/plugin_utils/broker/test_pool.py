@@ -11,9 +11,11 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.identity import Step
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.pool import Pool, Shared, State, Trouble
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
 
 A, B, C, D = (Step(name, "k", "") for name in "abcd")
 HOUR = 3600.0
+DOWN = HopUnreachable("hop 1 of 2, u@b:22", "down", "Check it.")
 
 
 def dial(
@@ -96,29 +98,31 @@ def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
 def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     pool = Pool()
     (a,) = reach(pool, A)
-    pool.failed(pool.begin(a, B, "place", "b"), OSError(), Trouble("down", "mine", 5.0, 15.0))
+    pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(DOWN, "mine", 5.0, 15.0))
     found = pool.trouble(a, B, 14.9, "mine")
     assert found is not None
-    assert (found.problem, found.since) == ("down", 5.0)
+    assert (found.error, found.since) == (DOWN, 5.0)
     others = [(None, B, "mine"), (a, C, "mine"), (a, B._replace(dial="another"), "mine"), (a, B, "another")]
-    assert [pool.trouble(parent, step, 14.9, run) for parent, step, run in others] == [None] * 4
+    assert [pool.trouble(parent, step, 14.9, task) for parent, step, task in others] == [None] * 4
     assert pool.trouble(a, B, 15.0, "mine") is None
     assert pool.trouble(a, B, 14.9, "mine") is None  # it is forgotten
 
 
-@pytest.mark.parametrize("end", ["reached", "the one before it has gone", "it had gone before"])
+@pytest.mark.parametrize("end", ["reached", "reset", "the one before it has gone", "it had gone before"])
 def test_the_trouble_of_a_jump_host_ends(end: str) -> None:
     pool = Pool()
     (a,) = reach(pool, A)
     mine = pool.begin(a, B, "place", "b")
     if end == "it had gone before":
         pool.retire(a)
-    pool.failed(mine, OSError(), Trouble("down", None, 5.0, 15.0))
+    pool.failed(mine, DOWN, Trouble(DOWN, "mine", 5.0, 15.0))
     if end == "reached":
         dial(pool, a, B, 6.0)
+    elif end == "reset":
+        pool.forget_trouble(a, B)
     else:
         pool.retire(a)
-    assert pool.trouble(a, B, 6.0) is None
+    assert pool.trouble(a, B, 6.0, "mine") is None
 
 
 # trust: T29

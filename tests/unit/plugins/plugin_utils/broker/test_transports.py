@@ -23,7 +23,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     KeyFile,
     TransportOptions,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, HopUnreachable, LoginRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
+    AlgorithmsRefused,
+    HopError,
+    HopUnreachable,
+    HostKeyRefused,
+    LoginRefused,
+)
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
@@ -100,8 +106,9 @@ def lease(transports: Transports) -> Iterator[Callable[..., Future[Lease]]]:
     with ThreadPoolExecutor(4) as pool:
         notes: queue.Queue[str] = queue.Queue()
 
-        def asked(chain: Chain = CHAIN, waits: bool = False, again: bool = False) -> Future[Lease]:
-            asking = pool.submit(transports.lease, TargetSettings(chain), Report(notes.put, notes.put), again)
+        def asked(chain: Chain = CHAIN, waits: bool = False, again: bool = False, task: str = "task") -> Future[Lease]:
+            settings = TargetSettings(chain, task=task)
+            asking = pool.submit(transports.lease, settings, Report(notes.put, notes.put), again)
             if waits:
                 assert "waiting for the dial of another task" in notes.get(timeout=10)
             return asking
@@ -148,7 +155,7 @@ def test_who_waits_for_a_dial_that_his_own_need_not_end_like_dials_by_himself(
 JUMP = Hop("j", 22, Credentials("u"))
 BEHIND = [Chain((JUMP, replace(HOP, host=f"h{number}"))) for number in range(4)]
 DOWN = HopUnreachable("hop 1 of 2, u@j:22", "no connection within 10 seconds", "Check it.")
-SPARED = "hop 1 of 2, u@j:22: not dialled again, as another task could not reach it 0 s ago: no connection within 10 s"
+SPARED = "hop 1 of 2, u@j:22: not dialled again, as a dial of the same task failed 0 s ago: no connection within 10 s"
 
 
 def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Callable[..., Future[Lease]]) -> None:
@@ -171,6 +178,34 @@ def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Ca
     assert chain == BEHIND[0]  # its target, by way of the jump host
     end.set_result(FakeLink())
     last.result(10)
+
+
+@pytest.mark.parametrize("change", ["another task", "reset"])
+def test_a_jump_host_in_trouble_is_dialled_again_when_something_may_have_changed(
+    change: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+) -> None:
+    first = lease(BEHIND[0])
+    dials.next()[1].set_exception(DOWN)
+    with pytest.raises(HopUnreachable):
+        first.result(10)
+    if change == "reset":
+        transports.reset(TargetSettings(BEHIND[1]))
+    second = lease(BEHIND[1], task="task" if change == "reset" else "the next one")
+    for _hop in range(2):
+        dials.next()[1].set_result(FakeLink())
+    assert second.result(10).fresh
+
+
+@pytest.mark.parametrize("kind", [HostKeyRefused, AlgorithmsRefused])
+def test_a_jump_host_that_cannot_be_trusted_is_dialled_once(
+    kind: type[HopError], dials: Dials, lease: Callable[..., Future[Lease]]
+) -> None:
+    first = lease(BEHIND[0])
+    dials.next()[1].set_exception(kind(DOWN.place, "the host key has changed", "Look."))
+    with pytest.raises(kind, match=r"22: the host key has changed\. Look\."):
+        first.result(10)
+    with pytest.raises(kind, match=r"not dialled again, .* s ago: the host key has changed\. The error of that dial"):
+        lease(BEHIND[1]).result(10)
 
 
 @pytest.mark.parametrize("error", [DOWN, REFUSED], ids=["of a target", "of a login"])
