@@ -9,6 +9,9 @@ import re
 # Enough of a server's words to act on; a hostile banner must not fill a terminal.
 _SAID_LIMIT = 300
 
+#: The place of what goes wrong on this side.
+CONTROLLER = "on the controller"
+
 
 def said(text: str | bytes | None, limit: int = _SAID_LIMIT) -> str:
     """Words of a server or a local command, made safe to show in one line.
@@ -44,26 +47,32 @@ class SettingsError(JumpError):
         self.problem = problem
 
 
-class CommandError(JumpError):
-    """The target was reached, and what was asked of it failed: privilege escalation or a transfer."""
+class PlacedError(JumpError):
+    """Something that went wrong at a place.
 
-
-class HopError(JumpError):
-    """A hop that could not be reached, trusted, logged in to, or that was lost.
-
-    :param place: which hop, as ``hop 2 of 3, user@host:port (via user@host:port)``.
+    :param place: a hop, as ``hop 2 of 3, user@host:port (via user@host:port)``, or :data:`CONTROLLER`.
     :param problem: what happened there.
     :param advice: what a person can do about it.
-    :cvar retry: whether dialling once more can help.
     """
-
-    retry = False
 
     def __init__(self, place: str, problem: str, advice: str) -> None:
         super().__init__(f"{place}: {problem.rstrip('.')}. {advice}")
         self.place = place
         self.problem = problem
         self.advice = advice
+
+
+class CommandError(PlacedError):
+    """The target was reached, and what was asked of it failed: privilege escalation or a transfer."""
+
+
+class HopError(PlacedError):
+    """A hop that could not be reached, trusted, logged in to, or that was lost.
+
+    :cvar retry: whether dialling once more can help.
+    """
+
+    retry = False
 
 
 class HopUnreachable(HopError):
@@ -106,7 +115,7 @@ class LinkLost(HopError):
 
 def packed(error: JumpError) -> dict[str, object]:
     """An error as JSON's types, to be told by another process."""
-    if isinstance(error, HopError):
+    if isinstance(error, PlacedError):
         values = [error.place, error.problem, error.advice]
     elif isinstance(error, SettingsError):
         values = [error.setting, error.problem]

@@ -122,9 +122,13 @@ def test_a_link_cut_in_the_middle_is_an_error(
 @pytest.mark.parametrize("method", METHODS)
 def test_a_missing_file_is_named(lab: Lab, chain3: Chain3, method: TransferMethod) -> None:
     with opened(lab, chain3.variables, method) as session:
-        with pytest.raises(CommandError, match=r"cannot read /nowhere/file on the target: .*No such file"):
+        with pytest.raises(
+            CommandError, match=r"^hop 3 of 3, .*: cannot read /nowhere/file: .*No such file.*\. Check its path"
+        ):
             session.session.fetch("/nowhere/file", f"{lab.path}/here")
-        with pytest.raises(CommandError, match=r"cannot write /nowhere/file on the target: .*No such file"):
+        with pytest.raises(
+            CommandError, match=r"^hop 3 of 3, .*: cannot write /nowhere/file: .*No such file.*\. Check its path"
+        ):
             session.session.put(__file__, "/nowhere/file")
         assert session.run("echo alive").stdout == b"alive\n"
     assert not (lab.path / "here").exists()
@@ -193,7 +197,7 @@ def test_a_server_program_that_dies_in_the_middle_is_an_error(lab: Lab, what: st
         wait_until(lambda: link.stalled or running.done(), 30, "the middle")
         processes.end(pid for pid in chain3.target.sessions() if b"sftp-server" in processes.command_line(pid))
         link.resume()
-        with pytest.raises(CommandError, match=r"cannot .* on the target: the server ended SFTP"):
+        with pytest.raises(CommandError, match=r"^hop 3 of 3, .*: cannot .*: the server ended SFTP"):
             running.result(30)
         assert session.run("echo here").stdout == b"here\n"
     assert not here.exists()
@@ -228,8 +232,8 @@ def test_a_file_of_the_controller_that_cannot_be_read_is_an_error(
 ) -> None:  # trust: T45
     with opened(lab, chain3.variables, method) as session:
         # Opens, and then fails to be read.
-        with pytest.raises(CommandError, match="cannot read /proc/self/mem on the controller"):
+        with pytest.raises(CommandError, match=r"^on the controller: cannot read /proc/self/mem: "):
             session.session.put("/proc/self/mem", f"{remote}/there")
-        with pytest.raises(CommandError, match="cannot read /nowhere on the controller"):
+        with pytest.raises(CommandError, match=r"^on the controller: cannot read /nowhere: "):
             session.session.put("/nowhere", f"{remote}/there")
         assert session.run("echo alive").stdout == b"alive\n"

@@ -12,14 +12,13 @@ import socket
 from typing import Any
 
 from ..chain.become import Stream
-from ..errors import HopUnreachable, LinkLost, unpacked
+from ..errors import CONTROLLER, HopUnreachable, LinkLost, unpacked
 from ..ssh.interface import Exited, Output, Report
 from .address import NoBroker, broker_name, open_directory, without_limit
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
 
 _ANSWER_SECONDS = 20.0
 _TRIES = 3
-_CONTROLLER = "on the controller"
 _LOOK = "Is the controller overloaded? The playbook bastion.ssh.sessions shows what the broker is at."
 _LOG_SAYS = "Its log may say why: broker.log, beside its socket."
 
@@ -88,11 +87,11 @@ class BrokerSession:
             except _BrokerEnded:
                 request.close()
             except TimeoutError:  # so many wait that nobody more can
-                raise _silent(_CONTROLLER) from None
+                raise _silent(CONTROLLER) from None
             except BaseException:
                 request.close()
                 raise
-        raise HopUnreachable(_CONTROLLER, "the broker ended before it did anything, more than once", _LOG_SAYS)
+        raise HopUnreachable(CONTROLLER, "the broker ended before it did anything, more than once", _LOG_SAYS)
 
     def _connect(self) -> socket.socket:
         with open_directory(self._directory, self._home) as directory:
@@ -122,11 +121,11 @@ class _Request:
         self._connection: Connection | None = None
         self._committed = False
         self._given_up = False
-        self._place = ""  # of the target; empty until the broker has taken the request
+        self.place = ""  # of the target; empty until the broker has taken the request
 
     def send(self, sock: socket.socket) -> None:
         """Sends it to a broker; one that is gone already may have said why."""
-        self._place = ""
+        self.place = ""
         self._connection = Connection(sock)
         try:
             with contextlib.suppress(Gone):
@@ -149,7 +148,7 @@ class _Request:
             if event in ("started", "done"):
                 return frame
             if event == "accepted":
-                self._place, seconds = str(frame.header["place"]), float(frame.header["seconds"])
+                self.place, seconds = str(frame.header["place"]), float(frame.header["seconds"])
             elif event == "committed":
                 self._committed, seconds = True, None
 
@@ -202,10 +201,10 @@ class _Request:
         """What it means that there comes nothing any more."""
         if self._given_up:
             if self._committed:
-                return LinkLost(self._place, "the broker gave no answer in time", _LOOK)
-            return _silent(self._place or _CONTROLLER)
+                return LinkLost(self.place, "the broker gave no answer in time", _LOOK)
+            return _silent(self.place or CONTROLLER)
         if self._committed:
-            return LinkLost(self._place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
+            return LinkLost(self.place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
         return _BrokerEnded()
 
 
@@ -217,6 +216,7 @@ class BrokerProcess:
     """Implements :class:`interface.Process`: a command that the broker runs."""
 
     def __init__(self, request: _Request) -> None:
+        self.place = request.place
         self._request = request
 
     def read(self, timeout: float | None) -> Output | Exited | None:

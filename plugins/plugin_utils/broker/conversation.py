@@ -12,9 +12,9 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
-from ..errors import CommandError, JumpError, packed
+from ..errors import CONTROLLER, CommandError, JumpError, packed
 from ..settings import TargetSettings
-from ..ssh.backoff import longest_pauses
+from ..ssh.backoff import longest_pause
 from ..ssh.interface import Exited, Output, Process, Report
 from ..ssh.local_files import LocalFile
 from .session import PooledSession
@@ -26,6 +26,7 @@ log = logging.getLogger("bastion.ssh.broker")
 
 _REQUEST_SECONDS = 10.0
 _MARGIN = 15.0
+_LOG_SAYS = "Its log says more: broker.log, beside its socket."
 
 
 class Broker(Protocol):
@@ -68,11 +69,12 @@ class Conversation:
             log.info("a worker is gone: %s", error)
         except WireError as error:
             log.warning("a worker's request: %s", error)
-            self._tell({"event": "error", **packed(CommandError(f"the broker cannot read the request: {error}"))})
+            failed = CommandError(CONTROLLER, f"the broker cannot read the request: {error}", _LOG_SAYS)
+            self._tell({"event": "error", **packed(failed)})
         except Exception as error:
             # The error's own words are left out, as nobody knows what is in them; the lines of code are not.
             log.error("%s at %s", type(error).__name__, where(error))
-            failed = CommandError(f"the broker failed with {type(error).__name__}; its log says where")
+            failed = CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
             self._tell({"event": "error", **packed(failed)})
 
     def _request(self) -> Frame | None:
@@ -225,11 +227,10 @@ def _text(header: dict[str, Any], name: str) -> str:
 
 
 def _patience(settings: TargetSettings) -> float:
-    """Seconds after which a worker may give us up: all that its timeouts and retries allow, and more."""
-    chain = settings.chain
-    each = chain.timeout or 2 * sum(hop.timeout for hop in chain.hops)  # for its turn, and for the hop itself
-    tries = settings.retries + 2
-    return tries * (each + chain.target.timeout) + longest_pauses(tries) + _MARGIN
+    """Seconds of silence after which a worker may give us up; it hears of each hop, and of each pause before it begins."""
+    longest = max(hop.timeout for hop in settings.chain.hops)
+    # Somebody else's dial and one of ours, each after a turn to log in; and then a session.
+    return 5 * longest + longest_pause(settings.retries) + _MARGIN
 
 
 def where(error: BaseException) -> str:

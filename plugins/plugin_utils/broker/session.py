@@ -30,6 +30,7 @@ class LeasedProcess:
     """Implements :class:`interface.Process`: a command, and the lease that it needs for as long as it runs."""
 
     def __init__(self, process: ChannelProcess, lease: Lease) -> None:
+        self.place = process.place
         self._process = process
         self._lease = lease
         self.read: Callable[[float | None], Output | Exited | None] = process.read

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from ..errors import HopError, said
@@ -45,6 +44,7 @@ class Statistics:
 
     def __init__(self) -> None:
         self._hops: dict[_Way, HopCount] = {}
+        self._open: dict[Shared, None] = {}  # those whose bytes are not counted yet
 
     def dialled(self, shared: Shared) -> None:
         """A dial has begun."""
@@ -60,18 +60,20 @@ class Statistics:
         """A connection that was there has been used."""
         self._of(shared).reused += 1
 
+    def opened(self, shared: Shared) -> None:
+        """A connection may carry something."""
+        self._open[shared] = None
+
     def closed(self, shared: Shared) -> None:
         """A connection will carry nothing more."""
+        self._open.pop(shared, None)
         self._of(shared).add_link(shared.link)
 
-    def described(self, transports: Iterable[Shared]) -> list[dict[str, Any]]:
-        """All of it as JSON's types.
-
-        :param transports: those there are now, whose bytes are not counted yet.
-        """
+    def described(self) -> list[dict[str, Any]]:
+        """All of it as JSON's types."""
         totals = {way: HopCount(way) for way in self._hops}
-        for shared in transports:
-            if shared.link is not None and _way(shared) in totals:
+        for shared in self._open:
+            if _way(shared) in totals:
                 totals[_way(shared)].add_link(shared.link)
         return [_described(count, totals[way]) for way, count in self._hops.items()]
 

@@ -89,6 +89,7 @@ class Survey:
     def _look(self, index: int) -> dict[str, Any]:
         place, hop = self._chain.place(index), self._chain.hops[index]
         before = self._lease.links if self._lease else []
+        self._report.note(f"{place}: looking at its host key")
         try:
             key, address = look_at(self._chain, index, before, Deadline(self._chain.timeout))
         except HostKeyRefused as error:  # a file of known hosts cannot be read

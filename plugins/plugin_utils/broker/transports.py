@@ -34,6 +34,7 @@ _CLOSING = 10.0
 _MOMENT = 2.0
 _THAT_ERROR = "The error of that dial says what to do. With ansible_ssh_retries, it is dialled again."
 _STOPPED = "the broker on the controller was stopped"
+_NEXT_TASK = "The next task starts another one."
 
 
 class Lease:
@@ -182,7 +183,7 @@ class Transports:
     def statistics(self) -> list[dict[str, Any]]:
         """What has become of each hop; see :meth:`Statistics.described`."""
         with self._lock:
-            return self._statistics.described(self._pool)
+            return self._statistics.described()
 
     @property
     def count(self) -> int:
@@ -208,8 +209,8 @@ class Transports:
         """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
-        # A dial that began before us ends before us, and has a moment to say why.
-        deadline = Deadline(way.chain.hops[index].timeout + _MOMENT, way.total)
+        # Somebody else's dial waits for its turn to log in, is made, and has a moment to say why it failed.
+        deadline = Deadline(2 * way.chain.hops[index].timeout + _MOMENT, way.total)
         while True:
             with self._lock:
                 shared = self._pool.find(parent, step, time.monotonic(), way.settings.persist_max, is_target)
@@ -297,6 +298,7 @@ class Transports:
             raise
         with self._lock:
             self._pool.opened(mine, link, link.used_fallback, time.monotonic())
+            self._statistics.opened(mine)
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
                 self._sweeper.start()
@@ -312,7 +314,7 @@ class Transports:
                 self._links[link] = None
                 return link
         link.close()
-        raise HopUnreachable(way.chain.place(index), _STOPPED, "The next task starts another one.")
+        raise HopUnreachable(way.chain.place(index), _STOPPED, _NEXT_TASK)
 
     def _sweep(self) -> None:
         """Closes what is not needed any more."""
@@ -344,7 +346,7 @@ class Transports:
     def _hang_up(self, links: Sequence[Link]) -> None:
         """Closes links, of which those that carry come before those that are carried."""
         for link in links:
-            link.abort(_STOPPED)
+            link.abort(_STOPPED, _NEXT_TASK)
         for link in reversed(links):
             try:
                 link.close()

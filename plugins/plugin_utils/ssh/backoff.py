@@ -19,9 +19,3 @@ def pause(failures: int, chance: float) -> float:
     :param chance: from 0 to 1, at random, so that those who failed together do not all come again together.
     """
     return longest_pause(failures) * (1 + chance) / 2
-
-
-def longest_pauses(count: int) -> float:
-    """Seconds of so many pauses together, at most."""
-    growing = range(1, min(count, _DOUBLINGS) + 1)
-    return sum(map(longest_pause, growing)) + (count - len(growing)) * _LONGEST

@@ -57,6 +57,9 @@ _SIGNALS = {
 }  # fmt: skip
 
 
+_PASSWORD = "Check ansible_become_password."
+
+
 def run(process: Process, request: Request) -> Result:
     """Brings a command to its end, and lets go of it.
 
@@ -97,7 +100,7 @@ class _Run:
             self._send_password()
         elif action in (Action.FAIL_INCORRECT, Action.FAIL_MISSING):
             kind = "Incorrect" if action is Action.FAIL_INCORRECT else "Missing"
-            raise CommandError(f"{kind} {self._request.become_name} password")
+            raise CommandError(self._process.place, f"{kind} {self._request.become_name} password", _PASSWORD)
         for stream, taken in self._output.items():
             taken.extend(self._escalation.take(stream))
 
@@ -133,6 +136,8 @@ class _Run:
 
     def _stuck(self) -> CommandError:
         return CommandError(
+            self._process.place,
             f"no answer from {self._request.become_name} within {self._request.become_timeout:g} seconds: neither its "
-            "password prompt nor the start of the command; look at become_method, become_flags and become_exe"
+            "password prompt nor the start of the command",
+            "Look at become_method, become_flags and become_exe.",
         )

@@ -24,6 +24,7 @@ _IN_FLIGHT = 64
 _BYTES_IN_FLIGHT = 4 * 1024 * 1024
 _LIMITS = b"limits@openssh.com"
 _DD_BLOCK = 65536
+_CHECK = "Check its path, its permissions and its disk."
 
 
 class NoSftp(Exception):
@@ -59,12 +60,14 @@ class _Client(paramiko.SFTPClient):
 class SftpFiles:
     """Transfers by SFTP.
 
+    :param place: of the target.
     :param channel: a fresh session channel.
     :param lost: makes the error for a connection that ended.
     :raises NoSftp: the server does not start the subsystem, or it does not speak.
     """
 
-    def __init__(self, channel: paramiko.Channel, lost: Callable[[], HopError | None]) -> None:
+    def __init__(self, place: str, channel: paramiko.Channel, lost: Callable[[], HopError | None]) -> None:
+        self._place = place
         self._lost = lost
         try:
             channel.invoke_subsystem("sftp")
@@ -79,7 +82,7 @@ class SftpFiles:
 
     def put(self, source: LocalFile, target: str) -> None:
         """Writes with requests in flight; every answer is read, and the size compared, before it is done."""
-        what = f"cannot write {target} on the target"
+        what = f"cannot write {target}"
         with self._named(what):
             remote = self._client.open(_name(target), "wb")
         try:
@@ -92,7 +95,7 @@ class SftpFiles:
                 remote.close()
             raise
         if found != size:
-            raise CommandError(f"{what}: {found} of {size} bytes arrived")
+            raise CommandError(self._place, f"{what}: {found} of {size} bytes arrived", _CHECK)
 
     def _write(self, remote: paramiko.SFTPFile, source: LocalFile, what: str) -> int:
         """Sends a whole file; returns its size in bytes."""
@@ -112,7 +115,7 @@ class SftpFiles:
             target.write(data)
 
     def _blocks(self, source: str) -> Iterator[bytes]:
-        with self._named(f"cannot read {source} on the target"), self._client.open(_name(source), "rb") as remote:
+        with self._named(f"cannot read {source}"), self._client.open(_name(source), "rb") as remote:
             yield from _ReadRequests(self._client, remote, self._block).blocks(remote.stat().st_size or 0)
 
     def close(self) -> None:
@@ -128,8 +131,9 @@ class SftpFiles:
             # A status of the server's is an OSError, and so is, alas, the library's own closed channel.
             if isinstance(error, OSError) and str(error) != "Socket is closed":
                 words = said(error.strerror or str(error)) or "the server gives no reason"
-                raise CommandError(f"{what}: {words}") from error
-            raise self._lost() or CommandError(f"{what}: the server ended SFTP") from error
+                raise CommandError(self._place, f"{what}: {words}", _CHECK) from error
+            ended = CommandError(self._place, f"{what}: the server ended SFTP", "The server's log says why.")
+            raise self._lost() or ended from error
 
 
 class _WriteRequests:
@@ -236,10 +240,12 @@ class _ReadRequests:
 class PipedFiles:
     """Transfers through ``dd`` on the target, for servers without SFTP.
 
+    :param place: of the target.
     :param start: starts a command on the target.
     """
 
-    def __init__(self, start: Callable[[str], Process]) -> None:
+    def __init__(self, place: str, start: Callable[[str], Process]) -> None:
+        self._place = place
         self._start = start
 
     def put(self, source: LocalFile, target: str) -> None:
@@ -252,7 +258,7 @@ class PipedFiles:
                 except OSError:  # dd has ended: its status says why
                     break
             process.close_stdin()
-            self._finish(process, None, f"cannot write {target} on the target")
+            self._finish(process, None, f"cannot write {target}")
         finally:
             process.close()
 
@@ -261,15 +267,14 @@ class PipedFiles:
         process = self._start(f"dd if={shlex.quote(source)} bs={_DD_BLOCK}")
         try:
             process.close_stdin()
-            self._finish(process, target, f"cannot read {source} on the target")
+            self._finish(process, target, f"cannot read {source}")
         finally:
             process.close()
 
     def close(self) -> None:
         """Nothing is kept between transfers."""
 
-    @staticmethod
-    def _finish(process: Process, target: LocalFile | None, what: str) -> None:
+    def _finish(self, process: Process, target: LocalFile | None, what: str) -> None:
         words = b""
         while True:
             event = process.read(None)
@@ -279,7 +284,8 @@ class PipedFiles:
                 target.write(event.data)
             elif isinstance(event, Exited):
                 if event.status != 0:
-                    raise CommandError(f"{what}: {said(words) or f'dd ended with {event.status or event.signal}'}")
+                    why = said(words) or f"dd ended with {event.status or event.signal}"
+                    raise CommandError(self._place, f"{what}: {why}", _CHECK)
                 return
 
 

@@ -66,7 +66,9 @@ class Exited:
 
 
 class Process(Protocol):
-    """A command on the target that was started."""
+    """A command on the target that was started, and the target's place on its chain."""
+
+    place: str
 
     def read(self, timeout: float | None) -> Output | Exited | None:
         """The next output or the end; None after ``timeout`` seconds. Raises HopError if the link is lost."""

@@ -37,6 +37,8 @@ class Link:
         self.place = place
         self.transport = HopTransport(sock, options)
         self.given_up = ""
+        #: What a person can do about its end, where nothing had taken effect.
+        self.advice = _IS_IT_UP
         #: The host key that was verified.
         self.trust: Trust | None = None
         #: The address that it was connected to by, where this process has connected to it.
@@ -76,9 +78,10 @@ class Link:
         """Whether nothing can be done on it any more."""
         return bool(self.given_up) or not self.transport.is_active()
 
-    def abort(self, why: str) -> None:
+    def abort(self, why: str, advice: str = _IS_IT_UP) -> None:
         """Ends what carries it, without waiting for the other side; the first reason counts."""
-        self.given_up = self.given_up or why
+        if not self.given_up:
+            self.given_up, self.advice = why, advice
         self._end_carrier()
 
     def give_up(self, why: str) -> None:
@@ -128,7 +131,7 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
 def dead_hop(links: Sequence[Link], chain: Chain) -> HopUnreachable | None:
     """The error of the nearest link that is down: a hop that fails because one before it died is not at fault."""
     dead = nearest_dead(links)
-    return None if dead is None else HopUnreachable(chain.place(links.index(dead)), dead.explain(), _IS_IT_UP)
+    return None if dead is None else HopUnreachable(chain.place(links.index(dead)), dead.explain(), dead.advice)
 
 
 def lost_link(links: Sequence[Link], chain: Chain) -> LinkLost | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import BinaryIO
 
-from ..errors import CommandError
+from ..errors import CONTROLLER, CommandError
 
 
 class TransferMethod(Enum):
@@ -34,24 +34,24 @@ class LocalFile:
 
     def blocks(self, size: int) -> Iterator[bytes]:
         """What is in it, ``size`` bytes at a time."""
-        with _named(f"cannot read {self.name} on the controller"):
+        with _named(f"cannot read {self.name}"):
             yield from iter(lambda: self.stream.read(size), b"")
 
     def write(self, data: bytes) -> None:
         """Adds bytes."""
-        with _named(f"cannot write {self.name} on the controller"):
+        with _named(f"cannot write {self.name}"):
             self.stream.write(data)
 
     def flush(self) -> None:
         """Hands the bytes over to the system."""
-        with _named(f"cannot write {self.name} on the controller"):
+        with _named(f"cannot write {self.name}"):
             self.stream.flush()
 
 
 @contextlib.contextmanager
 def source(name: str) -> Iterator[LocalFile]:
     """A file to be sent."""
-    with _named(f"cannot read {name} on the controller"):
+    with _named(f"cannot read {name}"):
         stream = open(name, "rb")  # noqa: SIM115
     with stream:
         yield LocalFile(name, stream)
@@ -62,7 +62,7 @@ def complete(name: str) -> Iterator[LocalFile]:
     """A file that appears under its name only when it is complete; no half of it stays behind."""
     directory, base = os.path.split(os.path.abspath(name))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_named(f"cannot write {name} on the controller"))
+        stack.enter_context(_named(f"cannot write {name}"))
         stream = stack.enter_context(tempfile.NamedTemporaryFile(dir=directory, prefix=f".{base[:40]}.", delete=False))
         try:
             yield LocalFile(name, stream)  # type: ignore[arg-type]
@@ -79,7 +79,9 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CommandError(f"{what}: {error.strerror or error}") from error
+        raise CommandError(
+            CONTROLLER, f"{what}: {error.strerror or error}", "Check its path, its permissions and its disk."
+        ) from error
 
 
 def _umask() -> int:

@@ -21,11 +21,13 @@ _CHUNK = 256 * 1024
 class ChannelProcess:
     """A command that runs on a channel.
 
+    :param place: of the target.
     :param channel: the exec request has been accepted.
     :param lost: makes the error for a connection that ended before the command did.
     """
 
-    def __init__(self, channel: HopChannel, lost: Callable[[], HopError]) -> None:
+    def __init__(self, place: str, channel: HopChannel, lost: Callable[[], HopError]) -> None:
+        self.place = place
         self._channel = channel
         self._lost = lost
         # What is taken is acknowledged at once: else, where the server's TCP holds small packets back until all before

@@ -66,7 +66,7 @@ class LinkSession:
                 "May this account run commands (ForceCommand, a forwarding-only account)? The server's log says why.",
             )
             raise self._lost() or refused from error
-        return ChannelProcess(channel, self._ended_without_status)
+        return ChannelProcess(self._place, channel, self._ended_without_status)
 
     def put(self, source: LocalFile, target: str, method: TransferMethod) -> None:
         """Copies a file of the controller to the target, whole or with an error."""
@@ -124,7 +124,7 @@ class LinkSession:
         except BROKEN as error:
             channel.close()
             raise self._lost() or CommandError(
-                f"{self._place}: it gives no terminal (PermitTTY); let ansible_ssh_use_tty be false"
+                self._place, "it gives no terminal (PermitTTY)", "Let ansible_ssh_use_tty be false."
             ) from error
 
     @contextlib.contextmanager
@@ -132,7 +132,7 @@ class LinkSession:
         """What moves files; it leaves no session behind, of which a server may allow few."""
         files = self._sftp(method)
         if files is None:
-            yield PipedFiles(self.start)
+            yield PipedFiles(self._place, self.start)
             return
         try:
             yield files
@@ -144,11 +144,11 @@ class LinkSession:
         if method is TransferMethod.PIPED or (method is TransferMethod.SMART and self._target.no_sftp):
             return None
         try:
-            return SftpFiles(self._open_channel(), self._lost)
+            return SftpFiles(self._place, self._open_channel(), self._lost)
         except NoSftp as error:
             if method is TransferMethod.SFTP:
                 raise CommandError(
-                    f"{self._place}: it offers no SFTP. Let ansible_ssh_transfer_method be 'smart' or 'piped'."
+                    self._place, "it offers no SFTP", "Let ansible_ssh_transfer_method be 'smart' or 'piped'."
                 ) from error
             self._target.no_sftp = True
             self._report.note(f"{self._place}: no SFTP, files go through dd")

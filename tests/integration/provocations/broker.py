@@ -139,11 +139,11 @@ PROVOCATIONS = [
         around=_with_faults,
     ),
     Provocation(
-        "the broker cannot read the request: …", "", lambda stage: _at_fault(stage, "unreadable"), status="failed",
-        tasks=COMMAND, around=_with_faults,
+        "the broker cannot read the request: …", CONTROLLER, lambda stage: _at_fault(stage, "unreadable"),
+        "Its log says more", status="failed", tasks=COMMAND, around=_with_faults,
     ),
     Provocation(
-        "the broker failed with …", "", lambda stage: _at_fault(stage, "defect"), "its log says where",
+        "the broker failed with …", CONTROLLER, lambda stage: _at_fault(stage, "defect"), "Its log says more",
         status="failed", tasks=COMMAND, around=_with_faults,
     ),
     Provocation(

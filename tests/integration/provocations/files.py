@@ -21,6 +21,9 @@ _UNARCHIVE = (
 _PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent"}},)
 
 
+_CHECK = "Check its path, its permissions and its disk."
+
+
 def _denying(request: str) -> Any:
     """A server whose SFTP refuses a kind of request."""
 
@@ -66,11 +69,11 @@ def _failed(message: str, host: Any, tasks: Any, names: str = "", **more: Any) -
 
 
 PROVOCATIONS = [
-    _failed("cannot write … on the target: …", _denying("write"), _PING),
-    _failed("cannot read … on the target: …", _denying("read"), _FETCH),
-    _failed("cannot read … on the controller: …", _plain, _UNARCHIVE),
-    _failed("cannot write … on the controller: …", _to_a_full_disk, _FETCH),
-    _failed("cannot write … on the target: … of … bytes arrived", _short, _PING),
+    _failed("cannot write …: …", _denying("write"), _PING, "hop 1 of 1", then=_CHECK),
+    _failed("cannot read …: …", _denying("read"), _FETCH, "hop 1 of 1", then=_CHECK),
+    _failed("cannot read …: …", _plain, _UNARCHIVE, "on the controller", then=_CHECK),
+    _failed("cannot write …: …", _to_a_full_disk, _FETCH, "on the controller", then=_CHECK),
+    _failed("cannot write …: … of … bytes arrived", _short, _PING, "hop 1 of 1", then=_CHECK),
     _failed("it offers no SFTP", _without_sftp, _PING, "hop 1 of 1", then="Let ansible_ssh_transfer_method be 'smart'"),
     _failed("file or module does not exist: …", _plain, _PUT, around=_with_an_action_of_the_lab),
 ]

@@ -66,7 +66,7 @@ def _falling_silent(stage: Stage) -> Variables:
 
 
 def _escalating(stage: Stage, **more: Any) -> Variables:
-    user = stage.lab.user("sudoer", sudo="password")
+    user = stage.lab.user("sudo-password", sudo="password")
     server = stage.once("sudo", lambda: stage.lab.sshd("sudo", users=[user], keys=[stage.key]))
     return stage.host(server, ansible_user=user.name, ansible_become=True, **more)
 
@@ -80,7 +80,7 @@ PROVOCATIONS = [
     Provocation("no session within … seconds", HOP, _without_an_answer, "Is it overloaded?"),
     Provocation("the server refused to run the command: …", HOP, _without_commands, "May this account run commands"),
     Provocation(
-        "it gives no terminal (PermitTTY); let ansible_ssh_use_tty be false", HOP, _without_terminals, status="failed"
+        "it gives no terminal (PermitTTY)", HOP, _without_terminals, "Let ansible_ssh_use_tty be false.", status="failed"
     ),
     Provocation("the connection was lost: …", HOP, _ending_its_server, _MAY_HAVE_TAKEN_EFFECT, tasks=COMMAND),
     Provocation(
@@ -91,14 +91,16 @@ PROVOCATIONS = [
         before="the connection was lost: ", tasks=COMMAND,
     ),
     Provocation(
-        "Incorrect … password", "", lambda stage: _escalating(stage, ansible_become_password="wrong"),
-        status="failed", tasks=COMMAND,
+        "Incorrect … password", HOP, lambda stage: _escalating(stage, ansible_become_password="wrong"),
+        "Check ansible_become_password.", status="failed", tasks=COMMAND,
     ),
-    Provocation("Missing … password", "", _escalating, status="failed", tasks=COMMAND),
     Provocation(
-        "no answer from … within … seconds: neither its password prompt nor the start of the command", "",
+        "Missing … password", HOP, _escalating, "Check ansible_become_password.", status="failed", tasks=COMMAND
+    ),
+    Provocation(
+        "no answer from … within … seconds: neither its password prompt nor the start of the command", HOP,
         lambda stage: _escalating(stage, ansible_become_exe="sleep 60;", ansible_ssh_timeout=1),
-        "look at become_method, become_flags and become_exe", status="failed", tasks=COMMAND,
+        "Look at become_method, become_flags and become_exe", status="failed", tasks=COMMAND,
     ),
     Provocation(
         "logged in, but the shell did not run a command: it ended with …", "", _without_a_shell,

@@ -58,7 +58,7 @@ class FakeLink:
     def renewed(self, _place: str, _warn: object) -> FakeLink:
         return self
 
-    def abort(self, _why: str) -> None:
+    def abort(self, _why: str, _advice: str) -> None:
         self.given_up.set()
 
     def close(self) -> None:
@@ -288,7 +288,7 @@ def test_a_link_whose_end_takes_long_holds_up_no_other(
 ) -> None:
     monkeypatch.setattr(module, "_CLOSING", 0.1)
     stuck, free, go = FakeLink(), FakeLink(), threading.Event()
-    monkeypatch.setattr(stuck, "abort", lambda _why: go.wait(30))
+    monkeypatch.setattr(stuck, "abort", lambda *_why: go.wait(30))
     leases = []
     for host, link in (("stuck", stuck), ("free", free)):
         asking = lease(Chain((replace(HOP, host=host),)))

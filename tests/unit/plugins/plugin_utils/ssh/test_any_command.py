@@ -28,8 +28,14 @@ RULES = BecomeRules(
 )
 
 
+PLACE = "hop 2 of 2, u@h:22"
+CHECK = "Check ansible_become_password."
+
+
 class Scripted:
     """A process that says what was written down for it."""
+
+    place = PLACE
 
     def __init__(self, events: Iterable[Output | Exited | None]) -> None:
         self.events = iter(events)
@@ -71,7 +77,11 @@ def test_whatever_is_said_the_password_is_told_once_and_stdin_after_the_start(
         ending = str(run(process, request()).status)
     except CommandError as error:
         ending = str(error)
-    assert ending in (str(status), "Incorrect sudo password", "Missing sudo password")
+    assert ending in (
+        str(status),
+        f"{PLACE}: Incorrect sudo password. {CHECK}",
+        f"{PLACE}: Missing sudo password. {CHECK}",
+    )
     said = b"".join(event.data for event in events if event is not None)
     started = process.written.endswith(b"stdin") or process.ended.wait(0)
     assert process.written in (b"", b"secret\n") or (MARKER in said and process.ended.wait(10))
@@ -84,6 +94,6 @@ def test_whatever_is_said_the_password_is_told_once_and_stdin_after_the_start(
 @pytest.mark.parametrize("event", [Output(Stream.STDERR, b"x" * 1000), None], ids=["talk", "silence"])
 def test_a_program_that_never_lets_the_command_start_is_given_up_in_time(event: Output | None) -> None:
     process = Scripted(itertools.repeat(event))
-    with pytest.raises(CommandError, match=r"^no answer from sudo within 0\.05 seconds"):
+    with pytest.raises(CommandError, match=r"u@h:22: no answer from sudo within 0\.05 seconds"):
         run(process, request(seconds=0.05))
     assert process.closed == 1

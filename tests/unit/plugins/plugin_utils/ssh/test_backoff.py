@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.backoff import longest_pause, longest_pauses, pause
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.backoff import longest_pause, pause
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,3 @@ def test_pauses_grow_to_half_a_minute(failures: int, seconds: float) -> None:
 
 def test_chance_takes_up_to_a_half_away() -> None:
     assert [pause(3, chance) for chance in (0.0, 0.5, 1.0)] == [1.0, 1.5, 2.0]
-
-
-@pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 100])
-def test_all_pauses_together(count: int) -> None:
-    assert longest_pauses(count) == sum(map(longest_pause, range(1, count + 1)))
-
-
-def test_very_many_pauses_are_counted_at_once() -> None:
-    assert longest_pauses(10**9) == 30.0 * 10**9 - 148.5

@@ -16,6 +16,8 @@ import pytest
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, JumpError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import LocalFile, complete, source
 
+CHECK = "Check its path, its permissions and its disk."
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -43,10 +45,10 @@ def test_a_file_is_read_in_blocks(data: bytes, size: int, blocks: list[bytes], f
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError) as caught, source(f"{tmp_path}/x"):
         pass
-    assert str(caught.value) == f"cannot read {tmp_path}/x on the controller: No such file or directory"
+    assert str(caught.value) == f"on the controller: cannot read {tmp_path}/x: No such file or directory. {CHECK}"
     with pytest.raises(CommandError) as caught, source(str(tmp_path)):
         pass
-    assert str(caught.value) == f"cannot read {tmp_path} on the controller: Is a directory"
+    assert str(caught.value) == f"on the controller: cannot read {tmp_path}: Is a directory. {CHECK}"
 
 
 class Broken(io.BytesIO):
@@ -59,9 +61,9 @@ class Broken(io.BytesIO):
 
 def test_a_fault_in_the_middle_names_the_file() -> None:
     local = LocalFile("the file", Broken())
-    with pytest.raises(CommandError, match=r"^cannot read the file on the controller: Input/output error$"):
+    with pytest.raises(CommandError, match=r"^on the controller: cannot read the file: Input/output error\. Check"):
         list(local.blocks(1))
-    with pytest.raises(CommandError, match=r"^cannot write the file on the controller: no number$"):
+    with pytest.raises(CommandError, match=r"^on the controller: cannot write the file: no number\. Check"):
         local.write(b"x")
 
 
@@ -110,7 +112,9 @@ def fail(name: str, error: BaseException) -> None:
         raise error
 
 
-@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), CommandError("the target said no")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ValueError(), KeyboardInterrupt(), CommandError("the target", "it said no", "Ask it.")], ids=repr
+)
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_on_an_error_nothing_is_left_behind(error: BaseException, old: bytes | None, file: Path) -> None:
     if old is not None:
@@ -146,7 +150,7 @@ def test_a_file_that_cannot_be_written_is_named(make: object, why: str, tmp_path
     with pytest.raises(JumpError) as caught, complete(f"{tmp_path}/in/file") as local:
         local.write(b"x")
     assert caught.type is CommandError
-    assert str(caught.value) == f"cannot write {tmp_path}/in/file on the controller: {why}"
+    assert str(caught.value) == f"on the controller: cannot write {tmp_path}/in/file: {why}. {CHECK}"
     assert [name for _path, _folders, names in os.walk(tmp_path / "in") for name in names] == []
 
 
@@ -164,7 +168,7 @@ def test_a_file_that_is_found_too_large_at_the_last_moment_does_not_appear(file:
     file.write_bytes(b"old")
     with pytest.raises(CommandError) as caught, complete(str(file)) as local:
         local.write(bytes(1001))
-    assert str(caught.value) == f"cannot write {file} on the controller: File too large"
+    assert str(caught.value) == f"on the controller: cannot write {file}: File too large. {CHECK}"
     assert (os.listdir(file.parent), file.read_bytes()) == (["file"], b"old")
 
 
