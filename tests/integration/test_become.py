@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from lab import Lab, Run, Sshd, User, play, playbook
 
-pytestmark = pytest.mark.ways("broker", "own process")
-
 PLUGINS = Path(__file__).parent / "lab/become_plugins"
 EXACT = "printf 'out\\n\\n no newline'; printf 'err\\n ' >&2; id -un"
 
@@ -82,6 +80,7 @@ def test_doas_asks_on_a_terminal_and_gets_one(lab: Lab) -> None:  # trust: T51
     assert result.check().result("host").result["stdout"] == "root\n"
 
 
+@pytest.mark.ways("broker", "own process")
 @pytest.mark.parametrize("method", ["sudo", "su"])
 def test_a_wrong_password_is_failed_and_says_so(lab: Lab, sudoer: User, method: str) -> None:  # trust: T51
     host = start(lab, sudoer)
@@ -108,6 +107,7 @@ def test_a_program_that_never_asks_is_told_within_the_timeout(lab: Lab, sudoer: 
     assert "no answer from sudo within 3 seconds" in run.result("host").result["msg"]
 
 
+@pytest.mark.ways("broker", "own process")
 @pytest.mark.parametrize("pipelining", [True, False])
 def test_modules_run_as_the_other_user(lab: Lab, sudoer: User, pipelining: bool) -> None:  # trust: T51
     host = start(lab, sudoer)

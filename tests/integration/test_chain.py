@@ -12,8 +12,6 @@ from lab import Chain3, Lab, Run, User, certify, play, playbook
 from lab.client import ssh_config
 from lab.sshd import Sshd
 
-pytestmark = pytest.mark.ways("broker", "own process")
-
 MEBIBYTE = 1024 * 1024
 
 
@@ -134,6 +132,16 @@ def check_results(site: Site, run: Run) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("kind", "pipelining"), [("string", False), ("list", True), ("proxy_command", True)])
 def test_a_playbook_of_twenty_tasks(lab: Lab, kind: str, pipelining: bool) -> None:  # trust: T01, T05
+    play_twenty_tasks(lab, kind, pipelining)
+
+
+@pytest.mark.ways("own process")
+@pytest.mark.timeout(300)
+def test_a_playbook_of_twenty_tasks_without_a_broker(lab: Lab) -> None:  # trust: T01
+    play_twenty_tasks(lab, "list", True)
+
+
+def play_twenty_tasks(lab: Lab, kind: str, pipelining: bool) -> None:
     site = Site(lab)
     run = playbook(
         lab, site.inventory(kind), play(*twenty_tasks(site), hosts="target"), timeout=200,
@@ -161,6 +169,7 @@ def test_check_mode_and_diff_change_nothing(lab: Lab, chain3: Chain3) -> None:
     assert path.read_text() == "old\n"
 
 
+@pytest.mark.ways("broker", "own process")
 @pytest.mark.parametrize("keywords", [{"strategy": "free"}, {"serial": 2}])
 def test_many_hosts_behind_the_same_bastions(lab: Lab, chain3: Chain3, keywords: dict[str, Any]) -> None:
     inventory = {f"host{number}": chain3.variables for number in range(6)}
@@ -170,6 +179,7 @@ def test_many_hosts_behind_the_same_bastions(lab: Lab, chain3: Chain3, keywords:
     assert len(run.all_results) == 12
 
 
+@pytest.mark.ways("broker", "own process")
 def test_each_item_of_a_loop_goes_its_own_way(lab: Lab, chain3: Chain3) -> None:
     """The items share a connection plugin, but not the way that the first of them took."""
     task = {
@@ -248,6 +258,7 @@ def test_users_of_paramiko_ssh_change_one_line(lab: Lab, chain3_same_key: Chain3
     playbook(lab, inventory, play({"name": "Ping", "ansible.builtin.ping": {}})).check()
 
 
+@pytest.mark.ways("broker", "own process")
 def test_a_copy_beside_the_playbook_works(lab: Lab, chain3: Chain3) -> None:
     from lab.playbook import ROOT
 

@@ -12,8 +12,6 @@ import pytest
 from lab import Chain3, Lab
 from lab.playbook import own_playbook
 
-pytestmark = pytest.mark.ways("broker", "own process")
-
 TIME = r"\d+\.\d{3} s"
 
 
@@ -25,6 +23,7 @@ def check(lab: Lab, inventory: dict[str, dict[str, Any]], expected: int = 0) -> 
     return re.sub(r"\s+", " ", shown)
 
 
+@pytest.mark.ways("broker", "own process")
 def test_each_hop_is_shown_with_its_time(lab: Lab, chain3: Chain3) -> None:
     shown = check(lab, {"web": chain3.variables})
     for number, (user, host) in enumerate(zip(chain3.users, chain3.hosts, strict=True), 1):
@@ -32,7 +31,6 @@ def test_each_hop_is_shown_with_its_time(lab: Lab, chain3: Chain3) -> None:
     assert re.search(f"reached after {TIME}", shown)
 
 
-@pytest.mark.ways("broker")
 def test_hops_that_were_connected_before_are_shown_as_such(lab: Lab, chain3: Chain3) -> None:
     first, second = chain3.jump_list
     bastion = chain3.target_variables | {

@@ -52,6 +52,7 @@ def test_files_of_any_name_arrive_and_come_back(
                 assert digest(lab.path / name) == digest(lab.path / source)
 
 
+@pytest.mark.ways("broker")
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_large_file_is_the_same_on_both_sides(

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from lab import Chain3, Lab, Run, Sshd, User, play, playbook
 
-pytestmark = pytest.mark.ways("broker", "own process")
-
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
@@ -49,6 +47,7 @@ def test_hashed_names_are_found(lab: Lab, chain3: Chain3) -> None:
     ping(lab, chain3).check()
 
 
+@pytest.mark.ways("broker", "own process")
 def test_accept_new_records_each_hop_once_and_then_refuses_another_key(lab: Lab, chain3: Chain3) -> None:
     known = lab.trust()
     known.write_text("# mine, without a final newline")
@@ -87,6 +86,7 @@ def direct(host: Sshd, user: User, **more: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.ways("broker", "own process")
 @pytest.mark.parametrize("kind", ["password", "keyboard-interactive"])
 def test_with_checking_off_a_changed_key_gets_no_secret(lab: Lab, kind: str) -> None:  # trust: T13
     user, key = lab.user("jump1"), lab.key("key")

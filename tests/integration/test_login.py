@@ -23,8 +23,6 @@ from lab import (
 )
 from lab.chains import CONNECT, place
 
-pytestmark = pytest.mark.ways("broker", "own process")
-
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
@@ -40,6 +38,7 @@ def user(lab: Lab) -> User:
 # Own credentials, and only to whom they belong
 
 
+@pytest.mark.ways("broker", "own process")
 def test_no_hop_learns_the_secret_of_another(lab: Lab) -> None:  # trust: T17, T18
     a = lab.recorder("a", passwords={"edge": "sentinel-a"})
     b = lab.recorder("b", passwords={"core": "sentinel-b"})
@@ -216,6 +215,7 @@ def test_a_key_that_needs_a_passphrase_is_named(lab: Lab, user: User) -> None:
 # Refusals
 
 
+@pytest.mark.ways("broker", "own process")
 def test_a_wrong_password_is_one_failed_login_for_50_hosts(lab: Lab, chain3: Chain3) -> None:  # trust: T19
     first, second = chain3.jump_list
     wrong = chain3.variables | {"ansible_ssh_jump": [first | {"password": "wrong"}, second], "ansible_ssh_retries": 3}
@@ -336,6 +336,7 @@ def test_the_refusal_names_what_was_tried_and_what_the_server_takes(lab: Lab, ch
     assert "ansible_ssh_jump[0]" in message
 
 
+@pytest.mark.ways("broker", "own process")
 def test_a_reset_forgets_the_refusal_of_the_target_only(lab: Lab, chain3: Chain3) -> None:
     tasks: list[dict[str, Any]] = [
         PING | {"ignore_unreachable": True},
@@ -368,6 +369,7 @@ def test_a_reset_does_not_forget_what_a_bastion_refused(lab: Lab, chain3: Chain3
 # Nothing leaks
 
 
+@pytest.mark.ways("broker", "own process")
 def test_no_secret_is_seen_anywhere(lab: Lab) -> None:  # trust: T21
     secrets = [f"sentinel-{number}" for number in range(8)]
     bastion = lab.recorder("bastion", passwords={"edge": secrets[0]}, rounds=[[Prompt("Code: ", secrets[1])]])

@@ -20,8 +20,6 @@ from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost
 
-pytestmark = pytest.mark.ways("broker", "own process")
-
 PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
@@ -118,6 +116,7 @@ def test_a_command_that_fails_says_why(lab: Lab, host: Sshd, user: User) -> None
     assert f"the ProxyCommand exited with status 7: no route to {host.address}" in message
 
 
+@pytest.mark.ways("broker", "own process")
 def test_a_command_that_is_killed_in_mid_command_is_unreachable(lab: Lab, host: Sshd, user: User) -> None:  # trust: T22
     pid, started = lab.path / "pid", lab.path / "started"
     started.touch()
@@ -156,6 +155,7 @@ def test_a_mebibyte_of_stderr_does_not_block(lab: Lab, host: Sshd, user: User) -
     run(lab, variables(lab, host, user, command)).check()
 
 
+@pytest.mark.ways("broker", "own process")
 @pytest.mark.timeout(300)
 def test_200_sessions_leave_no_process_and_no_descriptor(lab: Lab, host: Sshd, user: User) -> None:  # trust: T23
     inventory = variables(lab, host, user, f"{CONNECT} %h %p")
@@ -179,6 +179,7 @@ def test_200_sessions_leave_no_process_and_no_descriptor(lab: Lab, host: Sshd, u
     assert processes.zombies(os.getpid()) == []
 
 
+@pytest.mark.ways("broker", "own process")
 def test_both_kinds_at_once_is_an_error_that_names_both(lab: Lab, chain3: Chain3) -> None:
     inventory = chain3.inventory(ansible_proxy_command=f"touch {lab.path}/canary")
     result = playbook(lab, inventory, play(PING)).result("target")

@@ -18,8 +18,6 @@ import pytest
 from lab import Chain3, Lab, certify, environment, play, playbook
 from lab.playbook import own_playbook
 
-pytestmark = pytest.mark.ways("broker", "own process")
-
 
 @pytest.fixture
 def known(lab: Lab) -> Path:
@@ -59,6 +57,7 @@ def test_an_unknown_bastion_is_shown_and_not_passed(lab: Lab, chain3: Chain3, kn
     assert [host.logins() for host in chain3.hosts] == [[], [], []]
 
 
+@pytest.mark.ways("broker", "own process")
 def test_what_is_accepted_is_added_without_a_login_to_the_target(lab: Lab, chain3: Chain3, known: Path) -> None:
     shown = trust(lab, chain3, known, "-e", "accept=true")
     for number, host in enumerate(chain3.hosts, 1):
