@@ -49,7 +49,7 @@ def test_people_see_what_has_become_of_each_hop(lab: Lab, chain3: Chain3) -> Non
     assert [hop["failures"] for hop in hops.values()] == [{}, {cause: 1}, {}]
     assert hops[names[0]]["sent"] > hops[names[1]]["sent"] > hops[names[2]]["sent"] > 0
     shown = sessions(lab)
-    assert f"since then, {names[1]} via {names[0]}: 2 dials, 1 of them failed (1 x {cause}), " in shown
+    assert f"since then, {names[1]} via {names[0]}: dials: 2, failed: 1 (1 x {cause}), reused: " in shown
     assert "keepalive answered in " in shown
 
 

@@ -110,4 +110,4 @@ def test_a_small_file_does_not_fit_on_a_full_disk(lab: Lab, chain3: Chain3) -> N
         request = {"op": "fetch", "source": str(source), "target": "x", "options": options_of(lab, chain3.variables)}
         with worker(lab, request, full.fileno()) as connection:
             told = until(connection, "error")
-    assert "cannot write x on the controller: No space left on device" in str(told.header["values"])
+    assert "cannot write x: No space left on device" in str(told.header["values"])

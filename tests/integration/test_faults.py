@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from lab import Chain3, Forwarder, Lab
+from lab.forwarder import Direction
 from sessions import OpenSession, opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, LinkLost
@@ -27,13 +28,15 @@ BREAKS: dict[str, Break] = {
     "nothing goes up": lambda link, direction, count: link.half_close_after(direction, count, "up"),
     "nothing comes down": lambda link, direction, count: link.half_close_after(direction, count, "down"),
 }
+#: And what only keepalives can tell, which there are as soon as somebody is logged in.
+BREAKS_IN_MIDWAY = BREAKS | {"it falls silent": lambda link, direction, count: link.stall_after(direction, count)}
 #: Which of the links, how, and the bytes of a file that takes some seconds then.
 SLOW: dict[str, tuple[list[int], dict[str, Any], int]] = {
     # Not on all links at once: what comes byte by byte goes on in as many packets, each of which would be cut again.
     "a byte at a time, to the first hop": ([0], {"slice": 1}, 4096),
     "a byte at a time, to the second hop": ([1], {"slice": 1}, 4096),
     "a byte at a time, to the target": ([2], {"slice": 1}, 4096),
-    "0.3 seconds away": ([1], {"delay": 0.3}, 200 * 1024),
+    "0.1 seconds from hop to hop": ([0, 1, 2], {"delay": 0.1}, 200 * 1024),
     "100 kB in a second": ([0, 1, 2], {"rate": 100_000}, 50 * 1024),
 }
 
@@ -90,7 +93,7 @@ def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
 
 @pytest.mark.ways("broker", "own process")
 @pytest.mark.parametrize("index", [0, 1, 2])
-@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("how", BREAKS_IN_MIDWAY)
 def test_a_link_that_breaks_in_a_transfer_is_an_error_and_no_half_file(
     lab: Lab, chain3: Chain3, index: int, how: str
 ) -> None:  # trust: T36, T45
@@ -103,7 +106,7 @@ def test_a_link_that_breaks_in_a_transfer_is_an_error_and_no_half_file(
         fetch = partial(session.session.fetch, f"{remote}/source", f"{lab.path}/here")
         for direction, transfer in (("up", put), ("down", fetch)):
             session.run("true")
-            BREAKS[how](links[index], direction, 300_000)
+            BREAKS_IN_MIDWAY[how](links[index], direction, 300_000)
             with pytest.raises(LinkLost, match=f"hop {index + 1} of 3"):
                 transfer()
             for link in links:
@@ -156,3 +159,19 @@ def test_a_changed_bit_is_never_a_result(lab: Lab, direction: Any) -> None:  # t
     assert [offset for offset in unnoticed if offset > PLAIN] == []
     assert all(result == right for result in unnoticed.values())
     assert len(unnoticed) < 5
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_changed_bit_is_told_of_the_hop_to_which_it_went(lab: Lab, chain3: Chain3, index: int) -> None:  # trust: T44
+    links, variables = chain3.over_links(lab)
+    directions: list[Direction] = ["up", "down"]
+    with opened(lab, variables | ALIVE | {"ansible_ssh_timeout": 10}) as session:
+        for direction in directions:
+            session.run("true")
+            links[index].flip_after(direction, 100_000)
+            with pytest.raises(LinkLost, match=f"^hop {index + 1} of 3"):
+                session.run("head -c 200000 /dev/zero; wc -c", bytes(200_000))
+            assert not links[index].is_due
+            for link in links:
+                link.renew()
+        assert session.run("echo here").stdout == b"here\n"

@@ -101,9 +101,9 @@ def described(broker: dict[str, Any]) -> list[str]:
 def _counted(hop: dict[str, Any]) -> str:
     """What has become of a hop since the broker began."""
     failures = "; ".join(f"{count} x {cause}" for cause, count in hop["failures"].items())
-    failed = f", {sum(hop['failures'].values())} of them failed ({failures})" if failures else ""
+    failed = f", failed: {sum(hop['failures'].values())} ({failures})" if failures else ""
     alive = "" if hop["round_trip"] is None else f", keepalive answered in {1000 * hop['round_trip']:.0f} ms"
-    use = f"{hop['dials']} dials{failed}, {hop['reused']} times reused"
+    use = f"dials: {hop['dials']}{failed}, reused: {hop['reused']}"
     return f"  since then, {_hop(hop)}: {use}, {_traffic(hop)}{alive}"
 
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
-from ..errors import CONTROLLER, CommandError, JumpError, packed
+from ..errors import CONTROLLER, CommandError, HopUnreachable, JumpError, packed
 from ..settings import TargetSettings
 from ..ssh.backoff import longest_pause
 from ..ssh.interface import Exited, Output, Process, Report
@@ -26,6 +26,7 @@ log = logging.getLogger("bastion.ssh.broker")
 
 _REQUEST_SECONDS = 10.0
 _MARGIN = 15.0
+_FEWER = "Raise its limit (ulimit -n for descriptors; ulimit -u, or its container's, for threads), or take fewer forks."
 _LOG_SAYS = "Its log says more: broker.log, beside its socket."
 
 
@@ -74,8 +75,7 @@ class Conversation:
         except Exception as error:
             # The error's own words are left out, as nobody knows what is in them; the lines of code are not.
             log.error("%s at %s", type(error).__name__, where(error))
-            failed = CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
-            self._tell({"event": "error", **packed(failed)})
+            self._tell({"event": "error", **packed(_failure(error))})
 
     def _request(self) -> Frame | None:
         try:
@@ -224,6 +224,18 @@ def _text(header: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise WireError(f"no {name}")
     return value
+
+
+def _failure(error: Exception) -> JumpError:
+    """What a worker is told of an error that is none of ours."""
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):  # Python has no type of its own for it
+        return no_room("no thread can be started")
+    return CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
+
+
+def no_room(why: str) -> HopUnreachable:
+    """The error of a worker that cannot be served."""
+    return HopUnreachable(CONTROLLER, f"the broker cannot serve this task: {why}", _FEWER)
 
 
 def _patience(settings: TargetSettings) -> float:

@@ -20,12 +20,12 @@ from functools import lru_cache
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
-from ..errors import HopUnreachable, packed
+from ..errors import packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.client_config import ClientConfig
 from ..ssh.library import why_unusable
 from .address import Directory, peer
-from .conversation import Conversation, where
+from .conversation import Conversation, no_room, where
 from .pool import Shared
 from .spawn import READY, WAITING, locked
 from .transports import Transports
@@ -136,24 +136,17 @@ class Broker:
         self.turns.come()
         try:
             threading.Thread(target=self._serve, args=(sock,), name="worker", daemon=True).start()
-        except RuntimeError as error:
-            log.error("%s", error)
-            sock.close()
+        except RuntimeError:
+            _turn_away(sock, "no thread can be started")
             self._gone()
 
     def _refuse(self, why: str) -> None:
         """Tells a worker that cannot be served; the spare descriptor is for its socket."""
-        log.error("%s", why)
-        error = HopUnreachable(
-            "on the controller",
-            f"the broker cannot serve this task: {why}",
-            "Raise its limit (ulimit -n), or take fewer forks.",
-        )
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
-        with contextlib.suppress(OSError), contextlib.closing(Connection(self._listening.accept()[0])) as worker:
-            worker.send({"event": "error", **packed(error)})
+        with contextlib.suppress(OSError):
+            _turn_away(self._listening.accept()[0], why)
         with contextlib.suppress(OSError):  # somebody else was faster
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -204,6 +197,12 @@ class Broker:
     def _remove_socket(self) -> None:
         if self._has_socket():
             self._directory.remove(f"{self._name}.sock")
+
+
+def _turn_away(sock: socket.socket, why: str) -> None:
+    log.error("%s", why)
+    with contextlib.suppress(OSError), contextlib.closing(Connection(sock)) as worker:
+        worker.send({"event": "error", **packed(no_room(why))})
 
 
 def _described(shared: Shared, now: float) -> dict[str, Any]:

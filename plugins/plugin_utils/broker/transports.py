@@ -71,15 +71,15 @@ class Lease:
 class _Way:
     """One request for a lease, and the time it has."""
 
-    def __init__(self, settings: TargetSettings, report: Report, again: bool, left: threading.Event) -> None:
-        self.again = again
-        self.left = left
+    def __init__(self, settings: TargetSettings, report: Report, insist: bool, unwanted: threading.Event) -> None:
+        self.insist = insist
+        self.unwanted = unwanted
         self.settings = settings
         self.chain: Chain = settings.chain
         self.report = report
         self.turns = LoginTurns(settings.run_directory)
         self.total = Deadline(settings.chain.timeout)
-        self.fresh = False
+        self.dialled: set[Shared] = set()
 
     def unreachable(self, index: int, error: BaseException, dialled: Shared) -> BaseException:
         """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
@@ -106,30 +106,26 @@ class Transports:
         self._closed = False
 
     def lease(
-        self, settings: TargetSettings, report: Report, again: bool = False, left: threading.Event | None = None
+        self, settings: TargetSettings, report: Report, insist: bool = False, unwanted: threading.Event | None = None
     ) -> Lease:
         """A lease on the way to a target; what is missing is dialled.
 
-        :param again: whether to dial a jump host, too, that somebody could not reach a moment ago.
-        :param left: set when nobody waits for it any more; None if that does not happen.
+        :param insist: whether to dial a jump host, too, that somebody could not reach a moment ago.
+        :param unwanted: set when nobody waits for it any more; None if that does not happen.
         :raises HopError: which names the hop.
+        :raises RuntimeError: no thread can be started.
         """
-        way = _Way(settings, report, again, left or threading.Event())
-        path: list[Shared] = []
-        try:
-            for index, step in enumerate(steps(way.chain)):
-                path.append(self._reach(way, index, step, path))
-        except BaseException:
-            self.give_back(path, settings.persist, session=False)
-            raise
-        if way.fresh:
+        self._start()
+        way = _Way(settings, report, insist, unwanted or threading.Event())
+        path = self._go(way)
+        if way.dialled:
             for warning in settings.warnings:
                 report.warn(warning)
             for remark in settings.remarks:
                 report.remark(remark)
         else:
             report.note(f"{way.chain}: {_reused(path[-1])}")
-        return Lease(self, path, way.fresh, way)
+        return Lease(self, path, bool(way.dialled), way)
 
     def reset(self, settings: TargetSettings) -> None:
         """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
@@ -205,6 +201,33 @@ class Transports:
         for closer in closers:
             closer.join(_CLOSING)
 
+    def _start(self) -> None:
+        """What looks after connections is there before the first of them."""
+        with self._lock:
+            if self._sweeper is None:
+                sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
+                sweeper.start()
+                self._sweeper = sweeper
+        self._keepalive.start()
+
+    def _go(self, way: _Way) -> list[Shared]:
+        """All transports on a way, claimed. Where one that was kept turns out to be dead, its hop is dialled anew, once."""
+        tries = 0
+        while True:
+            path: list[Shared] = []
+            try:
+                for index, step in enumerate(steps(way.chain)):
+                    path.append(self._reach(way, index, step, path))
+                return path
+            except BaseException as error:
+                kept = [shared for shared in path if shared not in way.dialled]
+                anew = isinstance(error, HopUnreachable) and any(shared.link.is_dead for shared in kept)
+                self.give_back(path, way.settings.persist, session=False)
+                tries += 1
+                if not anew or tries > len(way.chain.hops) or way.total.expired or way.unwanted.is_set():
+                    raise
+                way.report.note(f"{error} Connecting anew.")
+
     def _reach(self, way: _Way, index: int, step: Step, path: Sequence[Shared]) -> Shared:
         """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
         parent = path[-1] if path else None
@@ -249,7 +272,7 @@ class Transports:
     def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
         now = time.monotonic()
-        trouble = None if way.again else self._pool.trouble(parent, step, now, way.settings.task)
+        trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)
         if trouble is not None:
             seconds, cause = now - trouble.since, trouble.error.problem
             problem = f"not dialled again, as a dial of the same task failed {seconds:.0f} s ago: {cause}"
@@ -281,7 +304,7 @@ class Transports:
         self._keepalive.watch(shared.link, interval, count)
 
     def _dial(self, way: _Way, index: int, mine: Shared, path: Sequence[Shared]) -> Shared:
-        if not way.fresh:
+        if not way.dialled:
             for number, shared in enumerate(path):
                 way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
         try:
@@ -290,7 +313,7 @@ class Transports:
         except BaseException as error:
             with self._lock:
                 self._statistics.failed(mine, error)
-                if way.left.is_set():  # which says nothing of the hop, and who waits dials by himself
+                if way.unwanted.is_set():  # which says nothing of the hop, and who waits dials by himself
                     self._pool.failed(mine, None)
                 else:
                     self._pool.failed(mine, error, _trouble(way, index, error))
@@ -299,16 +322,13 @@ class Transports:
         with self._lock:
             self._pool.opened(mine, link, link.used_fallback, time.monotonic())
             self._statistics.opened(mine)
-            if self._sweeper is None:
-                self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
-                self._sweeper.start()
             self._dialled.notify_all()
         self._watch(way.chain.hops[index], mine)
-        way.fresh = True
+        way.dialled.add(mine)
         return mine
 
     def _open(self, way: _Way, index: int, links: Sequence[Link]) -> Link:
-        link = open_hop(way.chain, index, links, way.total, way.turns, way.report, way.left)
+        link = open_hop(way.chain, index, links, way.total, way.turns, way.report, way.unwanted)
         with self._lock:
             if not self._closed:
                 self._links[link] = None

@@ -47,7 +47,7 @@ def open_hop(
     total: Deadline,
     turns: LoginTurns,
     report: Report,
-    left: threading.Event,
+    unwanted: threading.Event,
 ) -> Link:
     """Opens one hop of a chain: connects to it, verifies it, and logs in.
 
@@ -55,7 +55,7 @@ def open_hop(
     :param before: the links to the hops before it.
     :param total: what is left of the time for all hops.
     :param turns: who may log in to a hop, and what was refused before.
-    :param left: set when nobody waits for it any more, so that nothing is tried again.
+    :param unwanted: set when nobody waits for it any more, so that nothing is tried again.
     :returns: the caller closes it.
     :raises HopError: which names the hop; what was opened is closed.
     """
@@ -65,7 +65,7 @@ def open_hop(
     check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
     with turns.take(prefix, place, Deadline(hop.timeout, total)):
         deadline = Deadline(hop.timeout, total)
-        link, key = _meet(chain, index, before, check, deadline, report, left)
+        link, key = _meet(chain, index, before, check, deadline, report, unwanted)
         try:
             link.trust = check.verify(key, link.address)
             _log_in(link, chain, link.trust.secrets_allowed, before, deadline)
@@ -97,7 +97,7 @@ def _meet(
     check: HostKeyCheck,
     deadline: Deadline,
     report: Report,
-    left: threading.Event,
+    unwanted: threading.Event,
 ) -> tuple[Link, HostKey]:
     """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
     told: list[HopBusy] = []
@@ -110,7 +110,7 @@ def _meet(
             if deadline.remaining() <= seconds:
                 raise
             report.note(f"{error} Trying again in {seconds:.1f} s.")
-            if left.wait(seconds):
+            if unwanted.wait(seconds):
                 raise
         except HopUnreachable:
             if told and deadline.expired:  # which tells less than what was told before

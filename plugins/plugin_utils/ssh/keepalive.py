@@ -74,6 +74,17 @@ class Keepalive:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
+    def start(self) -> None:
+        """Begins to watch. Harmless when repeated.
+
+        :raises RuntimeError: no thread can be started.
+        """
+        with self._changed:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="keepalive", daemon=True)
+                thread.start()
+                self._thread = thread
+
     def watch(self, link: Link, interval: float, count: int) -> None:
         """Gives the link up when nothing has arrived on it for ``count`` intervals.
 
@@ -83,9 +94,6 @@ class Keepalive:
             return
         with self._changed:
             self._plan(_Watch(link, interval, count), interval)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="keepalive", daemon=True)
-                self._thread.start()
             self._changed.notify()
 
     def stop(self) -> None:

@@ -59,7 +59,11 @@ class ProxyProcess:
         self._reader = threading.Thread(
             target=self._read_stderr, args=(self._process.stderr,), name="proxy-stderr", daemon=True
         )
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError:  # no thread can be started
+            self.close()
+            raise
 
     def _read_stderr(self, stream: IO[bytes]) -> None:
         """Drains it to its end, so that a talkative command never blocks; keeps the last bytes."""
@@ -116,7 +120,8 @@ class ProxyProcess:
         self._status(_GRACE)
         self._signal(signal.SIGKILL)
         self._process.wait()
-        self._reader.join(_GRACE)
+        if self._reader.is_alive():
+            self._reader.join(_GRACE)
 
     def _signal(self, number: int) -> None:
         # Once the process is reaped, its number may be somebody else's.

@@ -7,12 +7,13 @@ from __future__ import annotations
 import itertools
 import os
 import resource
+from pathlib import Path
 from typing import Any
 
 from lab import TRUE, play, playbook, processes
 from lab.brokers import open_files
 
-from .provocation import WAITING, Provocation, Stage, Variables, first
+from .provocation import WAITING, Provocation, Stage, Variables, first, over
 from .sessions import COMMAND
 
 HOP = "hop 1 of 1"
@@ -62,14 +63,29 @@ def _without_a_directory(stage: Stage) -> dict[str, Any]:
 
 def _without_descriptors(stage: Stage) -> dict[str, Any]:
     """A broker that has run, and may open nothing more."""
-    directory = stage.lab.path / stage.name("full")
-    env = {"ANSIBLE_SSH_PERSIST_DIRECTORY": str(directory)}
-    playbook(stage.lab, {"host": stage.host(stage.server, ansible_ssh_persist=600)}, play(TRUE), env=env).check()
-    broker = int((directory / "broker.log").read_text().split()[2])
+    broker, env = _one_that_has_run(stage)
     files = processes.settled(lambda: open_files(broker))
     free = next(number for number in itertools.count() if number not in files)
     resource.prlimit(broker, resource.RLIMIT_NOFILE, (free, resource.prlimit(broker, resource.RLIMIT_NOFILE)[1]))
     return {"env": env}
+
+
+def _without_threads(stage: Stage) -> dict[str, Any]:
+    """A broker that has run, and has no room for one stack more; the limit on threads does not bind root."""
+    broker, env = _one_that_has_run(stage)
+    processes.settled(lambda: open_files(broker))
+    pages = int(Path(f"/proc/{broker}/statm").read_text().split()[0])
+    size = pages * resource.getpagesize() + 1024 * 1024
+    resource.prlimit(broker, resource.RLIMIT_AS, (size, resource.prlimit(broker, resource.RLIMIT_AS)[1]))
+    return {"env": env}
+
+
+def _one_that_has_run(stage: Stage) -> tuple[int, dict[str, str]]:
+    """A broker that keeps a connection, and the environment that leads to it."""
+    directory = stage.lab.path / stage.name("full")
+    env = {"ANSIBLE_SSH_PERSIST_DIRECTORY": str(directory)}
+    playbook(stage.lab, {"host": stage.host(stage.server, ansible_ssh_persist=600)}, play(TRUE), env=env).check()
+    return int((directory / "broker.log").read_text().split()[2]), env
 
 
 # Descriptors cannot be made to run out for one call only, and no defect is known: both are played to the Python that runs
@@ -105,6 +121,11 @@ def _at_fault(stage: Stage, fault: str = "") -> Variables:
     return stage.host(stage.server, command=f"true {fault}")
 
 
+def _far_away(stage: Stage) -> Variables:
+    """More threads than have ended, whose stacks the system keeps."""
+    return stage.host(stage.sshd(), **over(*(stage.hop(stage.sshd()) for _bastion in range(3))))
+
+
 def _plain(stage: Stage) -> Variables:
     return stage.host(stage.server)
 
@@ -133,6 +154,10 @@ PROVOCATIONS = [
     Provocation(
         "the broker cannot serve this task: no file descriptor is left", CONTROLLER, _plain, "ulimit -n",
         around=_without_descriptors,
+    ),
+    Provocation(
+        "the broker cannot serve this task: no thread can be started", CONTROLLER, _far_away, "ulimit -u",
+        around=_without_threads,
     ),
     Provocation(
         "no file descriptor is left on the controller (…)", HOP, _at_fault, "ulimit -n", tasks=COMMAND,

@@ -106,9 +106,9 @@ def lease(transports: Transports) -> Iterator[Callable[..., Future[Lease]]]:
     with ThreadPoolExecutor(4) as pool:
         notes: queue.Queue[str] = queue.Queue()
 
-        def asked(chain: Chain = CHAIN, waits: bool = False, again: bool = False, task: str = "task") -> Future[Lease]:
+        def asked(chain: Chain = CHAIN, waits: bool = False, insist: bool = False, task: str = "task") -> Future[Lease]:
             settings = TargetSettings(chain, task=task)
-            asking = pool.submit(transports.lease, settings, Report(notes.put, notes.put), again)
+            asking = pool.submit(transports.lease, settings, Report(notes.put, notes.put), insist)
             if waits:
                 assert "waiting for the dial of another task" in notes.get(timeout=10)
             return asking
@@ -169,7 +169,7 @@ def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Ca
         with pytest.raises(HopUnreachable, match=SPARED):
             asking.result(10)
     assert dials.begun.empty()
-    insisting = lease(BEHIND[3], again=True)
+    insisting = lease(BEHIND[3], insist=True)
     for _hop in range(2):
         dials.next()[1].set_result(FakeLink())
     assert insisting.result(10).fresh
@@ -178,6 +178,30 @@ def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Ca
     assert chain == BEHIND[0]  # its target, by way of the jump host
     end.set_result(FakeLink())
     last.result(10)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_kept_connection_that_turns_out_to_be_dead_is_replaced(
+    kept: bool, dials: Dials, lease: Callable[..., Future[Lease]]
+) -> None:
+    first, jump = lease(BEHIND[0]), FakeLink()
+    dials.next()[1].set_result(jump)
+    if kept:
+        dials.next()[1].set_result(FakeLink())
+        first.result(10)
+        first = lease(BEHIND[1])
+    _chain, end = dials.next()
+    jump.is_dead = True
+    end.set_exception(HopUnreachable(DOWN.place, "the server closed the connection", "Is it up?"))
+    if not kept:
+        with pytest.raises(HopUnreachable, match="22: the server closed the connection"):
+            first.result(10)
+        return
+    again = FakeLink()
+    for link in (again, FakeLink()):
+        dials.next()[1].set_result(link)
+    links: list[Any] = first.result(10).links
+    assert links[0] is again
 
 
 @pytest.mark.parametrize("change", ["another task", "reset"])
@@ -221,17 +245,36 @@ def test_other_errors_spare_nobody_a_dial(error: HopError, dials: Dials, lease: 
 def test_who_waits_for_a_dial_that_nobody_wants_any_more_dials_by_himself(
     dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
 ) -> None:
-    left = threading.Event()
+    unwanted = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(transports.lease, TargetSettings(CHAIN), Report(print, print), False, left)
+        first = pool.submit(transports.lease, TargetSettings(CHAIN), Report(print, print), False, unwanted)
         _chain, end = dials.next()
         second = lease(waits=True)
-        left.set()
+        unwanted.set()
         end.set_exception(REFUSED)
         with pytest.raises(LoginRefused):
             first.result(10)
     dials.next()[1].set_result(FakeLink())
     assert second.result(10).fresh
+
+
+def test_without_room_for_a_thread_nothing_is_dialled(
+    dials: Dials, transports: Transports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_room)
+        with pytest.raises(RuntimeError, match="new thread"):
+            transports.lease(TargetSettings(CHAIN), Report(print, print))
+    assert dials.begun.empty()
+    with ThreadPoolExecutor(1) as pool:  # and later there is
+        asking = pool.submit(transports.lease, TargetSettings(CHAIN, persist=0.0), Report(print, print))
+        link = FakeLink()
+        dials.next()[1].set_result(link)
+        asking.result(10).release()
+        assert link.closed.wait(10)
 
 
 def test_a_dial_that_ends_after_the_end_is_closed(

@@ -50,6 +50,7 @@ def links() -> Iterator[list[Any]]:
 @pytest.fixture
 def keepalive() -> Iterator[Keepalive]:
     made = Keepalive()
+    made.start()
     yield made
     made.stop()
 
