@@ -63,7 +63,7 @@ class PlacedError(JumpError):
 
 
 class CommandError(PlacedError):
-    """The target was reached, and what was asked of it failed: privilege escalation or a transfer."""
+    """What was asked for failed, and no connection is at fault: privilege escalation, a file, a defect."""
 
 
 class HopError(PlacedError):

@@ -17,7 +17,7 @@ import pytest
 from lab import Chain3, Lab, chain_of_three, play, playbook, processes, wait_until
 from sessions import opened
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, LinkLost
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, HopUnreachable, LinkLost
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 pytestmark = pytest.mark.ways("broker", "own process")
@@ -152,6 +152,16 @@ def test_without_sftp_smart_goes_through_dd_and_sftp_says_so(lab: Lab) -> None:
     run = playbook(lab, chain3.inventory(ansible_ssh_transfer_method="sftp"), play(copy))
     assert "offers no SFTP" in run.results["target"][-1].result["msg"]
     assert run.results["target"][-1].status == "failed"
+
+
+def test_a_server_whose_sftp_says_nothing_is_told_in_time(lab: Lab, chain3: Chain3) -> None:
+    chain3.target.options["Subsystem"] = "sftp /bin/sleep 600"
+    chain3.target.reload()
+    (lab.path / "file").touch()
+    with opened(lab, chain3.variables | {"ansible_ssh_timeout": 3}) as session:
+        with pytest.raises(HopUnreachable, match=r"^hop 3 of 3, .*: no session within 3 seconds\."):
+            session.session.put(f"{lab.path}/file", "file")
+        assert session.run("echo here").stdout == b"here\n"
 
 
 def test_requests_to_write_do_not_wait_for_answers(lab: Lab, chain3: Chain3, remote: Path) -> None:

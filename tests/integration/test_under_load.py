@@ -71,16 +71,16 @@ def test_stuck_servers_end_in_time_and_hold_up_nobody(lab: Lab, chain3: Chain3, 
     inventory = {f"good{number}": chain3.variables for number in range(10)}
     for number, sink in enumerate(sinks):
         inventory[f"stuck{number}"] = chain3.variables | {"ansible_host": sink.address, "ansible_port": sink.port}
-    tasks = play(raw(f"echo x >> {marker}"), vars={"ansible_ssh_timeout": 15})
+    tasks = play(raw(f"echo x >> {marker}"), vars={"ansible_ssh_timeout": 20})
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, inventory, tasks, args=FORKS, timeout=200)
-        wait_until(lambda: marker.read_text() == "x\n" * 10, 150, "the ten that are good")
+        wait_until(lambda: marker.read_text() == "x\n" * 10 or running.done(), 150, "the ten that are good")
         assert not running.done()
         run = running.result()
     stuck_ones = [result for result in run.all_results if result.host.startswith("stuck")]
     assert [result.status for result in run.all_results if result not in stuck_ones] == ["ok"] * 10
     assert [result.status for result in stuck_ones] == ["unreachable"] * 10
-    told = [text for text in messages(stuck_ones) if "hop 3 of 3" in text and "no SSH answer within 15 s" in text]
+    told = [text for text in messages(stuck_ones) if "hop 3 of 3" in text and "no SSH answer within 20 s" in text]
     assert len(told) == 10
 
 

@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
-from ..errors import CONTROLLER, CommandError, HopUnreachable, JumpError, packed
+from ..errors import CONTROLLER, CommandError, JumpError, packed
 from ..settings import TargetSettings
 from ..ssh.backoff import longest_pause
 from ..ssh.interface import Exited, Output, Process, Report
 from ..ssh.local_files import LocalFile
-from .session import PooledSession
+from .session import PooledSession, no_thread, wants_thread
 from .transports import Transports
 from .turns import Turns
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
@@ -26,7 +26,6 @@ log = logging.getLogger("bastion.ssh.broker")
 
 _REQUEST_SECONDS = 10.0
 _MARGIN = 15.0
-_FEWER = "Raise its limit (ulimit -n for descriptors; ulimit -u, or its container's, for threads), or take fewer forks."
 _LOG_SAYS = "Its log says more: broker.log, beside its socket."
 
 
@@ -228,21 +227,19 @@ def _text(header: dict[str, Any], name: str) -> str:
 
 def _failure(error: Exception) -> JumpError:
     """What a worker is told of an error that is none of ours."""
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):  # Python has no type of its own for it
-        return no_room("no thread can be started")
+    if wants_thread(error):
+        return no_thread()
     return CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
-
-
-def no_room(why: str) -> HopUnreachable:
-    """The error of a worker that cannot be served."""
-    return HopUnreachable(CONTROLLER, f"the broker cannot serve this task: {why}", _FEWER)
 
 
 def _patience(settings: TargetSettings) -> float:
     """Seconds of silence after which a worker may give us up; it hears of each hop, and of each pause before it begins."""
-    longest = max(hop.timeout for hop in settings.chain.hops)
+    hops = settings.chain.hops
     # Somebody else's dial and one of ours, each after a turn to log in; and then a session.
-    return 5 * longest + longest_pause(settings.retries) + _MARGIN
+    longest = 5 * max(hop.timeout for hop in hops)
+    # What is sent on a link that takes nothing waits for its end.
+    silence = max(hop.transport.alive_interval * hop.transport.alive_count for hop in hops)
+    return longest + silence + longest_pause(settings.retries) + _MARGIN
 
 
 def where(error: BaseException) -> str:

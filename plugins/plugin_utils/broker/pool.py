@@ -62,11 +62,12 @@ class Shared:
 class Trouble:
     """A jump host that could not be reached, so that no other host of a task need dial it for a while.
 
-    :param error: what the last dial came to.
+    :param kind: of the error of that dial; not the error itself, which holds all that was at hand, secrets among it.
     :param task: that dialled; one that comes after it may have put it right.
     """
 
-    error: HopError
+    kind: type[HopError]
+    problem: str
     task: str
     since: float
     until: float
@@ -81,7 +82,7 @@ class Pool:
     def __init__(self) -> None:
         self._shared: dict[_Place, list[Shared]] = {}
         self._limits: dict[_Place, int] = {}
-        self._troubles: dict[_Place, tuple[str, Trouble]] = {}  # with what was dialled
+        self._troubles: dict[_Place, dict[tuple[str, str], Trouble]] = {}  # by what was dialled, and for which task
         self._closing: list[Shared] = []
 
     def find(
@@ -129,17 +130,18 @@ class Pool:
         shared.error = error
         shared.leases -= 1
         shared.sessions = 0
-        if trouble is not None and shared.state is State.DIALLING:
-            self._troubles[_place(shared.parent, shared.step)] = (shared.step.dial, trouble)
+        gone = shared.parent is not None and shared.parent.state is State.RETIRED
+        if trouble is not None and shared.state is State.DIALLING and not gone:
+            place = _place(shared.parent, shared.step)
+            before = self._troubles.get(place, {})
+            lasting = {key: other for key, other in before.items() if other.until > trouble.since}
+            self._troubles[place] = lasting | {(shared.step.dial, trouble.task): trouble}
         self._take_out(shared)
 
     def trouble(self, parent: Shared | None, step: Step, now: float, task: str | None) -> Trouble | None:
         """What a dial would most likely end in, as another one of this task has just done."""
-        dial, trouble = self._troubles.get(_place(parent, step), ("", None))
-        if trouble is not None and now >= trouble.until:
-            del self._troubles[_place(parent, step)]
-            return None
-        return trouble if trouble is not None and (dial, trouble.task) == (step.dial, task) else None
+        trouble = None if task is None else self._troubles.get(_place(parent, step), {}).get((step.dial, task))
+        return None if trouble is None or now >= trouble.until else trouble
 
     def forget_trouble(self, parent: Shared | None, step: Step) -> None:
         """Whoever resets a connection expects something to have changed."""

@@ -20,13 +20,14 @@ from functools import lru_cache
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
-from ..errors import packed
+from ..errors import CONTROLLER, HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.client_config import ClientConfig
 from ..ssh.library import why_unusable
 from .address import Directory, peer
-from .conversation import Conversation, no_room, where
+from .conversation import Conversation, where
 from .pool import Shared
+from .session import no_thread
 from .spawn import READY, WAITING, locked
 from .transports import Transports
 from .turns import Turns
@@ -137,16 +138,19 @@ class Broker:
         try:
             threading.Thread(target=self._serve, args=(sock,), name="worker", daemon=True).start()
         except RuntimeError:
-            _turn_away(sock, "no thread can be started")
+            _turn_away(sock, no_thread())
             self._gone()
 
     def _refuse(self, why: str) -> None:
         """Tells a worker that cannot be served; the spare descriptor is for its socket."""
+        problem = f"the broker cannot serve this task: {why}"
+        error = HopUnreachable(CONTROLLER, problem, "Raise its limit (ulimit -n), or take fewer forks.")
+        log.error("%s", error)
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
         with contextlib.suppress(OSError):
-            _turn_away(self._listening.accept()[0], why)
+            _turn_away(self._listening.accept()[0], error)
         with contextlib.suppress(OSError):  # somebody else was faster
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -199,10 +203,10 @@ class Broker:
             self._directory.remove(f"{self._name}.sock")
 
 
-def _turn_away(sock: socket.socket, why: str) -> None:
-    log.error("%s", why)
+def _turn_away(sock: socket.socket, error: HopUnreachable) -> None:
+    """Tells a worker why it is not served."""
     with contextlib.suppress(OSError), contextlib.closing(Connection(sock)) as worker:
-        worker.send({"event": "error", **packed(no_room(why))})
+        worker.send({"event": "error", **packed(error)})
 
 
 def _described(shared: Shared, now: float) -> dict[str, Any]:

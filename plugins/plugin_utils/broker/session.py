@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..errors import HopError, SessionRefused
+from ..errors import CONTROLLER, HopError, HopUnreachable, SessionRefused
 from ..settings import TargetSettings
 from ..ssh import local_files
 from ..ssh.backoff import pause
@@ -24,6 +24,7 @@ from .transports import Lease, Transports
 
 _T = TypeVar("_T")
 _LAG = 0.05
+_ROOM_FOR_THREADS = "Raise the limit of its user (ulimit -u) or of its container, or take fewer forks."
 
 
 class LeasedProcess:
@@ -105,13 +106,18 @@ class PooledSession:
             except _Again:
                 continue
             except HopError as error:
-                failures += 1
-                if not error.retry or failures > self._settings.retries:
+                problem = error
+            except RuntimeError as error:
+                if not wants_thread(error):
                     raise
-                seconds = pause(failures, random.random())
-                self._report.note(f"{error} Trying again in {seconds:.1f} s.")
-                if self._cancelled.wait(seconds):
-                    raise
+                problem = no_thread()
+            failures += 1
+            if not problem.retry or failures > self._settings.retries:
+                raise problem
+            seconds = pause(failures, random.random())
+            self._report.note(f"{problem} Trying again in {seconds:.1f} s.")
+            if self._cancelled.wait(seconds):
+                raise problem
 
     def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline, insist: bool) -> _T:
         lease = self._transports.lease(self._settings, self._report, insist, self._cancelled)
@@ -129,6 +135,16 @@ class PooledSession:
             if kept:
                 stack.pop_all()
             return made
+
+
+def wants_thread(error: Exception) -> bool:
+    """Whether no thread can be started, for which Python has no error of its own."""
+    return isinstance(error, RuntimeError) and "start new thread" in str(error)
+
+
+def no_thread() -> HopUnreachable:
+    """The error of a task for which no thread can be started."""
+    return HopUnreachable(CONTROLLER, "no thread can be started", _ROOM_FOR_THREADS)
 
 
 class _Again(Exception):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
@@ -32,7 +33,8 @@ _LONGEST_WAIT = 86400.0
 _TROUBLE = 10.0
 _CLOSING = 10.0
 _MOMENT = 2.0
-_THAT_ERROR = "The error of that dial says what to do. With ansible_ssh_retries, it is dialled again."
+_THAT_ERROR = "The error of that dial says what to do."
+_WITH_RETRIES = " With ansible_ssh_retries, it is dialled again."
 _STOPPED = "the broker on the controller was stopped"
 _NEXT_TASK = "The next task starts another one."
 
@@ -125,7 +127,7 @@ class Transports:
                 report.remark(remark)
         else:
             report.note(f"{way.chain}: {_reused(path[-1])}")
-        return Lease(self, path, bool(way.dialled), way)
+        return Lease(self, path, path[-1] in way.dialled, way)
 
     def reset(self, settings: TargetSettings) -> None:
         """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
@@ -211,7 +213,7 @@ class Transports:
         self._keepalive.start()
 
     def _go(self, way: _Way) -> list[Shared]:
-        """All transports on a way, claimed. Where one that was kept turns out to be dead, its hop is dialled anew, once."""
+        """All transports on a way, claimed. Where one that was kept turns out to be dead, the way is gone anew."""
         tries = 0
         while True:
             path: list[Shared] = []
@@ -238,6 +240,8 @@ class Transports:
             with self._lock:
                 shared = self._pool.find(parent, step, time.monotonic(), way.settings.persist_max, is_target)
                 if shared is None:
+                    if self._closed:
+                        raise HopUnreachable(way.chain.place(index), _STOPPED, _NEXT_TASK)
                     if not is_target:
                         self._spare(way, index, step, parent)
                     mine = self._pool.begin(
@@ -274,9 +278,10 @@ class Transports:
         now = time.monotonic()
         trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)
         if trouble is not None:
-            seconds, cause = now - trouble.since, trouble.error.problem
+            seconds, cause = now - trouble.since, trouble.problem
             problem = f"not dialled again, as a dial of the same task failed {seconds:.0f} s ago: {cause}"
-            raise type(trouble.error)(way.chain.place(index), problem, _THAT_ERROR)
+            advice = _THAT_ERROR + (_WITH_RETRIES if trouble.kind.retry else "")
+            raise trouble.kind(way.chain.place(index), problem, advice)
 
     def _is_usable(self, way: _Way, index: int, shared: Shared) -> bool:
         """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
@@ -375,6 +380,9 @@ class Transports:
         with self._lock:
             for link in links:
                 self._links.pop(link, None)
+            idle = not self._links
+        if idle:  # the library's transports are cycles, which Python collects when it is busy only
+            gc.collect()
 
 
 def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
@@ -398,7 +406,7 @@ def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
         return None
     if index == len(hops) - 1 or error.place != way.chain.place(index):
         return None
-    return Trouble(error, task, now, now + min(hops[index].timeout, _TROUBLE))
+    return Trouble(type(error), error.problem, task, now, now + min(hops[index].timeout, _TROUBLE))
 
 
 def _reused(shared: Shared) -> str:

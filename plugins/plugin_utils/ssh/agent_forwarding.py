@@ -26,7 +26,10 @@ def offer_agent(channel: paramiko.Channel, agent: str) -> None:
     path = os.environ.get(USUAL_AGENT, "") if agent == USUAL_AGENT else os.path.expanduser(agent)
 
     def opened(remote: paramiko.Channel) -> None:
-        threading.Thread(target=_carry, args=(remote, path), name="agent", daemon=True).start()
+        try:
+            threading.Thread(target=_carry, args=(remote, path), name="agent", daemon=True).start()
+        except RuntimeError:  # no thread can be started
+            remote.close()
 
     channel.request_forward_agent(opened)
 

@@ -159,7 +159,8 @@ class _Gate:
                 self._sending.release()
         else:
             # Whoever holds the lock may wait for a key exchange, and that for this thread.
-            threading.Thread(target=self._send_later, args=(message,), name="farewell", daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # no thread can be started; the channel ends with the connection
+                threading.Thread(target=self._send_later, args=(message,), name="farewell", daemon=True).start()
 
     def _send(self, message: paramiko.Message) -> None:
         if not self._closed:

@@ -9,6 +9,7 @@ import heapq
 import itertools
 import threading
 import time
+import weakref
 
 from .library import BROKEN
 from .link import Link
@@ -41,7 +42,7 @@ class _Watch:
 
     def __init__(self, link: Link, interval: float, count: int) -> None:
         self.interval = interval
-        self._link = link
+        self._link = weakref.ref(link)  # what has ended need not be kept until the next look
         self._count = count
         self._probe: _Probe | None = None
 
@@ -50,17 +51,18 @@ class _Watch:
 
         :returns: seconds until the next look; None at the end of the link.
         """
-        if self._link.is_dead:
+        link = self._link()
+        if link is None or link.is_dead:
             return None
         limit = self.interval * self._count
-        silence = time.monotonic() - self._link.transport.heard_at
+        silence = time.monotonic() - link.transport.heard_at
         if silence >= limit:
             why = f"no answer to keepalives for {limit:g} seconds"
             # In a thread of its own, too: it says farewell to the hop before, which may be the one that is stuck.
-            threading.Thread(target=self._link.give_up, args=(why,), name="keepalive-abort", daemon=True).start()
+            threading.Thread(target=link.give_up, args=(why,), name="keepalive-abort", daemon=True).start()
             return None
         if self._probe is None or not self._probe.waiting:
-            self._probe = _Probe(self._link)
+            self._probe = _Probe(link)
         return min(self.interval, limit - silence)
 
 

@@ -63,6 +63,8 @@ class ProxyProcess:
             self._reader.start()
         except RuntimeError:  # no thread can be started
             self.close()
+            if self._process.stderr is not None:
+                self._process.stderr.close()
             raise
 
     def _read_stderr(self, stream: IO[bytes]) -> None:

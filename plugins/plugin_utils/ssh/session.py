@@ -100,12 +100,12 @@ class LinkSession:
                 self._place, f"no session: {error.words}", "Does its MaxSessions leave room for one more?"
             ) from error
         except BROKEN as error:
-            silent = HopUnreachable(
-                self._place,
-                f"no session within {deadline.seconds:g} seconds",
-                "Is it overloaded? Else a longer ansible_ssh_timeout.",
-            )
-            raise dead_hop(self._links, self._chain) or silent from error
+            raise self._silent() from error
+
+    def _silent(self) -> HopUnreachable:
+        problem = f"no session within {self._timeout:g} seconds"
+        silent = HopUnreachable(self._place, problem, "Is it overloaded? Else a longer ansible_ssh_timeout.")
+        return dead_hop(self._links, self._chain) or silent
 
     def _get_pipe(self, channel: HopChannel) -> None:
         """What a command is waited for with; made before it starts, as there may be no room for it."""
@@ -143,9 +143,15 @@ class LinkSession:
     def _sftp(self, method: TransferMethod) -> SftpFiles | None:
         if method is TransferMethod.PIPED or (method is TransferMethod.SMART and self._target.no_sftp):
             return None
+        channel = self._open_channel()
         try:
-            return SftpFiles(self._place, self._open_channel(), self._lost)
+            return Deadline(self._timeout).limit(lambda: SftpFiles(self._place, channel, self._lost))
+        except TimeoutError as error:  # it starts no subsystem, and says nothing
+            channel.close()
+            raise self._silent() from error
         except NoSftp as error:
+            if self._cancelled:  # which says nothing of the server, and nobody hears it
+                raise self._silent() from error
             if method is TransferMethod.SFTP:
                 raise CommandError(
                     self._place, "it offers no SFTP", "Let ansible_ssh_transfer_method be 'smart' or 'piped'."

@@ -128,6 +128,19 @@ class ChannelRefused(Exception):
         self.words = words
 
 
+class _Seen:
+    """In place of the library's list of all channels that there ever were, which grows for as long as there is a connection."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def __setitem__(self, number: int, _seen: bool) -> None:
+        self._last = max(self._last, number)
+
+    def __contains__(self, number: int) -> bool:
+        return number <= self._last
+
+
 class _Userauth(paramiko.auth_handler.AuthOnlyHandler):
     """The library makes the event after it has sent the request, and so misses an answer that comes between."""
 
@@ -188,6 +201,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.disconnect_reason = ""
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
+        self.channels_seen = _Seen()
         # In place of the library's, which it does not use before it is started.
         self.clear_to_send_lock = TransportLock(self)
         self.lock = TransportLock(self, SHORT)
@@ -340,7 +354,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         if number in self._unwanted:
             self._unwanted.discard(number)
             # Not in this thread, which may have to read on before anything can be sent.
-            threading.Thread(target=self._close_unwanted, args=(m.get_int(),), name="farewell", daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # no thread can be started; the channel ends with the connection
+                threading.Thread(target=self._close_unwanted, args=(m.get_int(),), name="farewell", daemon=True).start()
             return
         channel = self._channels.get(number)
         if channel is not None:  # nothing has been received on it yet, and nobody uses it

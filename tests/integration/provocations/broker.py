@@ -156,7 +156,7 @@ PROVOCATIONS = [
         around=_without_descriptors,
     ),
     Provocation(
-        "the broker cannot serve this task: no thread can be started", CONTROLLER, _far_away, "ulimit -u",
+        "no thread can be started", CONTROLLER, _far_away, "ulimit -u",
         around=_without_threads,
     ),
     Provocation(

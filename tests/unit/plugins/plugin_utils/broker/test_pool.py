@@ -98,14 +98,22 @@ def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
 def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     pool = Pool()
     (a,) = reach(pool, A)
-    pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(DOWN, "mine", 5.0, 15.0))
+    pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(HopUnreachable, "down", "mine", 5.0, 15.0))
     found = pool.trouble(a, B, 14.9, "mine")
     assert found is not None
-    assert (found.error, found.since) == (DOWN, 5.0)
+    assert (found.kind, found.problem, found.since) == (HopUnreachable, "down", 5.0)
     others = [(None, B, "mine"), (a, C, "mine"), (a, B._replace(dial="another"), "mine"), (a, B, "another")]
     assert [pool.trouble(parent, step, 14.9, task) for parent, step, task in others] == [None] * 4
     assert pool.trouble(a, B, 15.0, "mine") is None
-    assert pool.trouble(a, B, 14.9, "mine") is None  # it is forgotten
+    assert pool.trouble(a, B, 14.9, None) is None
+
+
+def test_two_tasks_are_spared_the_same_jump_host() -> None:
+    pool = Pool()
+    (a,) = reach(pool, A)
+    for task, since in (("mine", 5.0), ("yours", 6.0)):
+        pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(HopUnreachable, "down", task, since, since + 10))
+    assert [bool(pool.trouble(a, B, 15.5, task)) for task in ("mine", "yours", "hers")] == [False, True, False]
 
 
 @pytest.mark.parametrize("end", ["reached", "reset", "the one before it has gone", "it had gone before"])
@@ -115,7 +123,7 @@ def test_the_trouble_of_a_jump_host_ends(end: str) -> None:
     mine = pool.begin(a, B, "place", "b")
     if end == "it had gone before":
         pool.retire(a)
-    pool.failed(mine, DOWN, Trouble(DOWN, "mine", 5.0, 15.0))
+    pool.failed(mine, DOWN, Trouble(HopUnreachable, "down", "mine", 5.0, 15.0))
     if end == "reached":
         dial(pool, a, B, 6.0)
     elif end == "reset":

@@ -277,6 +277,23 @@ def test_without_room_for_a_thread_nothing_is_dialled(
         assert link.closed.wait(10)
 
 
+def test_nothing_is_dialled_anew_at_the_end(
+    dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+) -> None:
+    asking, jump = lease(BEHIND[0]), FakeLink()
+    dials.next()[1].set_result(jump)
+    dials.next()[1].set_result(FakeLink())
+    asking.result(10)
+    asking = lease(BEHIND[1])
+    _chain, end = dials.next()
+    transports.close()
+    jump.is_dead = True
+    end.set_exception(HopUnreachable(DOWN.place, "the broker on the controller was stopped", "The next task does."))
+    with pytest.raises(HopUnreachable, match="was stopped"):
+        asking.result(10)
+    assert dials.begun.empty()
+
+
 def test_a_dial_that_ends_after_the_end_is_closed(
     dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
 ) -> None:
