@@ -72,12 +72,15 @@ def when_idle(lab: Lab, like: Held | None = None) -> Held:
     processes.wait_until(lambda: is_idle(lab), 10 * PERSIST, "a broker without connections")
     (pid,) = brokers(lab)
 
-    def is_like() -> bool:
+    def kept() -> tuple[tuple[str, ...], int]:
         found = held(pid)
-        return like is None or (found.files, found.threads) == (like.files, like.threads)
+        return found.files, found.threads
 
     with contextlib.suppress(TimeoutError):
-        processes.wait_until(is_like, 5 * PERSIST, "as many descriptors and threads")
+        if like is None:
+            processes.settled(kept)
+        else:
+            processes.wait_until(lambda: kept() == (like.files, like.threads), 5 * PERSIST, "as many of both")
     return held(pid)
 
 
