@@ -163,7 +163,7 @@ def has_to_wait(lab: Lab, chain: Chain3) -> bool:
 def test_no_descriptor_at_all_is_a_clear_error_without_a_spin(lab: Lab, chain3: Chain3) -> None:  # trust: T41
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     broker = the_broker(lab)
-    wait_until(lambda: not status(lab)["workers"], 10, "the end of the last conversation")
+    wait_until(lambda: not status(lab)["workers"], 30, "the end of the last conversation")
     files = processes.settled(lambda: open_files(broker))  # when the conversation that asked has ended, too
     limits = resource.prlimit(broker, resource.RLIMIT_NOFILE)
     free = next(number for number in itertools.count() if number not in files)

@@ -42,7 +42,7 @@ def test_people_see_what_has_become_of_each_hop(lab: Lab, chain3: Chain3) -> Non
     chain3.b.start()
     playbook(lab, inventory, play(TRUE, TRUE)).check()  # in another run, it is dialled at once
     names = [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
-    wait_until(lambda: all(hop["round_trip"] for hop in status(lab)["hops"]), 10, "an answer to a keepalive")
+    wait_until(lambda: all(hop["round_trip"] for hop in status(lab)["hops"]), 30, "an answer to a keepalive")
     hops = {hop["hop"]: hop for hop in status(lab)["hops"]}
     assert [(name, hop["dials"]) for name, hop in hops.items()] == [(names[0], 1), (names[1], 2), (names[2], 1)]
     cause = f"the hop before it cannot connect to {chain3.b.endpoint}: Connection refused"

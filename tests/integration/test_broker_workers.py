@@ -49,8 +49,8 @@ def test_a_fetch_that_the_target_does_not_answer_ends_with_its_worker(lab: Lab, 
         with worker(lab, request, file.fileno()) as connection:
             until(connection, "committed")
             assert leases(lab) == 3
-        wait_until(lambda: not leases(lab), 10, "the end of the lease")
-        wait_until(lambda: not status(lab)["workers"], 10, "the end of the conversation")
+        wait_until(lambda: not leases(lab), 30, "the end of the lease")
+        wait_until(lambda: not status(lab)["workers"], 30, "the end of the conversation")
 
 
 def test_nothing_is_tried_again_for_a_worker_that_has_left(lab: Lab, chain3: Chain3) -> None:

@@ -192,14 +192,14 @@ def test_a_dial_that_fails_leaves_nothing_open(lab: Lab, chain3: Chain3, index: 
 
     with opened(lab, chain3.variables):
         pass
-    wait_until(lambda: ours() == [], 10, "the end of the first session's threads")
+    wait_until(lambda: ours() == [], 30, "the end of the first session's threads")
     before = descriptors()
     chain3.hosts[index].swap_keys()
     for _time in range(5):
         with pytest.raises(HostKeyRefused, match=f"hop {index + 1} of 3"), opened(lab, chain3.variables):
             pass
     chain3.settle()
-    wait_until(lambda: ours() == [], 10, "the end of all threads")
+    wait_until(lambda: ours() == [], 30, "the end of all threads")
     assert descriptors() == before
 
 
@@ -272,7 +272,7 @@ def test_input_that_comes_after_the_end_of_a_command_ends_no_connection(
         channels = [each for each in transport._channels.values() if each.remote_chanid == data[4]]
         if data[0] == kind and transport is target and not late.is_set():
             late.set()
-            wait_until(lambda: channels[0].closed, 10, "the end of the command")
+            wait_until(lambda: channels[0].closed, 30, "the end of the command")
             time.sleep(0.3)  # for the answer to go out, if nothing holds it back
         send(transport, message)
 

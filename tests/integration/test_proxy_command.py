@@ -175,7 +175,7 @@ def test_200_sessions_leave_no_process_and_no_descriptor(lab: Lab, host: Sshd, u
     before = descriptors()
     for _time in range(100):
         once()
-    wait_until(lambda: descriptors() <= before, 10, "the end of what the last session had open")
+    wait_until(lambda: descriptors() <= before, 30, "the end of what the last session had open")
     assert processes.zombies(os.getpid()) == []
 
 

@@ -100,7 +100,7 @@ def test_a_stuck_thread_is_noticed_and_replaced(lab: Lab, chain3: Chain3) -> Non
         with pytest.raises(LinkLost, match=r"hop 3 of 3.* no answer to keepalives"):
             running.process.read(None)
         running.process.close()
-        wait_until(lambda: not running.transport.is_alive(), 10, "the end of the thread")
+        wait_until(lambda: not running.transport.is_alive(), 30, "the end of the thread")
         assert session.run("echo here").stdout == b"here\n"
     chain3.settle()
     assert chain3.login_counts() == [1, 1, 2]
@@ -111,14 +111,14 @@ def test_who_sends_is_not_stuck_with_the_library(lab: Lab, chain3: Chain3) -> No
     with opened(lab, chain3.variables | ALIVE) as session, ThreadPoolExecutor(2) as pool:
         running = Running(session)
         writing = pool.submit(fill, running.process)
-        wait_until(lambda: not running.channel.out_window_size, 10, "a full window")
+        wait_until(lambda: not running.channel.out_window_size, 30, "a full window")
         running.transport.clear_to_send_lock.acquire()
         reading = pool.submit(running.process.read, None)
         with pytest.raises(LinkLost, match=r"hop 3 of 3.* no answer to keepalives"):
             reading.result(30)
         writing.result(30)
         asked = "keepalive-probe"
-        wait_until(lambda: asked not in [thread.name for thread in threading.enumerate()], 10, "the end of who asked")
+        wait_until(lambda: asked not in [thread.name for thread in threading.enumerate()], 30, "the end of who asked")
         running.process.close()
         assert session.run("echo here").stdout == b"here\n"
 

@@ -30,7 +30,7 @@ class Agent:
                 stderr=log,
                 env={"PATH": "/usr/bin:/bin", MARK: mark},
             )
-        processes.wait_until(self.socket.exists, 10, f"ssh-agent listening on {self.socket}")
+        processes.wait_until(self.socket.exists, 30, f"ssh-agent listening on {self.socket}")
 
     def __enter__(self) -> Agent:
         return self

@@ -63,7 +63,7 @@ def log(lab: Lab) -> str:
 def kill(pid: int) -> None:
     """End a process without letting it do anything."""
     processes.send(pid, signal.SIGKILL)
-    wait_until(lambda: not processes.is_alive(pid), 10, f"end of process {pid}")
+    wait_until(lambda: not processes.is_alive(pid), 30, f"end of process {pid}")
 
 
 @contextlib.contextmanager
@@ -78,8 +78,11 @@ def stopped(pid: int) -> Iterator[None]:
 
 def open_files(pid: int) -> dict[int, str]:
     """What the descriptors of a process are, those that are open now."""
-    folder = Path(f"/proc/{pid}/fd")
-    return {int(number): os.readlink(folder / number) for number in os.listdir(folder)}
+    folder, found = Path(f"/proc/{pid}/fd"), {}
+    for number in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[int(number)] = os.readlink(folder / number)
+    return found
 
 
 def peak_memory(pid: int) -> int:

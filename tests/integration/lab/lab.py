@@ -58,7 +58,7 @@ class Lab(contextlib.ExitStack):
         brokers = [pid for pid in self.running() if b"/broker/__main__.py" in processes.command_line(pid)]
         for pid in brokers:
             processes.send(pid, signal.SIGTERM)
-        processes.wait_until(lambda: not any(map(processes.is_alive, brokers)), 10, "end of the brokers")
+        processes.wait_until(lambda: not any(map(processes.is_alive, brokers)), 30, "end of the brokers")
 
     def _leave(self) -> None:
         processes.end(self.running())

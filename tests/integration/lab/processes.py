@@ -40,7 +40,7 @@ def settled(look: Callable[[], T]) -> T:
             seen.clear()
         return len(seen) > SAME and all(each == seen[-1] for each in seen[-SAME:])
 
-    wait_until(same, 10, "nothing changes any more")
+    wait_until(same, 30, "nothing changes any more")
     return seen[-1]
 
 

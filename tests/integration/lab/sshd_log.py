@@ -40,7 +40,7 @@ class SshdLog:
         """How many lines contain a text."""
         return sum(text in line for line in self.log().splitlines())
 
-    def wait_log(self, pattern: str, timeout: float = 10, times: int = 1) -> list[re.Match[str]]:
+    def wait_log(self, pattern: str, timeout: float = 30, times: int = 1) -> list[re.Match[str]]:
         """Wait until lines match a regular expression so many times; return the matches."""
 
         def matches() -> list[re.Match[str]]:
