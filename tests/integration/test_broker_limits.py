@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from lab import TRUE, Chain3, Lab, blackhole, play, playbook, processes, raw, wait_until
@@ -93,12 +94,9 @@ DEAD = {
 
 
 @pytest.mark.parametrize("how", DEAD)
-def test_a_dead_target_does_not_hold_up_the_others(lab: Lab, how: str) -> None:  # trust: T37
+def test_a_dead_target_does_not_hold_up_the_others(lab: Lab, marker: Path, how: str) -> None:  # trust: T37
     chain = chain_of_three(lab, targets=20, MaxStartups=100)
     dead = lab.unanswering() if how == "unanswering" else lab.sink(blackhole)
-    marker = lab.path / "marker"
-    marker.touch()
-    marker.chmod(0o666)
     chain.b.options["PermitOpen"] = " ".join([*chain.target.endpoints, dead.endpoint])
     chain.b.reload()
     inventory = chain.inventory(ansible_ssh_timeout=12)

@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,16 +118,16 @@ def test_a_command_that_fails_says_why(lab: Lab, host: Sshd, user: User) -> None
 
 
 @pytest.mark.ways("broker", "own process")
-def test_a_command_that_is_killed_in_mid_command_is_unreachable(lab: Lab, host: Sshd, user: User) -> None:  # trust: T22
-    pid, started = lab.path / "pid", lab.path / "started"
-    started.touch()
-    started.chmod(0o666)
+def test_a_command_that_is_killed_in_mid_command_is_unreachable(
+    lab: Lab, host: Sshd, user: User, marker: Path
+) -> None:  # trust: T22
+    pid = lab.path / "pid"
     command = f"echo $$ > {pid}; echo last words >&2; exec {CONNECT} %h %p"
     inventory = variables(lab, host, user, f"sh -c '{command}'")
-    task = raw(f"echo x >> {started}; exec sleep 60", "Wait")
+    task = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, {"host": inventory}, play(task))
-        wait_until(lambda: started.read_text() or running.done(), 30, "the command has started")
+        wait_until(lambda: marker.read_text() or running.done(), 30, "the command has started")
         killed, used = time.monotonic(), os.times()
         os.kill(int(pid.read_text()), signal.SIGKILL)
         result = running.result().result("host")

@@ -380,7 +380,7 @@ class Transports:
         with self._lock:
             for link in links:
                 self._links.pop(link, None)
-            idle = not self._links
+            idle = not self._links and not self._closed
         if idle:  # the library's transports are cycles, which Python collects when it is busy only
             gc.collect()
 

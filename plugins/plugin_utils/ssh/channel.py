@@ -8,6 +8,7 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import said
@@ -100,6 +101,12 @@ class HopChannel(paramiko.Channel):
                     self.lock.release()
 
 
+def send_aside(send: Callable[..., None], what: Any) -> None:
+    """Sends something that nobody waits for, in a thread of its own: that of the transport may have to read on first."""
+    with contextlib.suppress(RuntimeError):  # no thread can be started; the end of the connection says the same
+        threading.Thread(target=send, args=(what,), name="farewell", daemon=True).start()
+
+
 def handle_close(channel: HopChannel, message: paramiko.Message) -> None:
     """Notes that the server has said all (RFC 4254 section 5.3), and hands the message on."""
     channel.server_closed = True
@@ -159,8 +166,7 @@ class _Gate:
                 self._sending.release()
         else:
             # Whoever holds the lock may wait for a key exchange, and that for this thread.
-            with contextlib.suppress(RuntimeError):  # no thread can be started; the channel ends with the connection
-                threading.Thread(target=self._send_later, args=(message,), name="farewell", daemon=True).start()
+            send_aside(self._send_later, message)
 
     def _send(self, message: paramiko.Message) -> None:
         if not self._closed:

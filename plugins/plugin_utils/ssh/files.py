@@ -16,7 +16,7 @@ from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
 from .interface import Exited, Output, Process
 from .library import BROKEN, paramiko
-from .local_files import LocalFile
+from .local_files import CHECK_FILE, LocalFile
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
 _LARGE_BLOCK = 255 * 1024  # what OpenSSH's server takes since 8.5, and says so
@@ -24,7 +24,6 @@ _IN_FLIGHT = 64
 _BYTES_IN_FLIGHT = 4 * 1024 * 1024
 _LIMITS = b"limits@openssh.com"
 _DD_BLOCK = 65536
-_CHECK = "Check its path, its permissions and its disk."
 
 
 class NoSftp(Exception):
@@ -95,7 +94,7 @@ class SftpFiles:
                 remote.close()
             raise
         if found != size:
-            raise CommandError(self._place, f"{what}: {found} of {size} bytes arrived", _CHECK)
+            raise CommandError(self._place, f"{what}: {found} of {size} bytes arrived", CHECK_FILE)
 
     def _write(self, remote: paramiko.SFTPFile, source: LocalFile, what: str) -> int:
         """Sends a whole file; returns its size in bytes."""
@@ -131,7 +130,7 @@ class SftpFiles:
             # A status of the server's is an OSError, and so is, alas, the library's own closed channel.
             if isinstance(error, OSError) and str(error) != "Socket is closed":
                 words = said(error.strerror or str(error)) or "the server gives no reason"
-                raise CommandError(self._place, f"{what}: {words}", _CHECK) from error
+                raise CommandError(self._place, f"{what}: {words}", CHECK_FILE) from error
             ended = CommandError(self._place, f"{what}: the server ended SFTP", "The server's log says why.")
             raise self._lost() or ended from error
 
@@ -285,7 +284,7 @@ class PipedFiles:
             elif isinstance(event, Exited):
                 if event.status != 0:
                     why = said(words) or f"dd ended with {event.status or event.signal}"
-                    raise CommandError(self._place, f"{what}: {why}", _CHECK)
+                    raise CommandError(self._place, f"{what}: {why}", CHECK_FILE)
                 return
 
 

@@ -13,6 +13,9 @@ from typing import BinaryIO
 
 from ..errors import CONTROLLER, CommandError
 
+#: What to do about a file that cannot be read or written, here or on the target.
+CHECK_FILE = "Check its path, its permissions and its disk."
+
 
 class TransferMethod(Enum):
     """How files go to and from the target."""
@@ -79,9 +82,7 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CommandError(
-            CONTROLLER, f"{what}: {error.strerror or error}", "Check its path, its permissions and its disk."
-        ) from error
+        raise CommandError(CONTROLLER, f"{what}: {error.strerror or error}", CHECK_FILE) from error
 
 
 def _umask() -> int:

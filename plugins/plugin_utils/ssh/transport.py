@@ -13,7 +13,7 @@ from typing import Any
 
 from ..chain.model import TransportOptions
 from ..errors import said
-from .channel import MSG_CHANNEL_CLOSE, SHORT, HopChannel, TransportLock, handle_close, handle_request
+from .channel import MSG_CHANNEL_CLOSE, SHORT, HopChannel, TransportLock, handle_close, handle_request, send_aside
 from .library import BROKEN, InvalidTag, paramiko
 
 _MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
@@ -353,9 +353,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         number = m.get_int()
         if number in self._unwanted:
             self._unwanted.discard(number)
-            # Not in this thread, which may have to read on before anything can be sent.
-            with contextlib.suppress(RuntimeError):  # no thread can be started; the channel ends with the connection
-                threading.Thread(target=self._close_unwanted, args=(m.get_int(),), name="farewell", daemon=True).start()
+            send_aside(self._close_unwanted, m.get_int())
             return
         channel = self._channels.get(number)
         if channel is not None:  # nothing has been received on it yet, and nobody uses it

@@ -97,12 +97,12 @@ def test_only_a_dial_that_nobody_refused_is_worth_repeating() -> None:
     assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable, HopBusy, SessionRefused]
 
 
-# trust: T28
 def words_of(kind: type[JumpError]) -> int:
     """How many words an error of a kind is made of."""
     return 3 if issubclass(kind, PlacedError) else 2 if issubclass(kind, SettingsError) else 1
 
 
+# trust: T28
 @given(
     st.sampled_from(family(JumpError)), st.lists(st.text(st.characters(exclude_categories=[])), min_size=3, max_size=3)
 )
