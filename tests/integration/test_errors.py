@@ -15,8 +15,6 @@ import pytest
 from lab import TRUE, Chain3, Lab, RecordingServer, Run, Sink, Sshd, blackhole, closer, play, playbook, saying, stuck
 from sessions import opened
 
-PING = {"name": "Ping", "ansible.builtin.ping": {}}
-
 # What other tools say in these situations, and nobody understands.
 OLD_WORDS = re.compile(
     "UNKNOWN port 65535|banner exchange|Too many authentication failures|kex_exchange_identification"
@@ -26,8 +24,8 @@ OLD_WORDS = re.compile(
 )
 
 
-def ping(lab: Lab, inventory: Mapping[str, Any]) -> Run:
-    return playbook(lab, inventory, play(PING))
+def connect(lab: Lab, inventory: Mapping[str, Any]) -> Run:
+    return playbook(lab, inventory, play(TRUE))
 
 
 def message(run: Run, status: str = "unreachable") -> str:
@@ -51,7 +49,7 @@ def via(chain3: Chain3, *, a: Any = None, b: Any = None) -> list[dict[str, Any]]
 
 
 def test_hops_are_visited_in_the_order_in_which_they_are_written(lab: Lab, chain3: Chain3) -> None:  # trust: T01
-    ping(lab, chain3.inventory()).check()
+    connect(lab, chain3.inventory()).check()
     chain3.settle()
     assert [[forward.port for forward in host.forwards()] for host in chain3.hosts] == [
         [chain3.b.port],
@@ -61,7 +59,7 @@ def test_hops_are_visited_in_the_order_in_which_they_are_written(lab: Lab, chain
 
 
 def test_the_other_order_reaches_nothing_and_names_the_hop(lab: Lab, chain3: Chain3) -> None:  # trust: T01
-    text = message(ping(lab, chain3.inventory(ansible_ssh_jump=chain3.jump_list[::-1])))
+    text = message(connect(lab, chain3.inventory(ansible_ssh_jump=chain3.jump_list[::-1])))
     # b lets its user in from anywhere, but forwards to the target only.
     assert (
         f"hop 1 of 3, {chain3.users[1].name}@{chain3.b.endpoint}: it refuses to forward to {chain3.a.endpoint}" in text
@@ -79,7 +77,7 @@ def test_the_other_order_reaches_nothing_and_names_the_hop(lab: Lab, chain3: Cha
 def test_a_bastion_that_forbids_forwarding_is_named(lab: Lab, chain3: Chain3, option: dict[str, bool]) -> None:
     chain3.a.options.update(option)
     chain3.a.reload()
-    text = message(ping(lab, chain3.inventory()))
+    text = message(connect(lab, chain3.inventory()))
     assert f"hop 1 of 3, {chain3.users[0].name}@{chain3.a.endpoint}: it refuses to forward" in text
     assert "AllowTcpForwarding" in text
 
@@ -87,48 +85,51 @@ def test_a_bastion_that_forbids_forwarding_is_named(lab: Lab, chain3: Chain3, op
 def test_a_name_is_resolved_by_the_hop_before(lab: Lab, chain3: Chain3) -> None:
     chain3.b.options.pop("PermitOpen")
     chain3.b.reload()
-    text = message(ping(lab, chain3.inventory(ansible_host="no-such-host.invalid")))
+    text = message(connect(lab, chain3.inventory(ansible_host="no-such-host.invalid")))
     assert "hop 3 of 3" in text
     assert "Name or service not known" in text
     assert "resolved" in text
     assert chain3.b.forwards()[-1].host == "no-such-host.invalid"
 
 
-@pytest.mark.parametrize("behaviour", [stuck, blackhole])
-@pytest.mark.parametrize("where", ["a", "b"])
-def test_a_server_that_never_goes_on_ends_within_the_timeout(
-    lab: Lab, chain3: Chain3, behaviour: Any, where: str
-) -> None:  # trust: T25
-    sink = lab.sink(behaviour)
+def test_a_server_that_never_goes_on_ends_within_the_timeout(lab: Lab, chain3: Chain3) -> None:  # trust: T25
     chain3.a.options.pop("PermitOpen")
     chain3.a.reload()
+    variables = chain3.variables | {"ansible_ssh_timeout": 2}
+    inventory = {
+        f"{behaviour.__name__}-{where}": variables | {"ansible_ssh_jump": via(chain3, **{where: lab.sink(behaviour)})}
+        for behaviour in (stuck, blackhole)
+        for where in ("a", "b")
+    }
     started = time.monotonic()
-    inventory = chain3.inventory(ansible_ssh_jump=via(chain3, **{where: sink}), ansible_ssh_timeout=2)
-    text = message(ping(lab, inventory))
-    assert f"hop {1 if where == 'a' else 2} of 3" in text
-    assert "no SSH answer within 2 seconds" in text
+    run = connect(lab, inventory)
     assert time.monotonic() - started < 20  # of which Ansible itself needs some
+    assert run.statuses() == {name: ["unreachable"] for name in inventory}
+    for name in inventory:
+        text = run.result(name).result["msg"]
+        assert f"hop {1 if name.endswith('a') else 2} of 3" in text
+        assert "no SSH answer within 2 seconds" in text
 
 
 def test_one_deadline_for_all_hops_together(lab: Lab, chain3: Chain3) -> None:  # trust: T25
     inventory = chain3.inventory(
         ansible_ssh_jump=via(chain3, a=lab.sink(stuck)), ansible_ssh_timeout=60, ansible_ssh_jump_timeout=2
     )
-    assert "no SSH answer within 2 seconds" in message(ping(lab, inventory))
+    assert "no SSH answer within 2 seconds" in message(connect(lab, inventory))
 
 
 @pytest.mark.parametrize("source", ["--timeout", "ANSIBLE_TIMEOUT", "ANSIBLE_SSH_TIMEOUT", "ANSIBLE_PARAMIKO_TIMEOUT"])
 def test_the_timeout_may_come_from_anywhere(lab: Lab, chain3: Chain3, source: str) -> None:
     inventory = chain3.inventory(ansible_ssh_jump=via(chain3, a=lab.sink(stuck)))
     args = ["--timeout", "2"] if source.startswith("-") else []
-    run = playbook(lab, inventory, play(PING), args=args, env={} if args else {source: "2"})
+    run = playbook(lab, inventory, play(TRUE), args=args, env={} if args else {source: "2"})
     assert "no SSH answer within 2 seconds" in message(run)
 
 
 def test_a_hop_has_a_deadline_of_its_own(lab: Lab, chain3: Chain3) -> None:  # trust: T25
     first, second = via(chain3, a=lab.sink(stuck))
     inventory = chain3.inventory(ansible_ssh_jump=[first | {"timeout": 1.5}, second], ansible_ssh_timeout=60)
-    assert "no SSH answer within 1.5 seconds" in message(ping(lab, inventory))
+    assert "no SSH answer within 1.5 seconds" in message(connect(lab, inventory))
 
 
 def test_a_silent_address_leaves_time_for_the_next(lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,12 +155,12 @@ def test_a_server_that_hangs_in_the_login_ends_within_the_timeout(lab: Lab, chai
     # After the key exchange of about 3 KiB each way nothing comes any more.
     link.stall_after("down", 1500)
     inventory = chain3.inventory(ansible_ssh_jump=via(chain3, a=link), ansible_ssh_timeout=2)
-    assert "within 2 seconds" in message(ping(lab, inventory))
+    assert "within 2 seconds" in message(connect(lab, inventory))
 
 
 def test_a_server_that_is_no_ssh_server(lab: Lab, chain3: Chain3) -> None:
     sink = lab.sink(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200))
-    text = message(ping(lab, chain3.inventory(ansible_ssh_jump=via(chain3, a=sink), ansible_ssh_timeout=2)))
+    text = message(connect(lab, chain3.inventory(ansible_ssh_jump=via(chain3, a=sink), ansible_ssh_timeout=2)))
     assert "hop 1 of 3" in text
     assert "SSH server" in text
 
@@ -168,7 +169,7 @@ def test_a_login_that_is_cut_short_says_what_the_server_said(lab: Lab, chain3: C
     server: RecordingServer = lab.recorder("late", passwords={}, login_timeout=0.5, banner="closed for today")
     lab.trust(server)
     first, second = via(chain3, a=server)
-    text = message(ping(lab, chain3.inventory(ansible_ssh_jump=[first, second])))
+    text = message(connect(lab, chain3.inventory(ansible_ssh_jump=[first, second])))
     assert "hop 1 of 3" in text
     assert "closed for today" in text
 
@@ -189,12 +190,12 @@ def test_a_banner_is_shown_as_it_is(lab: Lab) -> None:  # trust: T49
         "ansible_ssh_private_key_file": str(lab.key("wrong").path),
     }
     tasks: list[dict[str, Any]] = [
-        PING | {"register": "told", "ignore_unreachable": True},
+        TRUE | {"register": "told", "ignore_unreachable": True},
         {"name": "Repeat", "ansible.builtin.debug": {"msg": "{{ told.msg }}"}, "delegate_to": "localhost",
          "connection": "local"},
     ]  # fmt: skip
     run = playbook(lab, {"host": variables}, play(*tasks))
-    assert "It says: { { lookup(" in run.result("host", "Ping").result["msg"]
+    assert "It says: { { lookup(" in run.result("host", "True").result["msg"]
     assert "{ { lookup(" in run.result("host", "Repeat").result["msg"]
     assert "\x1b[31m" not in run.text
     assert "\x07" not in run.text
@@ -255,7 +256,7 @@ def test_bad_input_is_one_clear_line_and_starts_nothing(lab: Lab, chain3: Chain3
         f"bad{number:02}": chain3.variables | {name: filled(value) for name, value in changes.items()}
         for number, (changes, _setting) in enumerate(BAD)
     }
-    run = ping(lab, inventory)
+    run = connect(lab, inventory)
     for result, (_changes, setting) in zip(sorted(run.all_results), BAD, strict=True):
         assert (result.status, result.result["msg"].count("\n")) == ("failed", 0), result
         assert f"{setting.replace('{target}', chain3.target.address)}:" in result.result["msg"], result
@@ -268,7 +269,7 @@ def test_a_sink_is_never_reached_without_its_hop(lab: Lab, chain3: Chain3) -> No
     chain3.a.stop()
     target: Sink = lab.sink(closer)
     inventory = chain3.inventory(ansible_host=target.address, ansible_port=target.port, ansible_ssh_retries=1)
-    assert message(ping(lab, inventory))
+    assert message(connect(lab, inventory))
     assert target.connections == 0
 
 

@@ -8,20 +8,18 @@ import os
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, Run, Sshd, User, play, playbook
-
-PING = {"name": "Ping", "ansible.builtin.ping": {}}
+from lab import TRUE, Chain3, Lab, Run, Sshd, User, play, playbook
 
 
-def ping(lab: Lab, chain3: Chain3, **variables: Any) -> Run:
-    return playbook(lab, chain3.inventory(**variables), play(PING))
+def connect(lab: Lab, chain3: Chain3, **variables: Any) -> Run:
+    return playbook(lab, chain3.inventory(**variables), play(TRUE))
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_a_swapped_key_is_refused_at_each_hop(lab: Lab, chain3: Chain3, index: int) -> None:  # trust: T09
     host = chain3.hosts[index]
     old = host.swap_keys()["ed25519"]
-    result = ping(lab, chain3).result("target")
+    result = connect(lab, chain3).result("target")
     chain3.settle()
     assert result.status == "unreachable"
     message = result.result["msg"]
@@ -35,7 +33,7 @@ def test_a_swapped_key_is_refused_at_each_hop(lab: Lab, chain3: Chain3, index: i
 
 def test_an_unknown_key_is_refused_and_the_message_says_how_to_accept_it(lab: Lab, chain3: Chain3) -> None:
     lab.trust(chain3.a, chain3.target)
-    result = ping(lab, chain3).result("target")
+    result = connect(lab, chain3).result("target")
     assert result.status == "unreachable"
     assert f"the host key ssh-ed25519 {chain3.b.fingerprint()} is not known" in result.result["msg"]
     assert chain3.b.known_hosts_line() in result.result["msg"]
@@ -44,27 +42,27 @@ def test_an_unknown_key_is_refused_and_the_message_says_how_to_accept_it(lab: La
 
 def test_hashed_names_are_found(lab: Lab, chain3: Chain3) -> None:
     lab.trust(*chain3.hosts, hashed=True)
-    ping(lab, chain3).check()
+    connect(lab, chain3).check()
 
 
 @pytest.mark.ways("broker", "own process")
 def test_accept_new_records_each_hop_once_and_then_refuses_another_key(lab: Lab, chain3: Chain3) -> None:
     known = lab.trust()
     known.write_text("# mine, without a final newline")
-    ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").check()
+    connect(lab, chain3, ansible_ssh_host_key_checking="accept-new").check()
     lines = [f"[{host.address}]:{host.port} {host.key().public}" for host in chain3.hosts]
     assert known.read_text().splitlines() == ["# mine, without a final newline", *lines]
-    ping(lab, chain3).check()
+    connect(lab, chain3).check()
     chain3.b.swap_keys()
     lab.end_brokers()
-    assert ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target").status == "unreachable"
+    assert connect(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target").status == "unreachable"
     assert known.read_text().splitlines() == ["# mine, without a final newline", *lines]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_another_key_type_than_the_known_one_is_no_new_host(lab: Lab, chain3: Chain3, index: int) -> None:  # trust: T12
     chain3.hosts[index].swap_keys("rsa")
-    result = ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
+    result = connect(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
     assert result.status == "unreachable"
     assert "the host key has changed" in result.result["msg"]
 
@@ -73,7 +71,7 @@ def test_a_host_that_is_known_by_its_rsa_key_is_asked_for_that_one(lab: Lab) -> 
     user, key = lab.user("jump1"), lab.key("key")
     host = lab.sshd("host", users=[user], keys=[key], key_types=["ed25519", "ecdsa", "rsa"])
     lab.trust(host.known_hosts_line(type="rsa"))
-    playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path))}, play(PING)).check()
+    playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path))}, play(TRUE)).check()
 
 
 def direct(host: Sshd, user: User, **more: Any) -> dict[str, Any]:
@@ -94,19 +92,19 @@ def test_with_checking_off_a_changed_key_gets_no_secret(lab: Lab, kind: str) -> 
     lab.trust(host)
     host.swap_keys()
     off = {"ansible_ssh_host_key_checking": False}
-    run = playbook(lab, {"host": direct(host, user, ansible_password=user.password, **off)}, play(PING))
+    run = playbook(lab, {"host": direct(host, user, ansible_password=user.password, **off)}, play(TRUE))
     host.settle()
     assert run.result("host").status == "unreachable"
     assert "the password, since the host key has changed" in run.result("host").result["msg"]
     assert {login.method for login in host.userauth_requests()} == {"none"}
     assert host.agent_requests() == 0
-    run = playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path), **off)}, play(PING))
+    run = playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path), **off)}, play(TRUE))
     assert "host key has changed" in " ".join(run.check().text.split())
 
 
 def test_with_checking_off_an_unknown_host_is_let_in(lab: Lab, chain3: Chain3) -> None:
     known = lab.trust()
-    ping(lab, chain3, ansible_ssh_host_key_checking=False).check()
+    connect(lab, chain3, ansible_ssh_host_key_checking=False).check()
     assert known.read_text() == ""
 
 
@@ -114,7 +112,7 @@ def test_a_file_that_cannot_be_read_denies(lab: Lab, chain3: Chain3) -> None:  #
     known = lab.trust(*chain3.hosts)
     known.unlink()
     known.mkdir()  # root may read anything, but no directory as a file
-    result = ping(lab, chain3, ansible_ssh_host_key_checking=False).result("target")
+    result = connect(lab, chain3, ansible_ssh_host_key_checking=False).result("target")
     assert result.status == "unreachable"
     assert "the host key could not be checked" in result.result["msg"]
     assert str(known) in result.result["msg"]
@@ -124,10 +122,10 @@ def test_a_file_that_cannot_be_read_denies(lab: Lab, chain3: Chain3) -> None:  #
 def test_a_broken_line_that_names_the_host_denies_and_others_still_load(lab: Lab, chain3: Chain3) -> None:  # trust: T14
     lines = [host.known_hosts_line() for host in chain3.hosts]
     lab.trust("!!! not a line", "@unknown x y", *lines)
-    ping(lab, chain3).check()
+    connect(lab, chain3).check()
     before = chain3.b.userauth_requests()
     lab.trust(lines[0], lines[1][:-10], lines[2])
-    result = ping(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
+    result = connect(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
     assert result.status == "unreachable"
     assert "hop 2 of 3" in result.result["msg"]
     assert chain3.b.userauth_requests() == before
@@ -147,7 +145,7 @@ def test_a_fault_in_the_check_itself_denies(lab: Lab, chain3: Chain3) -> None:  
     )
     lab.trust(*chain3.hosts, hashed=True)
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-    run = playbook(lab, chain3.inventory(), play(PING), env={"PYTHONPATH": path})
+    run = playbook(lab, chain3.inventory(), play(TRUE), env={"PYTHONPATH": path})
     assert run.result("target").status == "unreachable"
     assert "the host key could not be checked" in run.result("target").result["msg"]
     assert chain3.a.userauth_requests() == []
@@ -159,7 +157,7 @@ def test_a_server_that_signs_with_sha1_only_is_refused(lab: Lab, chain3: Chain3,
     host.options["HostKeyAlgorithms"] = "ssh-rsa"
     host.swap_keys("rsa")
     lab.trust(*chain3.hosts)
-    result = ping(lab, chain3).result("target")
+    result = connect(lab, chain3).result("target")
     assert result.status == "unreachable"
     assert f"hop {index + 1} of 3" in result.result["msg"]
     assert "ssh-rsa" in result.result["msg"]
@@ -168,7 +166,7 @@ def test_a_server_that_signs_with_sha1_only_is_refused(lab: Lab, chain3: Chain3,
 
 
 def test_key_exchange_is_strict_at_every_hop(lab: Lab, chain3: Chain3) -> None:  # trust: T16
-    ping(lab, chain3).check()
+    connect(lab, chain3).check()
     for host in chain3.hosts:
         host.wait_log("resetting read seqnr")  # which sshd does in a strict key exchange only
 
@@ -184,5 +182,5 @@ def test_each_hop_may_have_a_name_and_a_file_of_its_own(lab: Lab, chain3: Chain3
         first | {"host_key_alias": "first", "known_hosts": files[0]},
         second | {"host_key_alias": "second", "known_hosts": [files[0], files[1]]},
     ]
-    ping(lab, chain3, ansible_ssh_jump=jump, ansible_ssh_host_key_alias="the-target").check()
-    assert ping(lab, chain3, ansible_ssh_jump=jump).result("target").status == "unreachable"
+    connect(lab, chain3, ansible_ssh_jump=jump, ansible_ssh_host_key_alias="the-target").check()
+    assert connect(lab, chain3, ansible_ssh_jump=jump).result("target").status == "unreachable"

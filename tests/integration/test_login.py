@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
@@ -22,12 +23,11 @@ from lab import (
     playbook,
 )
 from lab.chains import CONNECT, place
+from lab.playbook import TRUE
 
-PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
-
-def ping(lab: Lab, variables: dict[str, Any], **more: Any) -> Run:
-    return playbook(lab, {"host": variables}, play(PING), **more)
+def connect(lab: Lab, variables: dict[str, Any], **more: Any) -> Run:
+    return playbook(lab, {"host": variables}, play(TRUE), **more)
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def test_no_hop_learns_the_secret_of_another(lab: Lab) -> None:  # trust: T17, T
         {"host": b.address, "port": b.port, "user": "core", "password": "sentinel-b"},
     ]
     agent = lab.agent(lab.key("held"))
-    ping(lab, place(target, "deploy", ansible_password="sentinel-target", ansible_ssh_jump=jump), agent=agent).check()
+    connect(
+        lab, place(target, "deploy", ansible_password="sentinel-target", ansible_ssh_jump=jump), agent=agent
+    ).check()
     assert [server.values("password") for server in (a, b, target)] == [
         ["sentinel-a"],
         ["sentinel-b"],
@@ -63,7 +65,7 @@ def test_a_bastion_without_a_password_never_gets_the_targets(lab: Lab) -> None: 
     target = lab.recorder("target", passwords={"deploy": "sentinel"})
     lab.trust(bastion, target)
     variables = place(target, "deploy", ansible_password="sentinel", ansible_ssh_jump=f"edge@{bastion.endpoint}")
-    result = ping(lab, variables).result("host")
+    result = connect(lab, variables).result("host")
     assert result.status == "unreachable"
     assert "hop 1 of 2" in result.result["msg"]
     assert bastion.values("password") == bastion.values("response") == []
@@ -74,14 +76,14 @@ def test_the_variables_for_all_jump_hosts_serve_those_that_set_none(lab: Lab, ch
     first, second = chain3.jump_list
     jump = [{key: first[key] for key in ("host", "port")}, second]
     common = {"ansible_ssh_jump_user": chain3.users[0].name, "ansible_ssh_jump_password": chain3.users[0].password}
-    playbook(lab, chain3.inventory(ansible_ssh_jump=jump, **common), play(PING)).check()
+    playbook(lab, chain3.inventory(ansible_ssh_jump=jump, **common), play(TRUE)).check()
     jump = [first, {key: second[key] for key in ("host", "port", "user")}]
     common = {"ansible_ssh_jump_private_key_file": str(chain3.keys[1].path)}
-    playbook(lab, chain3.inventory(ansible_ssh_jump=jump, **common), play(PING)).check()
+    playbook(lab, chain3.inventory(ansible_ssh_jump=jump, **common), play(TRUE)).check()
 
 
 def test_no_agent_is_forwarded(lab: Lab, chain3: Chain3) -> None:  # trust: T18
-    playbook(lab, chain3.inventory(), play(PING), agent=lab.agent(lab.key("held"))).check()
+    playbook(lab, chain3.inventory(), play(TRUE), agent=lab.agent(lab.key("held"))).check()
     chain3.settle()
     assert [host.agent_requests() for host in chain3.hosts] == [0, 0, 0]
 
@@ -89,30 +91,40 @@ def test_no_agent_is_forwarded(lab: Lab, chain3: Chain3) -> None:  # trust: T18
 # Ways to log in
 
 
-@pytest.mark.parametrize("type", ["ed25519", "ecdsa", "rsa"])
-@pytest.mark.parametrize("passphrase", [None, "sentinel"])
-def test_keys_of_all_types_log_in(lab: Lab, user: User, type: str, passphrase: str | None) -> None:
-    key = lab.key("key", type, passphrase)
-    host = lab.sshd("host", users=[user], keys=[key])
+@pytest.mark.parametrize("passphrase", ["", "sentinel"])
+def test_keys_of_all_types_log_in(lab: Lab, user: User, passphrase: str) -> None:
+    keys = [lab.key(type, type, passphrase) for type in ("ed25519", "ecdsa", "rsa")]
+    host = lab.sshd("host", users=[user], keys=keys)
     lab.trust(host)
-    variables = place(host, user, ansible_ssh_private_key_file=str(key.path))
-    ping(lab, variables | {"ansible_ssh_private_key_passphrase": passphrase or ""}).check()
-    inline = place(host, user, ansible_ssh_private_key=key.private)
-    ping(lab, inline | {"ansible_ssh_private_key_passphrase": passphrase or ""}).check()
+    inventory = {}
+    for key in keys:
+        told = place(host, user, ansible_ssh_private_key_passphrase=passphrase)
+        inventory[f"{key.path.name}-file"] = told | {"ansible_ssh_private_key_file": str(key.path)}
+        inventory[f"{key.path.name}-variable"] = told | {"ansible_ssh_private_key": key.private}
+    run = playbook(lab, inventory, play(TRUE)).check()
+    assert run.statuses() == {name: ["ok"] for name in inventory}
+    for key in keys:
+        host.wait_log(rf"^Accepted publickey .* {re.escape(key.fingerprint)}", times=2)
 
 
-@pytest.mark.parametrize("type", ["ed25519", "rsa"])
-def test_certificates_log_in_from_a_file_and_from_the_agent(lab: Lab, user: User, type: str) -> None:
-    ca, key = lab.key("ca"), lab.key("key", type)
+def test_certificates_log_in_from_a_file_and_from_the_agent(lab: Lab, user: User) -> None:
+    ca, keys = lab.key("ca"), [lab.key(type, type) for type in ("ed25519", "rsa")]
     host = lab.sshd("host", users=[user], ca=ca)
     lab.trust(host)
-    elsewhere = certify(ca, key, [user.name], out=lab.path / "elsewhere.pub")
-    variables = place(host, user, ansible_ssh_private_key_file=str(key.path))
-    ping(lab, variables | {"ansible_ssh_certificate_file": str(elsewhere)}).check()
-    assert ping(lab, variables).result("host").status == "unreachable"
-    certify(ca, key, [user.name])
-    ping(lab, variables).check()
-    ping(lab, place(host, user), agent=lab.agent(key)).check()
+    inventory = {}
+    for key in keys:
+        elsewhere = certify(ca, key, [user.name], out=lab.path / f"elsewhere-{key.path.name}.pub")
+        alone = place(host, user, ansible_ssh_private_key_file=str(key.path))
+        inventory[f"{key.path.name}-alone"] = alone
+        inventory[f"{key.path.name}-told"] = alone | {"ansible_ssh_certificate_file": str(elsewhere)}
+    run = playbook(lab, inventory, play(TRUE))
+    assert run.statuses() == {name: ["ok" if name.endswith("told") else "unreachable"] for name in inventory}
+    for key in keys:
+        certify(ca, key, [user.name])
+    inventory = {name: variables for name, variables in inventory.items() if name.endswith("alone")}
+    playbook(lab, inventory, play(TRUE)).check()
+    for key in keys:
+        connect(lab, place(host, user), agent=lab.agent(key)).check()
 
 
 def test_the_agent_logs_in_and_a_named_key_goes_before_it(lab: Lab, user: User) -> None:
@@ -121,10 +133,10 @@ def test_the_agent_logs_in_and_a_named_key_goes_before_it(lab: Lab, user: User) 
     host = lab.sshd("host", users=[user], keys=[keys[3], named], MaxAuthTries=6)
     lab.trust(host)
     agent = lab.agent(*keys)
-    ping(lab, place(host, user), agent=agent).check()
+    connect(lab, place(host, user), agent=agent).check()
     host.settle()
     failures = len(host.failures("publickey"))
-    ping(lab, place(host, user, ansible_ssh_private_key_file=str(named.path)), agent=agent).check()
+    connect(lab, place(host, user, ansible_ssh_private_key_file=str(named.path)), agent=agent).check()
     host.settle()
     assert len(host.failures("publickey")) == failures
 
@@ -133,7 +145,7 @@ def test_an_agent_full_of_keys_leaves_a_try_for_the_password(lab: Lab, user: Use
     host = lab.sshd("host", users=[user], password=True, MaxAuthTries=6)
     lab.trust(host)
     agent = lab.agent(*(lab.key(f"agent{number}") for number in range(7)))
-    ping(lab, place(host, user, ansible_password=user.password), agent=agent).check()
+    connect(lab, place(host, user, ansible_password=user.password), agent=agent).check()
 
 
 def test_agent_keys_that_cannot_sign_are_skipped(lab: Lab, user: User) -> None:
@@ -144,7 +156,7 @@ def test_agent_keys_that_cannot_sign_are_skipped(lab: Lab, user: User) -> None:
     agent = lab.agent()
     agent.add(refused, confirm=True)
     agent.add(key)
-    ping(lab, place(host, user), agent=agent).check()
+    connect(lab, place(host, user), agent=agent).check()
 
 
 def test_an_agent_that_never_answers_ends_within_the_timeout(lab: Lab, user: User) -> None:  # trust: T25
@@ -155,7 +167,7 @@ def test_an_agent_that_never_answers_ends_within_the_timeout(lab: Lab, user: Use
         listening.bind(str(silent))
         listening.listen()
         variables = place(host, user, ansible_ssh_timeout=1)
-        message = ping(lab, variables, env={"SSH_AUTH_SOCK": str(silent)}).result("host").result["msg"]
+        message = connect(lab, variables, env={"SSH_AUTH_SOCK": str(silent)}).result("host").result["msg"]
     assert "no answer to the login within 1 seconds" in message
 
 
@@ -163,7 +175,7 @@ def test_too_many_keys_are_told_in_words_that_help(lab: Lab, user: User) -> None
     host = lab.sshd("host", users=[user], MaxAuthTries=3)
     lab.trust(host)
     agent = lab.agent(*(lab.key(f"agent{number}") for number in range(7)))
-    result = ping(lab, place(host, user), agent=agent).result("host")
+    result = connect(lab, place(host, user), agent=agent).result("host")
     assert result.status == "unreachable"
     assert "MaxAuthTries" in result.result["msg"]
     assert "agent key" in result.result["msg"]
@@ -172,8 +184,8 @@ def test_too_many_keys_are_told_in_words_that_help(lab: Lab, user: User) -> None
 def test_pam_asks_for_the_password_and_gets_it_once(lab: Lab, user: User) -> None:
     host = lab.sshd("host", users=[user], pam=True)
     lab.trust(host)
-    ping(lab, place(host, user, ansible_password=user.password)).check()
-    assert ping(lab, place(host, user, ansible_password="wrong")).result("host").status == "unreachable"
+    connect(lab, place(host, user, ansible_password=user.password)).check()
+    assert connect(lab, place(host, user, ansible_password="wrong")).result("host").status == "unreachable"
     host.settle()
     assert len(host.failures("keyboard-interactive/pam")) == 1
 
@@ -186,9 +198,9 @@ def test_prompts_answer_one_time_codes(lab: Lab) -> None:
     hop = {"host": bastion.address, "port": bastion.port, "user": "edge", "password": "sentinel"}
     prompts = {"verification.code": "{{ lookup('ansible.builtin.pipe', 'echo 123456') }}"}
     variables = place(target, "deploy", ansible_password="x", ansible_ssh_jump=[hop | {"prompts": prompts}])
-    ping(lab, variables).check()
+    connect(lab, variables).check()
     assert bastion.values("response") == ["sentinel", "123456"]
-    result = ping(lab, variables | {"ansible_ssh_jump": [hop]}).result("host")
+    result = connect(lab, variables | {"ansible_ssh_jump": [hop]}).result("host")
     assert result.status == "unreachable"
     assert "'Verification code:'" in result.result["msg"]
     assert "prompts" in result.result["msg"]
@@ -199,8 +211,8 @@ def test_a_key_and_then_a_password_where_both_are_wanted(lab: Lab, user: User) -
     host = lab.sshd("host", users=[user], keys=[key], password=True, AuthenticationMethods="publickey,password")
     lab.trust(host)
     variables = place(host, user, ansible_ssh_private_key_file=str(key.path), ansible_password=user.password)
-    ping(lab, variables).check()
-    result = ping(lab, variables | {"ansible_password": "wrong"}).result("host")
+    connect(lab, variables).check()
+    result = connect(lab, variables | {"ansible_password": "wrong"}).result("host")
     assert f"{key.fingerprint}, accepted, password" in result.result["msg"]
 
 
@@ -208,7 +220,7 @@ def test_a_key_that_needs_a_passphrase_is_named(lab: Lab, user: User) -> None:
     key = lab.key("key", passphrase="sentinel")
     host = lab.sshd("host", users=[user], keys=[key])
     lab.trust(host)
-    result = ping(lab, place(host, user, ansible_ssh_private_key_file=str(key.path))).result("host")
+    result = connect(lab, place(host, user, ansible_ssh_private_key_file=str(key.path))).result("host")
     assert f"{key.path}: it needs a passphrase" in result.result["msg"]
 
 
@@ -220,7 +232,7 @@ def test_a_wrong_password_is_one_failed_login_for_50_hosts(lab: Lab, chain3: Cha
     first, second = chain3.jump_list
     wrong = chain3.variables | {"ansible_ssh_jump": [first | {"password": "wrong"}, second], "ansible_ssh_retries": 3}
     inventory = {f"host{number}": wrong for number in range(50)}
-    run = playbook(lab, inventory, play(PING), args=["--forks", "20"])
+    run = playbook(lab, inventory, play(TRUE), args=["--forks", "20"])
     chain3.settle()
     assert {result.status for result in run.all_results} == {"unreachable"}
     assert len(run.all_results) == 50
@@ -286,13 +298,13 @@ def serve(lab: Lab, kind: type[Abrupt]) -> dict[str, Any]:
 
 def test_a_server_that_hangs_up_on_a_password_gets_it_once(lab: Lab) -> None:  # trust: T19
     variables = serve(lab, Abrupt) | {"ansible_ssh_retries": 2}
-    run = playbook(lab, {f"host{number}": variables for number in range(3)}, play(PING))
+    run = playbook(lab, {f"host{number}": variables for number in range(3)}, play(TRUE))
     assert {result.status for result in run.all_results} == {"unreachable"}
     assert Abrupt.told == 1
 
 
 def test_a_method_that_is_withdrawn_was_tried_all_the_same(lab: Lab) -> None:
-    message = ping(lab, serve(lab, Dropping)).result("host").result["msg"]
+    message = connect(lab, serve(lab, Dropping)).result("host").result["msg"]
     assert "Tried: password" in message
 
 
@@ -306,7 +318,7 @@ def test_a_wrong_answer_is_given_once_whatever_keys_the_targets_have(lab: Lab) -
         )
         for number in range(4)
     }
-    playbook(lab, inventory, play(PING))
+    playbook(lab, inventory, play(TRUE))
     assert bastion.values("response") == ["wrong"]
 
 
@@ -314,14 +326,16 @@ def test_where_only_keys_are_taken_a_password_does_not_limit_them(lab: Lab, user
     keys = [lab.key(f"agent{number}") for number in range(7)]
     host = lab.sshd("host", users=[user], keys=[keys[6]], MaxAuthTries=20)
     lab.trust(host)
-    ping(lab, place(host, user, ansible_password="for sudo"), agent=lab.agent(*keys)).check()
+    connect(lab, place(host, user, ansible_password="for sudo"), agent=lab.agent(*keys)).check()
 
 
 def test_an_rsa_key_never_signs_with_sha1(lab: Lab) -> None:  # trust: T16
     key = lab.key("key", "rsa")
     server = lab.recorder("old", keys=[key], signature_algs=["ssh-rsa"])
     lab.trust(server)
-    message = ping(lab, place(server, "root", ansible_ssh_private_key_file=str(key.path))).result("host").result["msg"]
+    message = (
+        connect(lab, place(server, "root", ansible_ssh_private_key_file=str(key.path))).result("host").result["msg"]
+    )
     assert "the server takes no RSA signature but SHA-1's" in message
     assert server.values("key") == []
 
@@ -329,7 +343,7 @@ def test_an_rsa_key_never_signs_with_sha1(lab: Lab) -> None:  # trust: T16
 def test_the_refusal_names_what_was_tried_and_what_the_server_takes(lab: Lab, chain3: Chain3) -> None:
     first, second = chain3.jump_list
     inventory = chain3.inventory(ansible_ssh_jump=[first | {"password": "wrong"}, second])
-    message = playbook(lab, inventory, play(PING)).result("target").result["msg"]
+    message = playbook(lab, inventory, play(TRUE)).result("target").result["msg"]
     assert f"hop 1 of 3, {chain3.users[0].name}@{chain3.a.endpoint}: login refused" in message
     assert f"Tried: password, publickey {chain3.keys[2].path} {chain3.keys[2].fingerprint}" in message
     assert "The server takes: publickey, password" in message
@@ -339,7 +353,7 @@ def test_the_refusal_names_what_was_tried_and_what_the_server_takes(lab: Lab, ch
 @pytest.mark.ways("broker", "own process")
 def test_a_reset_forgets_the_refusal_of_the_target_only(lab: Lab, chain3: Chain3) -> None:
     tasks: list[dict[str, Any]] = [
-        PING | {"ignore_unreachable": True},
+        TRUE | {"ignore_unreachable": True},
         {"name": "Again", "ansible.builtin.ping": {}, "ignore_unreachable": True},
         {"name": "Reset", "ansible.builtin.meta": "reset_connection"},
         {"name": "Anew", "ansible.builtin.ping": {}, "ignore_unreachable": True},
@@ -356,7 +370,7 @@ def test_a_reset_forgets_the_refusal_of_the_target_only(lab: Lab, chain3: Chain3
 def test_a_reset_does_not_forget_what_a_bastion_refused(lab: Lab, chain3: Chain3) -> None:  # trust: T19
     first, second = chain3.jump_list
     tasks: list[dict[str, Any]] = [
-        PING | {"ignore_unreachable": True},
+        TRUE | {"ignore_unreachable": True},
         {"name": "Reset", "ansible.builtin.meta": "reset_connection"},
         {"name": "Anew", "ansible.builtin.ping": {}, "ignore_unreachable": True},
     ]
@@ -393,7 +407,7 @@ def test_no_secret_is_seen_anywhere(lab: Lab) -> None:  # trust: T21
         "invalid": variables | {"ansible_ssh_private_key": secrets[6], "ansible_ssh_known_hosts": {}},
     }
     with Watch(lab) as watch:
-        run = playbook(lab, inventory, play(PING), args=["-vvvvv"], env={"ANSIBLE_LOG_PATH": "log"})
+        run = playbook(lab, inventory, play(TRUE), args=["-vvvvv"], env={"ANSIBLE_LOG_PATH": "log"})
     assert run.statuses() == {
         "right": ["ok"],
         "wrong": ["unreachable"],

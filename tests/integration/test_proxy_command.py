@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Chain3, Lab, Run, Sshd, User, play, playbook, processes, raw, wait_until
+from lab import TRUE, Chain3, Lab, Run, Sshd, User, play, playbook, processes, raw, wait_until
 from lab.chains import CONNECT
 from lab.client import ssh_config
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost
-
-PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def variables(lab: Lab, host: Sshd, user: User, command: str, **more: Any) -> di
 
 
 def run(lab: Lab, inventory: dict[str, Any], **more: Any) -> Run:
-    return playbook(lab, {"host": inventory}, play(PING), **more)
+    return playbook(lab, {"host": inventory}, play(TRUE), **more)
 
 
 RECIPES = [
@@ -61,9 +59,11 @@ RECIPES = [
 ]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes_work_as_in_a_shell(lab: Lab, host: Sshd, user: User, recipe: str) -> None:  # trust: T24
-    run(lab, variables(lab, host, user, recipe.replace("{connect}", CONNECT))).check()
+def test_recipes_work_as_in_a_shell(lab: Lab, host: Sshd, user: User) -> None:  # trust: T24
+    commands = [recipe.replace("{connect}", CONNECT) for recipe in RECIPES]
+    inventory = {f"recipe{number}": variables(lab, host, user, command) for number, command in enumerate(commands)}
+    assert playbook(lab, inventory, play(TRUE)).check().statuses() == {name: ["ok"] for name in inventory}
+    assert len(host.logins()) == len(RECIPES)
 
 
 def test_tokens_stand_for_the_hop(lab: Lab, host: Sshd, user: User) -> None:  # trust: T24
@@ -79,7 +79,7 @@ def test_ssh_w_carries_the_connection(lab: Lab, chain3_same_key: Chain3) -> None
     first, second = chain3.jump_string.split(",")
     command = f"ssh -F {config} -W %h:%p -J {first} -p {chain3.b.port} {second.rpartition(':')[0]}"
     inventory = chain3.inventory(ansible_ssh_jump=None, ansible_proxy_command=command)
-    assert playbook(lab, inventory, play(PING)).check().statuses() == {"target": ["ok"]}
+    assert playbook(lab, inventory, play(TRUE)).check().statuses() == {"target": ["ok"]}
     chain3.settle()
     assert chain3.login_counts() == [1, 1, 1]
 
@@ -87,7 +87,7 @@ def test_ssh_w_carries_the_connection(lab: Lab, chain3_same_key: Chain3) -> None
 def test_a_chain_begins_behind_the_command_of_its_first_hop(lab: Lab, chain3: Chain3) -> None:
     first, second = chain3.jump_list
     jump = [first | {"proxy_command": f"{CONNECT} %h %p"}, second]
-    assert playbook(lab, chain3.inventory(ansible_ssh_jump=jump), play(PING)).check()
+    assert playbook(lab, chain3.inventory(ansible_ssh_jump=jump), play(TRUE)).check()
     assert [forward.port for forward in chain3.a.forwards()] == [chain3.b.port]
 
 
@@ -95,16 +95,20 @@ def test_none_is_no_command(lab: Lab, host: Sshd, user: User) -> None:
     run(lab, variables(lab, host, user, "None")).check()
 
 
-@pytest.mark.parametrize("variable", ["ansible_host", "ansible_user"])
-@pytest.mark.parametrize("value", ["x touch {canary}", "$(touch {canary})", "`touch {canary}`", "a;touch {canary}"])
-def test_names_never_reach_the_shell_unchecked(
-    lab: Lab, host: Sshd, user: User, variable: str, value: str
-) -> None:  # trust: T24, T04
+def test_names_never_reach_the_shell_unchecked(lab: Lab, host: Sshd, user: User) -> None:  # trust: T24, T04
     canary = lab.path / "canary"
-    inventory = variables(lab, host, user, "echo %h %r") | {variable: value.format(canary=canary)}
-    result = run(lab, inventory).result("host")
-    assert result.status == "failed"
-    assert variable in result.result["msg"] or "ansible_proxy_command" in result.result["msg"]
+    values = [f"x touch {canary}", f"$(touch {canary})", f"`touch {canary}`", f"a;touch {canary}"]
+    told = variables(lab, host, user, "echo %h %r")
+    inventory = {
+        f"{name}-{number}": told | {name: value}
+        for name in ("ansible_host", "ansible_user")
+        for number, value in enumerate(values)
+    }
+    done = playbook(lab, inventory, play(TRUE))
+    assert done.statuses() == {name: ["failed"] for name in inventory}
+    for name in inventory:
+        text = done.result(name).result["msg"]
+        assert name.partition("-")[0] in text or "ansible_proxy_command" in text
     assert not canary.exists()
     assert host.connections() == 0
 
@@ -183,7 +187,7 @@ def test_200_sessions_leave_no_process_and_no_descriptor(lab: Lab, host: Sshd, u
 @pytest.mark.ways("broker", "own process")
 def test_both_kinds_at_once_is_an_error_that_names_both(lab: Lab, chain3: Chain3) -> None:
     inventory = chain3.inventory(ansible_proxy_command=f"touch {lab.path}/canary")
-    result = playbook(lab, inventory, play(PING)).result("target")
+    result = playbook(lab, inventory, play(TRUE)).result("target")
     assert result.status == "failed"
     assert "ansible_ssh_jump" in result.result["msg"]
     assert "ansible_proxy_command" in result.result["msg"]

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import TRUE, Chain3, Lab, certify, environment, play, playbook, raw
+from lab import TRUE, Chain3, Lab, Sshd, certify, environment, play, playbook, raw
 from lab.client import ssh_config
 from lab.playbook import Run
 
@@ -274,13 +274,24 @@ def test_another_agent_and_no_agent(lab: Lab) -> None:
     assert "login refused" in message(on_target(lab, host(config), agent=agent))
 
 
-def single(lab: Lab, more: Mapping[str, object], agent: Any = None, **options: Any) -> tuple[str, Any]:
+def single(lab: Lab, more: Mapping[str, object], **options: Any) -> tuple[str, Any]:
     """A server, and a file that leads there with further keywords."""
+    inventory, (target,) = each_its_own(lab, [more], **options)
+    return inventory["t0"][CONFIG], target
+
+
+def each_its_own(
+    lab: Lab, cases: Sequence[Mapping[str, object]], **options: Any
+) -> tuple[dict[str, dict[str, Any]], list[Sshd]]:
+    """For each case, a host whose file has further keywords, and its server."""
     key, user = lab.key("mine"), lab.user("target")
-    target = lab.sshd("t", users=[user], keys=[key], **options)
-    lab.trust(target)
-    usual = {"HostName": target.address, "Port": target.port, "User": user.name, "IdentityFile": key.path}
-    return str(ssh_config(lab, {"web": {**more, **usual}})), target
+    servers = [lab.sshd(f"t{number}", users=[user], keys=[key], **options) for number in range(len(cases))]
+    lab.trust(*servers)
+    inventory = {}
+    for server, more in zip(servers, cases, strict=True):
+        usual = {"HostName": server.address, "Port": server.port, "User": user.name, "IdentityFile": key.path}
+        inventory[server.name] = host(str(ssh_config(lab, {"web": {**more, **usual}}, f"{server.name}.conf")))
+    return inventory, servers
 
 
 def test_the_environment_goes_with_a_command(lab: Lab) -> None:
@@ -349,48 +360,52 @@ def test_a_byte_that_is_no_text_goes_as_it_is(lab: Lab) -> None:
     assert stdout(run) == "63 61 66 e9"
 
 
-@pytest.mark.parametrize(
-    ("keywords", "log"),
-    [
-        ({"Ciphers": "aes256-ctr", "MACs": "hmac-sha2-512"}, "cipher: aes256-ctr MAC: hmac-sha2-512 compression: none"),
-        ({"Compression": "yes"}, "compression: zlib@openssh.com"),
-        ({"KexAlgorithms": "ecdh-sha2-nistp384"}, "kex: algorithm: ecdh-sha2-nistp384"),
-        ({"HostKeyAlgorithms": "rsa-sha2-256"}, "kex: host key algorithm: rsa-sha2-256"),
-        ({"PubkeyAcceptedAlgorithms": "ssh-ed25519"}, "Accepted publickey"),
-        ({"RekeyLimit": "64K"}, "rekeying in progress|SSH2_MSG_KEXINIT received"),
-    ],
-)
-def test_algorithms_are_those_that_are_wanted(keywords: dict[str, object], log: str, lab: Lab) -> None:
-    config, target = single(lab, keywords, key_types=("ed25519", "rsa"))
-    stdout(on_target(lab, host(config), "head -c 300000 /dev/zero | tr '\\0' x"))
-    assert any(target.count(words) for words in log.split("|"))
-    if "RekeyLimit" in keywords:
-        assert target.count("SSH2_MSG_KEXINIT received") > 1
+ALGORITHMS: list[tuple[dict[str, object], str]] = [
+    ({"Ciphers": "aes256-ctr", "MACs": "hmac-sha2-512"}, "cipher: aes256-ctr MAC: hmac-sha2-512 compression: none"),
+    ({"Compression": "yes"}, "compression: zlib@openssh.com"),
+    ({"KexAlgorithms": "ecdh-sha2-nistp384"}, "kex: algorithm: ecdh-sha2-nistp384"),
+    ({"HostKeyAlgorithms": "rsa-sha2-256"}, "kex: host key algorithm: rsa-sha2-256"),
+    ({"PubkeyAcceptedAlgorithms": "ssh-ed25519"}, "Accepted publickey"),
+    ({"RekeyLimit": "64K"}, "rekeying in progress|SSH2_MSG_KEXINIT received"),
+]
 
 
-@pytest.mark.parametrize(
-    ("keywords", "words"),
-    [
-        (
-            {"Ciphers": "chacha20-poly1305@openssh.com"},
-            "none of Ciphers chacha20-poly1305@openssh.com can be used here",
-        ),
-        (
-            {"HostKeyAlgorithms": "sk-ssh-ed25519@openssh.com"},
-            "none of HostKeyAlgorithms sk-ssh-ed25519@openssh.com can be used",
-        ),
-        ({"PubkeyAcceptedAlgorithms": "rsa-sha2-512"}, "PubkeyAcceptedAlgorithms leaves its kind out"),
-        ({"PubkeyAuthentication": "no"}, "login refused. Tried: nothing that this server takes"),
-        ({"BindInterface": "lo"}, "bindinterface: connections cannot be bound to an interface"),
-        ({"RequiredRSASize": "4096", "HostKeyAlgorithms": "rsa-sha2-512"}, "and RequiredRSASize wants 4096"),
-        ({"AddressFamily": "inet6"}, "the name cannot be resolved"),
-        ({"StrictHostKeyChecking": "yes", "HostKeyAlias": "another"}, "is not known"),
-    ],
-)
-def test_what_cannot_be_had_is_an_error(keywords: dict[str, object], words: str, lab: Lab) -> None:
-    config, target = single(lab, keywords, key_types=("ed25519", "rsa"))
-    assert words in message(on_target(lab, host(config)))
-    assert target.logins() == []
+def test_algorithms_are_those_that_are_wanted(lab: Lab) -> None:
+    inventory, servers = each_its_own(lab, [keywords for keywords, _log in ALGORITHMS], key_types=("ed25519", "rsa"))
+    run = playbook(lab, inventory, play(raw("head -c 300000 /dev/zero | tr '\\0' x"))).check()
+    assert run.statuses() == {name: ["ok"] for name in inventory}
+    for server, (keywords, log) in zip(servers, ALGORITHMS, strict=True):
+        assert any(server.count(words) for words in log.split("|")), keywords
+        if "RekeyLimit" in keywords:
+            assert server.count("SSH2_MSG_KEXINIT received") > 1
+
+
+IMPOSSIBLE: list[tuple[dict[str, object], str]] = [
+    (
+        {"Ciphers": "chacha20-poly1305@openssh.com"},
+        "none of Ciphers chacha20-poly1305@openssh.com can be used here",
+    ),
+    (
+        {"HostKeyAlgorithms": "sk-ssh-ed25519@openssh.com"},
+        "none of HostKeyAlgorithms sk-ssh-ed25519@openssh.com can be used",
+    ),
+    ({"PubkeyAcceptedAlgorithms": "rsa-sha2-512"}, "PubkeyAcceptedAlgorithms leaves its kind out"),
+    ({"PubkeyAuthentication": "no"}, "login refused. Tried: nothing that this server takes"),
+    ({"BindInterface": "lo"}, "bindinterface: connections cannot be bound to an interface"),
+    ({"RequiredRSASize": "4096", "HostKeyAlgorithms": "rsa-sha2-512"}, "and RequiredRSASize wants 4096"),
+    ({"AddressFamily": "inet6"}, "the name cannot be resolved"),
+    ({"StrictHostKeyChecking": "yes", "HostKeyAlias": "another"}, "is not known"),
+]
+
+
+def test_what_cannot_be_had_is_an_error(lab: Lab) -> None:
+    inventory, servers = each_its_own(lab, [keywords for keywords, _words in IMPOSSIBLE], key_types=("ed25519", "rsa"))
+    run = playbook(lab, inventory, play(TRUE))
+    for server, (keywords, words) in zip(servers, IMPOSSIBLE, strict=True):
+        result = run.result(server.name)
+        assert result.status in ("failed", "unreachable"), keywords
+        assert words in result.result["msg"]
+        assert server.logins() == []
 
 
 def test_a_connection_comes_from_the_address_that_is_wanted(lab: Lab) -> None:

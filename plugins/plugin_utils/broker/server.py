@@ -105,7 +105,11 @@ class Broker:
         self._waker.setblocking(False)
         poll = select.poll()
         poll.register(self._waker, select.POLLIN)
-        while not self._stopped and not (self._is_idle() and self._leave()):
+        while not self._stopped:
+            if self._is_unused():
+                self._settings.cache_clear()  # each run that is over had an environment of its own
+                if self._is_over() and self._leave():
+                    break
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
             poll.register(self._listening, select.POLLIN if self.turns.admits() else 0)
             ready = [number for number, event in poll.poll(1000 * _LOOK) if event & select.POLLIN]
@@ -177,10 +181,12 @@ class Broker:
         with contextlib.suppress(BlockingIOError):
             self._woken.send(b".")
 
-    def _is_idle(self) -> bool:
-        """Whether nobody needs us: no worker, no transport, and the time is over in which a next one may come."""
-        if self.turns.workers or self.transports.shared():
-            return False
+    def _is_unused(self) -> bool:
+        """Whether there is neither a worker nor a transport."""
+        return not (self.turns.workers or self.transports.shared())
+
+    def _is_over(self) -> bool:
+        """Whether the time is over in which somebody may come."""
         # Without the socket nobody can find us any more; it gets its name a moment after we are ready.
         patience = min(self._persist, _WITHOUT_ANY) if self._has_socket() else min(self._persist, _NAMING)
         return time.monotonic() >= self._idle_since + patience
