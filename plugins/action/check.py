@@ -10,6 +10,8 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError
+
 
 class ActionModule(ActionBase):
     """Needs no Python on the host."""
@@ -31,7 +33,8 @@ class ActionModule(ActionBase):
             said = answer["stderr"].strip() or answer["stdout"].strip()
             problem = f"logged in, but the shell did not run a command: it ended with {answer['rc']}: {said}"
             advice = "Look at the shell of the account, and at ansible_shell_executable."
-            return {"failed": True, "msg": f"{problem.rstrip('.')}. {advice}", "lines": self._way()}
+            error = CommandError(getattr(self._connection, "place", self._connection.transport), problem, advice)
+            return {"failed": True, "msg": str(error), "lines": self._way()}
         return {"changed": False, "seconds": seconds, "lines": [*self._way(), f"reached after {seconds:.3f} s"]}
 
     def _way(self) -> list[str]:

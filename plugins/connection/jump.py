@@ -562,6 +562,7 @@ class Connection(ConnectionBase):
         self._session_options: dict[str, Any] | None = None
         self._session: Session | None = None
         self.told: list[str] = []  # what was said of the way, a line each, without secrets
+        self.place = ""  # of the target, as its errors name it, once a command has begun
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Runs a command line; returns its status, stdout and stderr."""
@@ -580,7 +581,9 @@ class Connection(ConnectionBase):
                 become_timeout=self.get_option("connect_timeout") + 2,
             )
             display.vvv(f"EXEC {line}", host=self._host)
-            result = run(self._use(lambda session: session.start(line, request.pty)), request)
+            process = self._use(lambda session: session.start(line, request.pty))
+            self.place = process.place
+            result = run(process, request)
         return result.status, result.stdout, result.stderr
 
     def put_file(self, in_path: str, out_path: str) -> None:

@@ -58,6 +58,7 @@ _SIGNALS = {
 
 
 _PASSWORD = "Check ansible_become_password."
+_SIGNALLED = "If nobody did that, look at the limits of the target, of memory for one."
 
 
 def run(process: Process, request: Request) -> Result:
@@ -131,8 +132,8 @@ class _Run:
             return Result(ending.status, stdout, stderr)
         name = ending.signal or "unknown"
         number = _SIGNALS.get(name)
-        line = f"bastion.ssh.jump: the command was ended by signal {name}\n".encode()
-        return Result(255 if number is None else 128 + number, stdout, stderr + line)
+        why = CommandError(self._process.place, f"the command was ended by signal {name}", _SIGNALLED)
+        return Result(255 if number is None else 128 + number, stdout, stderr + f"bastion.ssh.jump: {why}\n".encode())
 
     def _stuck(self) -> CommandError:
         return CommandError(

@@ -26,6 +26,9 @@ CALLBACKS = Path(__file__).parent / "callback_plugins"
 
 Task = Mapping[str, Any]
 
+#: Of the environment of a run that has the task lab_put.
+ACTIONS = {"ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parent / "action_plugins")}
+
 #: A task that does nothing but connect.
 TRUE: Task = {"name": "True", "ansible.builtin.raw": "true"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+from lab.playbook import ACTIONS
 from lab.sshd import sftp_server
 
 from .provocation import Provocation, Stage, Variables
@@ -18,7 +19,7 @@ _FETCH = ({"name": "Fetch", "ansible.builtin.fetch": {"src": "/etc/services", "d
 _UNARCHIVE = (
     {"name": "Unarchive", "ansible.builtin.unarchive": {"src": "/proc/self/mem", "dest": "/tmp", "decrypt": False}},
 )
-_PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent"}},)
+_PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent", "dest": "/nonexistent"}},)
 
 
 _CHECK = "Check its path, its permissions and its disk."
@@ -53,7 +54,7 @@ def _to_a_full_disk(stage: Stage) -> Variables:
 
 def _with_an_action_of_the_lab(_stage: Stage) -> dict[str, Any]:
     """No module of ansible-core hands over a file that is not there."""
-    return {"env": {"ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parents[1] / "lab/action_plugins")}}
+    return {"env": ACTIONS}
 
 
 def _plain(stage: Stage) -> Variables:

@@ -31,8 +31,8 @@ WAITING: tuple[Task, ...] = (
     TRUE,
 )  # fmt: skip
 
-#: What ansible-core may put before a message of ours.
-LEAD = r"(?:Task failed: )?(?:Failed to authenticate: )?"
+#: What ansible-core may put before a message of ours, and we before one in the standard error of a command.
+LEAD = r"(?:Task failed: )?(?:Failed to authenticate: |bastion\.ssh\.jump: )?"
 _LABEL = r"\S+@\S+:\d+"
 
 

@@ -103,11 +103,11 @@ PROVOCATIONS = [
         "Look at become_method, become_flags and become_exe", status="failed", tasks=COMMAND,
     ),
     Provocation(
-        "logged in, but the shell did not run a command: it ended with …", "", _without_a_shell,
+        "logged in, but the shell did not run a command: it ended with …", HOP, _without_a_shell,
         "ansible_shell_executable", status="failed", tasks=_CHECK,
     ),
     Provocation(
-        "bastion.ssh.jump: the command was ended by signal …", "",
-        lambda stage: stage.host(stage.server, command="kill -9 $$"), status="failed", where="stderr", tasks=COMMAND,
+        "the command was ended by signal …", HOP, lambda stage: stage.host(stage.server, command="kill -9 $$"),
+        "look at the limits of the target", status="failed", where="stderr", tasks=COMMAND,
     ),
 ]  # fmt: skip
