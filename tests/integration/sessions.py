@@ -45,22 +45,30 @@ class OpenSession:
 
 
 @contextlib.contextmanager
+def unopened(
+    lab: Lab,
+    variables: Mapping[str, Any],
+    method: TransferMethod = TransferMethod.SMART,
+    notes: list[str] | None = None,
+) -> Iterator[OpenSession]:
+    """A session for inventory variables that has done nothing yet, closed with the context."""
+    kept: list[str] = [] if notes is None else notes
+    options = options_of(lab, variables) | {"transfer_method": method.value}
+    with contextlib.closing(_session(lab, options, Report(note=kept.append, warn=kept.append))) as session:
+        yield OpenSession(session)
+
+
+@contextlib.contextmanager
 def opened(
     lab: Lab,
     variables: Mapping[str, Any],
     method: TransferMethod = TransferMethod.SMART,
     notes: list[str] | None = None,
 ) -> Iterator[OpenSession]:
-    """A session for inventory variables that has run a command, closed with the context."""
-    kept: list[str] = [] if notes is None else notes
-    options = options_of(lab, variables) | {"transfer_method": method.value}
-    session = _session(lab, options, Report(note=kept.append, warn=kept.append))
-    try:
-        made = OpenSession(session)
-        assert made.run("true").status == 0
-        yield made
-    finally:
-        session.close()
+    """The same, when it has run a command."""
+    with unopened(lab, variables, method, notes) as session:
+        assert session.run("true").status == 0
+        yield session
 
 
 def _session(lab: Lab, options: dict[str, Any], report: Report) -> Session:

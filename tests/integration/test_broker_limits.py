@@ -18,7 +18,7 @@ from lab import TRUE, Chain3, Lab, blackhole, play, playbook, processes, raw, wa
 from lab.brokers import WITHOUT, brokers, forget_peak, open_files, peak_memory, status, the_broker, the_socket
 from lab.chains import chain_of_three
 from lab.playbook import ACTIONS
-from sessions import opened, options_of
+from sessions import opened, options_of, unopened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output, Process
@@ -52,7 +52,7 @@ def test_bastions_that_give_no_session_carry_1500_targets_at_once(lab: Lab) -> N
     inventory = chain.inventory(ansible_ssh_persist=600)
 
     def answer(name: str) -> bytes:
-        with opened(lab, inventory[name]) as session:
+        with unopened(lab, inventory[name]) as session:
             return session.run(f"echo {name}").stdout
 
     with ThreadPoolExecutor(20) as pool:

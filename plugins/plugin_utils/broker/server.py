@@ -26,6 +26,7 @@ from ..ssh.client_config import ClientConfig
 from ..ssh.library import why_unusable
 from .address import Directory, peer
 from .conversation import Conversation, where
+from .identity import steps
 from .pool import Shared
 from .session import no_thread
 from .spawn import READY, WAITING, locked
@@ -107,7 +108,8 @@ class Broker:
         poll.register(self._waker, select.POLLIN)
         while not self._stopped:
             if self._is_unused():
-                self._settings.cache_clear()  # each run that is over had an environment of its own
+                for cache in (self._settings, steps):
+                    cache.cache_clear()  # each run that is over had an environment of its own
                 if self._is_over() and self._leave():
                     break
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.

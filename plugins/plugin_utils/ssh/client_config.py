@@ -27,6 +27,7 @@ from .controller_files import Version, home, version_of
 from .plain_config import read_plainly
 
 _SECONDS = 15.0
+_ANSWERS_KEPT = 4096  # of which each run may have its own, in its own environment
 _SYSTEM_FILE = "/etc/ssh/ssh_config"
 _INCLUDE = re.compile(r"^\s*include[\s=]+(.*)$", re.IGNORECASE | re.MULTILINE)
 # No two shells have the same, and no configuration asks for them.
@@ -146,6 +147,8 @@ class ClientConfig:
         mine: Future[Any] = Future()
         with self._lock:
             future = self._known.setdefault(key, mine)
+            while len(self._known) > _ANSWERS_KEPT:
+                del self._known[next(iter(self._known), key)]  # the oldest
         if future is mine:
             try:
                 mine.set_result(work())

@@ -265,6 +265,17 @@ def test_another_environment_is_another_question(write: Write) -> None:
     assert asked(Query("x", config_file=file), config, PLACE="home").port is None
 
 
+def test_no_more_answers_are_kept_than_have_room(
+    counted: tuple[str, Callable[[], list[str]]], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_config, "_ANSWERS_KEPT", 3)  # one of which is what nobody says
+    program, runs = counted
+    config, query = ClientConfig(program), Query("x", config_file=write('Match exec "test $PLACE = 1"\n Port 1\n'))
+    places = ["1", "2", "3", "3", "2", "1"]
+    assert [asked(query, config, PLACE=place).port for place in places] == [1, None, None, None, None, 1]
+    assert len(runs()) == 4  # the first one is asked twice
+
+
 def test_a_question_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch, write: Write, tmp_path: Path) -> None:
     monkeypatch.setattr(client_config, "_SECONDS", 0.5)
     pid = tmp_path / "pid"
