@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import TRUE, Chain3, Lab, blackhole, play, playbook, processes, raw, wait_until
@@ -90,7 +91,7 @@ def test_a_target_that_gives_one_session_at_a_time_serves_20_tasks_at_once(lab: 
 
 def test_dead_targets_do_not_hold_up_the_others(lab: Lab, marker: Path) -> None:  # trust: T37
     chain = chain_of_three(lab, targets=20, MaxStartups=100)
-    dead = {"unanswering": lab.unanswering(), "blackhole": lab.sink(blackhole)}
+    dead: dict[str, Any] = {"unanswering": lab.unanswering(), "blackhole": lab.sink(blackhole)}
     chain.b.options["PermitOpen"] = " ".join([*chain.target.endpoints, *(each.endpoint for each in dead.values())])
     chain.b.reload()
     good = chain.inventory(ansible_ssh_timeout=12)

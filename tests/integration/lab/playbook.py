@@ -30,7 +30,7 @@ Task = Mapping[str, Any]
 ACTIONS = {"ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parent / "action_plugins")}
 
 #: A task that does nothing but connect.
-TRUE: Task = {"name": "True", "ansible.builtin.raw": "true"}
+TRUE: dict[str, Any] = {"name": "True", "ansible.builtin.raw": "true"}
 
 
 class TaskResult(NamedTuple):
