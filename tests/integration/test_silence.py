@@ -136,6 +136,25 @@ def test_a_session_is_not_waited_for_with_the_library(
 
 
 @pytest.mark.ways("own process")
+def test_a_channel_is_closed_where_nobody_can_be_told(
+    lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment, a connection has ended and its channels do not know; that is played to the library here."""
+
+    def ended(_data: bytes) -> None:
+        raise EOFError
+
+    with opened(lab, chain3.variables) as session:
+        running = Running(session)
+        monkeypatch.setattr(running.transport.packetizer, "write_all", ended)
+        running.channel.close()
+        assert running.channel.closed
+        with pytest.raises(LinkLost):
+            running.process.read(None)
+        monkeypatch.undo()
+
+
+@pytest.mark.ways("own process")
 def test_a_channel_that_is_opened_too_late_is_closed(lab: Lab, chain3: Chain3) -> None:
     links, variables = chain3.over_links(lab)
     with opened(lab, variables) as session:

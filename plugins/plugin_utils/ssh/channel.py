@@ -76,6 +76,11 @@ class HopChannel(paramiko.Channel):
         channel.lock = TransportLock(transport, SHORT)
         channel.out_buffer_cv = threading.Condition(channel.lock)
 
+    def close(self) -> None:
+        """Ends it. Harmless when repeated, and when the connection has just ended, so that nobody can be told."""
+        with contextlib.suppress(*BROKEN):
+            super().close()
+
     def abandon(self) -> None:
         """Ends it for all who wait for it, whatever the thread of its transport is stuck in."""
         self.closed = True

@@ -66,8 +66,7 @@ class ChannelProcess:
 
     def close(self) -> None:
         """Ends the channel; the server hangs up on a command that still runs."""
-        with contextlib.suppress(*BROKEN):
-            self._channel.close()
+        self._channel.close()
 
     def _read(self, deadline: Deadline) -> Output | Exited | None:
         channel = self._channel

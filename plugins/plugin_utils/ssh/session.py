@@ -58,8 +58,7 @@ class LinkSession:
                 channel.set_environment_variable(_bytes(name), _bytes(value))
             channel.exec_command(_bytes(command))
         except BROKEN as error:
-            with contextlib.suppress(*BROKEN):
-                channel.close()
+            channel.close()
             refused = LinkLost(
                 self._place,
                 f"the server refused to run the command: {said(str(error))}",
@@ -84,8 +83,7 @@ class LinkSession:
         """Closes all channels, so that whoever waits for one gets an error."""
         self._cancelled = True
         for channel in list(self._channels):
-            with contextlib.suppress(*BROKEN):
-                channel.close()
+            channel.close()
 
     def _open_channel(self) -> HopChannel:
         deadline = Deadline(self._timeout)
@@ -137,8 +135,7 @@ class LinkSession:
         try:
             yield files
         finally:
-            with contextlib.suppress(*BROKEN):
-                files.close()
+            files.close()
 
     def _sftp(self, method: TransferMethod) -> SftpFiles | None:
         if method is TransferMethod.PIPED or (method is TransferMethod.SMART and self._target.no_sftp):
