@@ -198,9 +198,9 @@ class Lab(contextlib.ExitStack):
         address = self.address()
         return self.enter_context(Unanswering(address, self.port(address)))
 
-    def forwarder(self, target: Place | tuple[str, int], **options: Any) -> Forwarder:
-        """Put a link that can be damaged before a server; the options are those of Forwarder."""
-        address = self.address()
+    def forwarder(self, target: Place | tuple[str, int], address: str = "", **options: Any) -> Forwarder:
+        """Put a link that can be damaged before a server, on an address of its own; the options are those of Forwarder."""
+        address = address or self.address()
         end = target if isinstance(target, tuple) else (target.address, target.port)
         return self.enter_context(Forwarder(self.loop, end, address, self.port(address), **options))
 
