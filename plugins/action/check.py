@@ -33,7 +33,9 @@ class ActionModule(ActionBase):
             said = answer["stderr"].strip() or answer["stdout"].strip()
             problem = f"logged in, but the shell did not run a command: it ended with {answer['rc']}: {said}"
             advice = "Look at the shell of the account, and at ansible_shell_executable."
-            failure = CommandError(getattr(self._connection, "place", self._connection.transport), problem, advice)
+            failure = CommandError(
+                getattr(self._connection, "place", "") or self._connection.transport, problem, advice
+            )
             return {"failed": True, "msg": str(failure), "lines": self._way()}
         return {"changed": False, "seconds": seconds, "lines": [*self._way(), f"reached after {seconds:.3f} s"]}
 

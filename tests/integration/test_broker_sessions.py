@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import yaml
 from lab import TRUE, Chain3, Lab, play, playbook, raw, wait_until
 from lab.brokers import brokers, status, stopped, the_broker
 from lab.playbook import own_playbook
@@ -51,6 +54,22 @@ def test_people_see_what_has_become_of_each_hop(lab: Lab, chain3: Chain3) -> Non
     shown = sessions(lab)
     assert f"since then, {names[1]} via {names[0]}: dials: 2, failed: 1 (1 x {cause}), reused: " in shown
     assert "keepalive answered in " in shown
+    localhost = {"localhost": {"ansible_connection": "local"}}
+    result = playbook(lab, localhost, play({"name": "Sessions", "bastion.ssh.sessions": {}})).result("localhost").result
+    (told,) = result["brokers"]
+    assert told["pid"] == the_broker(lab)
+    assert [(hop["hop"], hop["dials"], hop["failures"]) for hop in told["hops"]] == [
+        (names[0], 1, {}), (names[1], 2, {cause: 1}), (names[2], 1, {})
+    ]  # fmt: skip
+    for part, contents in (("hops", told["hops"]), ("transports", told["transports"])):
+        assert {frozenset(each) for each in contents} == {documented(part)}
+
+
+def documented(part: str) -> frozenset[str]:
+    """What the module's documentation says to be in each of its brokers' hops or transports."""
+    module = Path(__file__).parents[2] / "plugins/modules/sessions.py"
+    returned = yaml.safe_load(re.findall(r'^RETURN = r?"""(.*?)^"""', module.read_text(), re.DOTALL | re.MULTILINE)[0])
+    return frozenset(returned["brokers"]["contains"][part]["contains"])
 
 
 def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:

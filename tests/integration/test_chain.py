@@ -13,6 +13,7 @@ from lab.client import ssh_config
 from lab.sshd import Sshd
 
 MEBIBYTE = 1024 * 1024
+PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
 class Site:
@@ -80,7 +81,7 @@ def twenty_tasks(site: Site) -> list[dict[str, Any]]:
     become = {"become": True}
     tasks: list[dict[str, Any]] = [
         {"name": "Facts", "ansible.builtin.setup": {"gather_subset": ["min"]}},
-        {"name": "Ping", "ansible.builtin.ping": {}},
+        PING,
         {"name": "Command", "ansible.builtin.command": "id -un"},
         {"name": "Raw", "ansible.builtin.raw": "echo out; echo err >&2"},
         {"name": "Shell", "ansible.builtin.shell": "echo a | tr a b"},
@@ -130,7 +131,7 @@ def check_results(site: Site, run: Run) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("kind", "pipelining"), [("string", False), ("proxy_command", True)])
+@pytest.mark.parametrize(("kind", "pipelining"), [("list", False), ("proxy_command", True)])
 def test_a_playbook_of_twenty_tasks(lab: Lab, kind: str, pipelining: bool) -> None:  # trust: T01, T05
     play_twenty_tasks(lab, kind, pipelining)
 
@@ -138,7 +139,7 @@ def test_a_playbook_of_twenty_tasks(lab: Lab, kind: str, pipelining: bool) -> No
 @pytest.mark.ways("own process")
 @pytest.mark.timeout(300)
 def test_a_playbook_of_twenty_tasks_without_a_broker(lab: Lab) -> None:  # trust: T01
-    play_twenty_tasks(lab, "list", True)
+    play_twenty_tasks(lab, "string", True)
 
 
 def play_twenty_tasks(lab: Lab, kind: str, pipelining: bool) -> None:
@@ -220,7 +221,7 @@ def test_usual_options_of_the_command_line_keep_working(lab: Lab, chain3: Chain3
     inventory = chain3.inventory(ansible_user=None, ansible_ssh_private_key_file=None, ansible_connection=None)
     args = ["-u", chain3.users[2].name, "--private-key", str(chain3.keys[2].path), "-c", "bastion.ssh.jump"]
     args += ["--timeout", "5"]
-    playbook(lab, inventory, play(TRUE), args=args).check()
+    playbook(lab, inventory, play(PING), args=args).check()
 
 
 def test_the_password_may_be_asked_for(lab: Lab) -> None:
@@ -255,7 +256,7 @@ def test_users_of_paramiko_ssh_change_one_line(lab: Lab, chain3_same_key: Chain3
             "ansible_paramiko_proxy_command": f"ssh -F {config} -W %h:%p -J {first} ssh://{second}",
         }
     }
-    playbook(lab, inventory, play(TRUE)).check()
+    playbook(lab, inventory, play(PING)).check()
 
 
 @pytest.mark.ways("broker", "own process")
@@ -266,7 +267,7 @@ def test_a_copy_beside_the_playbook_works(lab: Lab, chain3: Chain3) -> None:
     beside.mkdir(parents=True)
     (beside / "ssh").symlink_to(ROOT)
     run = playbook(
-        lab, chain3.inventory(), play(TRUE),
+        lab, chain3.inventory(), play(PING),
         env={"ANSIBLE_COLLECTIONS_PATH": "/nowhere"}, beside=lab.path / "collections",
     )  # fmt: skip
     run.check()

@@ -70,7 +70,7 @@ def test_ansible_calls_the_host_what_the_page_says(heading: str) -> None:
 def test_every_error_of_a_hop_has_a_next_step_that_is_looked_for() -> None:
     of_hops = [each for each in chain(*SECTIONS.values()) if each.names.startswith(("hop", "on the controller"))]
     assert len(of_hops) > 60
-    told = [each.message for each in of_hops if not each.then and each.status == "unreachable"]
+    told = [each.message for each in of_hops if not each.then and each.status != "ok"]
     assert told == []
 
 

@@ -36,7 +36,9 @@ def test_a_silent_link_is_given_up_with_all_that_it_carries(
         running = pool.submit(playbook, lab, {"target": variables | ALIVE}, play(wait))
         wait_until(lambda: marker.read_text() or running.done(), 60, "the command has started")
         links[index].stall()
+        stalled = time.monotonic()
         run = running.result()
+    assert time.monotonic() - stalled < PATIENCE + 10  # of which Ansible itself needs some
     result = run.result("target")
     assert result.status == "unreachable"
     place = f"hop {index + 1} of 3, {chain3.users[index].name}@{links[index].endpoint}"
@@ -150,8 +152,6 @@ def test_a_channel_is_closed_where_nobody_can_be_told(
         monkeypatch.setattr(running.transport.packetizer, "write_all", ended)
         running.channel.close()
         assert running.channel.closed
-        with pytest.raises(LinkLost):
-            running.process.read(None)
         monkeypatch.undo()
 
 
@@ -160,12 +160,12 @@ def test_a_channel_that_is_opened_too_late_is_closed(lab: Lab, chain3: Chain3) -
     links, variables = chain3.over_links(lab)
     with opened(lab, variables) as session:
         running = Running(session)
-        without_a_command = r"session_close_by_channel: channel \d+ child 0$"
-        before = len(re.findall(without_a_command, chain3.target.log(), re.MULTILINE))  # one that has ended
+        nothing_runs = r"session_close_by_channel: channel \d+ child 0$"
+        before = len(re.findall(nothing_runs, chain3.target.log(), re.MULTILINE))  # that of a command which has ended
         links[2].stall("down")
         with pytest.raises(paramiko.SSHException, match="Timeout opening channel"):
             running.transport.open("session", timeout=0.5)
         links[2].resume()
-        chain3.target.wait_log(without_a_command, times=before + 1)
+        chain3.target.wait_log(nothing_runs, times=before + 1)
         assert session.run("echo here").stdout == b"here\n"
         running.process.close()

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,12 +72,13 @@ def test_stuck_servers_end_in_time_and_hold_up_nobody(lab: Lab, chain3: Chain3, 
     inventory = {f"good{number}": chain3.variables for number in range(10)}
     for number, sink in enumerate(sinks):
         inventory[f"stuck{number}"] = chain3.variables | {"ansible_host": sink.address, "ansible_port": sink.port}
-    tasks = play(raw(f"echo x >> {marker}"), vars={"ansible_ssh_timeout": 20})
+    tasks, started = play(raw(f"echo x >> {marker}"), vars={"ansible_ssh_timeout": 20}), time.monotonic()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, inventory, tasks, args=FORKS, timeout=200)
         wait_until(lambda: marker.read_text() == "x\n" * 10 or running.done(), 150, "the ten that are good")
         assert not running.done()
         run = running.result()
+    assert time.monotonic() - started < 90  # a fraction of which Ansible itself needs here
     stuck_ones = [result for result in run.all_results if result.host.startswith("stuck")]
     assert [result.status for result in run.all_results if result not in stuck_ones] == ["ok"] * 10
     assert [result.status for result in stuck_ones] == ["unreachable"] * 10
@@ -92,7 +94,9 @@ def test_a_bastion_that_dies_under_20_sessions_ends_them_all(lab: Lab, marker: P
         running = pool.submit(playbook, lab, inventory, play(wait), args=FORKS, timeout=200)
         wait_until(lambda: marker.read_text() == "x\n" * 20 or running.done(), 150, "all commands have started")
         chain.b.kill_sessions()
+        killed = time.monotonic()
         run = running.result()
+    assert time.monotonic() - killed < 60  # and not when the commands would have ended
     assert [text for text in messages(run.all_results) if "hop 2 of 3" not in text or "was lost" not in text] == []
     assert [result.status for result in run.all_results] == ["unreachable"] * 20
     playbook(lab, inventory, play(raw("true")), args=FORKS, timeout=200).check()

@@ -107,4 +107,5 @@ def _way(shared: Shared) -> _Way:
 def _cause(shared: Shared, error: BaseException) -> str:
     if not isinstance(error, HopError):
         return type(error).__name__
-    return said(error.problem, _CAUSE_LENGTH) if error.place == shared.place else "a hop before it failed"
+    where = "" if error.place == shared.place else "at a hop before it: "  # which may be up, and forward nothing
+    return said(where + error.problem, _CAUSE_LENGTH)

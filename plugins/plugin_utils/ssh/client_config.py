@@ -148,7 +148,7 @@ class ClientConfig:
         with self._lock:
             future = self._known.setdefault(key, mine)
             while len(self._known) > _ANSWERS_KEPT:
-                del self._known[next(iter(self._known), key)]  # the oldest
+                del self._known[next(iter(self._known))]  # the oldest
         if future is mine:
             try:
                 mine.set_result(work())

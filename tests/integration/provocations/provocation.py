@@ -31,8 +31,12 @@ WAITING: tuple[Task, ...] = (
     TRUE,
 )  # fmt: skip
 
-#: What ansible-core may put before a message of ours, and we before one in the standard error of a command.
-LEAD = r"(?:Task failed: )?(?:Failed to authenticate: |bastion\.ssh\.jump: )?"
+#: What stands before a message of ours: of ansible-core's, perhaps; and of our own, in the standard error of a command.
+LEADS = {
+    "msg": "(?:Task failed: )?(?:Failed to authenticate: )?",
+    "stderr": r"bastion\.ssh\.jump: ",
+    "output": ".*?",
+}
 _LABEL = r"\S+@\S+:\d+"
 
 
@@ -151,9 +155,10 @@ class Provocation:
         names = as_pattern(self.names)
         if self.names.startswith("hop "):
             names += rf", {_LABEL}(?: \(via {_LABEL}\))?"
-        begin = ".*?" if self.where == "output" else LEAD
         colon = ": " if names else ""
-        return re.compile(f"{begin}{names}{colon}{self.before}{as_pattern(self.message)}.*{re.escape(self.then)}")
+        return re.compile(
+            f"{LEADS[self.where]}{names}{colon}{self.before}{as_pattern(self.message)}.*{re.escape(self.then)}"
+        )
 
 
 def as_pattern(message: str) -> str:

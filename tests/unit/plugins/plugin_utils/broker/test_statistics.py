@@ -50,7 +50,7 @@ def test_failures_are_counted_by_cause() -> None:
     ]
     for error in errors:
         statistics.failed(a, error)
-    failures = {"down": 2, "a hop before it failed": 1, "KeyError": 1}
+    failures = {"down": 2, "at a hop before it: up": 1, "KeyError": 1}
     assert statistics.described() == [counted("a", failures=failures)]
 
 
