@@ -227,7 +227,7 @@ def test_50_transfers_at_once_cost_little_memory(lab: Lab, what: str) -> None:
         grown = peak_memory(broker) - before
     arrived = [*remote.glob("there*"), *lab.path.glob("here*")]
     assert [path.stat().st_size for path in arrived] == [8 * MEBIBYTE] * 50
-    assert grown < 160 * MEBIBYTE
+    assert grown < 120 * MEBIBYTE
 
 
 def until_still(lab: Lab) -> None:
