@@ -215,6 +215,29 @@ def test_a_server_program_that_dies_in_the_middle_is_an_error(lab: Lab, what: st
     assert not list(lab.path.glob(".here*"))
 
 
+@pytest.mark.ways("broker")
+def test_a_copy_whose_server_dies_in_the_middle_leaves_nothing_under_its_name(lab: Lab) -> None:  # trust: T45
+    """What was written is in Ansible's temporary directory, from which a module takes whole files only."""
+    chain3 = chain_of_three(lab, sftp="external")
+    link = lab.forwarder(chain3.a)
+    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
+    first, second = chain3.jump_list
+    inventory = chain3.inventory(ansible_ssh_jump=[first | {"host": link.address, "port": link.port}, second])
+    there = chain3.users[2].home / "there"
+    (lab.path / "source").write_bytes(bytes(30 * MEBIBYTE))
+    copy = {"name": "Copy", "ansible.builtin.copy": {"src": f"{lab.path}/source", "dest": str(there)}}
+    with ThreadPoolExecutor(1) as pool:
+        link.stall_after("up", 5 * MEBIBYTE)
+        running = pool.submit(playbook, lab, inventory, play(copy))
+        wait_until(lambda: link.stalled or running.done(), 60, "the middle")
+        processes.end(pid for pid in chain3.target.sessions() if b"sftp-server" in processes.command_line(pid))
+        link.resume()
+        result = running.result().result("target")
+    assert result.status == "failed"
+    assert "the server ended SFTP" in result.result["msg"]
+    assert not there.exists()
+
+
 class Hiccup(asyncssh.SFTPServer):
     """A server that fails one write in the middle, and takes all others."""
 

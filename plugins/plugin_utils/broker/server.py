@@ -108,8 +108,7 @@ class Broker:
         poll.register(self._waker, select.POLLIN)
         while not self._stopped:
             if self._is_unused():
-                for cache in (self._settings, steps):
-                    cache.cache_clear()  # each run that is over had an environment of its own
+                self._forget_runs()
                 if self._is_over() and self._leave():
                     break
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
@@ -186,6 +185,11 @@ class Broker:
     def _is_unused(self) -> bool:
         """Whether there is neither a worker nor a transport."""
         return not (self.turns.workers or self.transports.shared())
+
+    def _forget_runs(self) -> None:
+        """Lets go of what was read for runs that are over, each of which had an environment of its own."""
+        self._settings.cache_clear()
+        steps.cache_clear()
 
     def _is_over(self) -> bool:
         """Whether the time is over in which somebody may come."""

@@ -38,6 +38,7 @@ _IS_IT_SSH = "Is it an SSH server? Its log may say why."
 _NO_ADDRESS = "the name cannot be resolved"
 _CHECK_NAME = "Check the name, and the resolver of the controller."
 _NO_JUMP = "No jump host is set for this host (ansible_ssh_jump)."
+_ORDER = "Is it the first on the way, to which the controller connects itself?"
 
 
 def open_hop(
@@ -246,13 +247,14 @@ def _connected(found: Any, hop: Hop, seconds: float) -> socket.socket:
 
 
 def _advice(first: Hop) -> str:
-    """For a first hop that the controller cannot reach: often a bastion was meant to be before it."""
+    """For a first hop that the controller cannot reach."""
     advice = f"Check the host, its port {first.port} and the firewall."
     return advice + _hint(first)
 
 
 def _hint(first: Hop) -> str:
-    return f" {_NO_JUMP}" if first.setting == TARGET else ""
+    """Often a bastion was meant to be before it."""
+    return f" {_NO_JUMP if first.setting == TARGET else _ORDER}"
 
 
 def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline) -> paramiko.Channel:
