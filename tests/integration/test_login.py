@@ -24,6 +24,10 @@ from lab import (
 )
 from lab.chains import CONNECT, place
 from lab.playbook import TRUE
+from sessions import opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
 
 
 def connect(lab: Lab, variables: dict[str, Any], **more: Any) -> Run:
@@ -320,6 +324,21 @@ def test_a_wrong_answer_is_given_once_whatever_keys_the_targets_have(lab: Lab) -
     }
     playbook(lab, inventory, play(TRUE))
     assert bastion.values("response") == ["wrong"]
+
+
+@pytest.mark.ways("own process")
+def test_a_connection_that_ends_as_the_login_begins_is_told(
+    lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends may see it before the library's thread does; that moment is played to it here."""
+
+    def ended(_transport: HopTransport) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(HopTransport, "ensure_session", ended)
+    words = r"^hop 1 of 3, .*: the server ended the connection during the login"
+    with pytest.raises(HopUnreachable, match=words), opened(lab, chain3.variables):
+        pass
 
 
 def test_where_only_keys_are_taken_a_password_does_not_limit_them(lab: Lab, user: User) -> None:

@@ -197,7 +197,8 @@ class Login:
         except Exception as error:
             if self._deadline.expired:
                 raise self.overdue() from error
-            if not self._transport.is_active():
+            # EOFError is the library's for a connection that has ended, which its thread may not have seen yet.
+            if isinstance(error, EOFError) or not self._transport.is_active():
                 raise self._ended(name) from error
             if isinstance(error, paramiko.AuthenticationException):
                 self._tried += [name] if name else []
