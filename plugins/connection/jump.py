@@ -522,7 +522,13 @@ define_options()
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, JumpError, LoginRefused, SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
+    CONTROLLER,
+    HopError,
+    JumpError,
+    LoginRefused,
+    SettingsError,
+)
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import become_rules, pty_wanted, read_options
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
@@ -591,7 +597,7 @@ class Connection(ConnectionBase):
         super().put_file(in_path, out_path)
         source, target = to_text(in_path), to_text(out_path, errors="surrogateescape")
         if not os.path.exists(source):
-            raise AnsibleFileNotFound(f"file or module does not exist: {source}")
+            raise AnsibleFileNotFound(f"{CONTROLLER}: file or module does not exist: {source}. Check its path.")
         display.vvv(f"PUT {source} TO {target}", host=self._host)
         with _ansible_errors():
             self._use(lambda session: session.put(source, target))

@@ -76,5 +76,12 @@ PROVOCATIONS = [
     _failed("cannot write …: …", _to_a_full_disk, _FETCH, "on the controller", then=_CHECK),
     _failed("cannot write …: … of … bytes arrived", _short, _PING, "hop 1 of 1", then=_CHECK),
     _failed("it offers no SFTP", _without_sftp, _PING, "hop 1 of 1", then="Let ansible_ssh_transfer_method be 'smart'"),
-    _failed("file or module does not exist: …", _plain, _PUT, around=_with_an_action_of_the_lab),
+    _failed(
+        "file or module does not exist: …",
+        _plain,
+        _PUT,
+        "on the controller",
+        then="Check its path.",
+        around=_with_an_action_of_the_lab,
+    ),
 ]
