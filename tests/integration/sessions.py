@@ -45,30 +45,20 @@ class OpenSession:
 
 
 @contextlib.contextmanager
-def unopened(
-    lab: Lab,
-    variables: Mapping[str, Any],
-    method: TransferMethod = TransferMethod.SMART,
-    notes: list[str] | None = None,
-) -> Iterator[OpenSession]:
-    """A session for inventory variables that has done nothing yet, closed with the context."""
-    kept: list[str] = [] if notes is None else notes
-    options = options_of(lab, variables) | {"transfer_method": method.value}
-    with contextlib.closing(_session(lab, options, Report(note=kept.append, warn=kept.append))) as session:
-        yield OpenSession(session)
-
-
-@contextlib.contextmanager
 def opened(
     lab: Lab,
     variables: Mapping[str, Any],
     method: TransferMethod = TransferMethod.SMART,
     notes: list[str] | None = None,
+    first: str | None = "true",
 ) -> Iterator[OpenSession]:
-    """The same, when it has run a command."""
-    with unopened(lab, variables, method, notes) as session:
-        assert session.run("true").status == 0
-        yield session
+    """A session for inventory variables, closed with the context; first: the command that it has run, None for none."""
+    kept: list[str] = [] if notes is None else notes
+    options = options_of(lab, variables) | {"transfer_method": method.value}
+    with contextlib.closing(_session(lab, options, Report(note=kept.append, warn=kept.append))) as session:
+        made = OpenSession(session)
+        assert first is None or made.run(first).status == 0
+        yield made
 
 
 def _session(lab: Lab, options: dict[str, Any], report: Report) -> Session:

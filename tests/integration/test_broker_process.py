@@ -268,7 +268,7 @@ def test_what_another_user_has_planted_is_not_used(lab: Lab, chain3: Chain3, pla
             wanted.mkdir(0o700)
             (theirs / name).rename(wanted / name)
         env = {"ANSIBLE_SSH_PERSIST_DIRECTORY": str(wanted)}
-        inventory = {f"host{number}": chain3.variables for number in range(2)}
+        inventory = {f"host{number}": chain3.variables for number in range(5)}
         run = playbook(lab, inventory, play(TRUE, TRUE), env=env, args=["-v"]).check()
         assert process.poll() is None
     assert run.text.count(WITHOUT + PLANTED[planted].format(wanted, name)) == run.text.count(WITHOUT) == 1

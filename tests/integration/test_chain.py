@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from lab import TRUE, Chain3, Lab, Run, User, certify, play, playbook
 from lab.client import ssh_config
+from lab.playbook import PING
 from lab.sshd import Sshd
 
 MEBIBYTE = 1024 * 1024
-PING = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
 class Site:

@@ -101,13 +101,10 @@ def test_a_full_disk_on_the_controller_leaves_no_file(
 def test_a_link_cut_in_the_middle_is_an_error(
     lab: Lab, chain3: Chain3, remote: Path, method: TransferMethod, what: str
 ) -> None:  # trust: T45
-    link = lab.forwarder(chain3.a)
-    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
-    first, second = chain3.jump_list
-    jump = [first | {"host": link.address, "port": link.port}, second]
+    (link, *_behind), variables = chain3.over_links(lab)
     for path in (lab.path / "source", remote / "source"):
         path.write_bytes(bytes(30 * MEBIBYTE))
-    with opened(lab, chain3.variables | {"ansible_ssh_jump": jump}, method) as session:
+    with opened(lab, variables, method) as session:
         session.run("true")
         link.cut_after("up" if what == "put" else "down", 5 * MEBIBYTE)
         if what == "put":
@@ -165,13 +162,10 @@ def test_a_server_whose_sftp_says_nothing_is_told_in_time(lab: Lab, chain3: Chai
 
 
 def test_requests_to_write_do_not_wait_for_answers(lab: Lab, chain3: Chain3, remote: Path) -> None:
-    link = lab.forwarder(chain3.a)
-    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
-    first, second = chain3.jump_list
-    jump = [first | {"host": link.address, "port": link.port}, second]
+    (link, *_behind), variables = chain3.over_links(lab)
     (lab.path / "source").write_bytes(bytes(range(256)) * 4096 * 4)
     with (
-        opened(lab, chain3.variables | {"ansible_ssh_jump": jump}, TransferMethod.SFTP) as session,
+        opened(lab, variables, TransferMethod.SFTP) as session,
         ThreadPoolExecutor(1) as pool,
     ):
         link.stall_after("up", 256 * 1024)  # the file is open, and the first blocks are on their way
@@ -192,14 +186,11 @@ def test_requests_to_write_do_not_wait_for_answers(lab: Lab, chain3: Chain3, rem
 @pytest.mark.parametrize("what", ["put", "fetch"])
 def test_a_server_program_that_dies_in_the_middle_is_an_error(lab: Lab, what: str) -> None:  # trust: T45
     chain3 = chain_of_three(lab, sftp="external")
-    link = lab.forwarder(chain3.a)
-    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
-    first, second = chain3.jump_list
-    jump = [first | {"host": link.address, "port": link.port}, second]
+    (link, *_behind), variables = chain3.over_links(lab)
     remote, here = chain3.users[2].home, lab.path / "here"
     for path in (lab.path / "source", remote / "source"):
         path.write_bytes(bytes(30 * MEBIBYTE))
-    with opened(lab, chain3.variables | {"ansible_ssh_jump": jump}) as session, ThreadPoolExecutor(1) as pool:
+    with opened(lab, variables) as session, ThreadPoolExecutor(1) as pool:
         link.stall_after("up" if what == "put" else "down", 5 * MEBIBYTE)
         if what == "put":
             running = pool.submit(session.session.put, f"{lab.path}/source", f"{remote}/there")
@@ -219,16 +210,13 @@ def test_a_server_program_that_dies_in_the_middle_is_an_error(lab: Lab, what: st
 def test_a_copy_whose_server_dies_in_the_middle_leaves_nothing_under_its_name(lab: Lab) -> None:  # trust: T45
     """What was written is in Ansible's temporary directory, from which a module takes whole files only."""
     chain3 = chain_of_three(lab, sftp="external")
-    link = lab.forwarder(chain3.a)
-    lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"), chain3.b, chain3.target)
-    first, second = chain3.jump_list
-    inventory = chain3.inventory(ansible_ssh_jump=[first | {"host": link.address, "port": link.port}, second])
+    (link, *_behind), variables = chain3.over_links(lab)
     there = chain3.users[2].home / "there"
     (lab.path / "source").write_bytes(bytes(30 * MEBIBYTE))
     copy = {"name": "Copy", "ansible.builtin.copy": {"src": f"{lab.path}/source", "dest": str(there)}}
     with ThreadPoolExecutor(1) as pool:
         link.stall_after("up", 5 * MEBIBYTE)
-        running = pool.submit(playbook, lab, inventory, play(copy))
+        running = pool.submit(playbook, lab, {"target": variables}, play(copy))
         wait_until(lambda: link.stalled or running.done(), 60, "the middle")
         processes.end(pid for pid in chain3.target.sessions() if b"sftp-server" in processes.command_line(pid))
         link.resume()

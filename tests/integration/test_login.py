@@ -23,7 +23,7 @@ from lab import (
     playbook,
 )
 from lab.chains import CONNECT, place
-from lab.playbook import TRUE
+from lab.playbook import PING, TRUE
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
@@ -429,7 +429,7 @@ def test_no_secret_is_seen_anywhere(lab: Lab) -> None:  # trust: T21
         run = playbook(
             lab,
             inventory,
-            play({"name": "Ping", "ansible.builtin.ping": {}}),
+            play(PING),
             args=["-vvvvv"],
             env={"ANSIBLE_LOG_PATH": "log"},
         )

@@ -26,11 +26,11 @@ CALLBACKS = Path(__file__).parent / "callback_plugins"
 
 Task = Mapping[str, Any]
 
-#: Of the environment of a run that has the task lab_put.
-ACTIONS = {"ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parent / "action_plugins")}
-
 #: A task that does nothing but connect.
 TRUE: dict[str, Any] = {"name": "True", "ansible.builtin.raw": "true"}
+
+#: A task that does nothing but run a module.
+PING: dict[str, Any] = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
 class TaskResult(NamedTuple):

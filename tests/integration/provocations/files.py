@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-from lab.playbook import ACTIONS
+from lab.playbook import PING
 from lab.sshd import sftp_server
 
 from .provocation import Provocation, Stage, Variables
 
-_PING = ({"name": "Ping", "ansible.builtin.ping": {}},)
+_PING = (PING,)
 _FETCH = ({"name": "Fetch", "ansible.builtin.fetch": {"src": "/etc/services", "dest": "{{ dest }}", "flat": True}},)
 # A file of the system that can be opened, and not be read.
 _UNARCHIVE = (
     {"name": "Unarchive", "ansible.builtin.unarchive": {"src": "/proc/self/mem", "dest": "/tmp", "decrypt": False}},
 )
-_PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent", "dest": "/nonexistent"}},)
+_PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent"}},)
 
 
 _CHECK = "Check its path, its permissions and its disk."
@@ -54,7 +54,7 @@ def _to_a_full_disk(stage: Stage) -> Variables:
 
 def _with_an_action_of_the_lab(_stage: Stage) -> dict[str, Any]:
     """No module of ansible-core hands over a file that is not there."""
-    return {"env": ACTIONS}
+    return {"env": {"ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parents[1] / "lab/action_plugins")}}
 
 
 def _plain(stage: Stage) -> Variables:

@@ -15,5 +15,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Returns nothing but that it has done so."""
         super().run(tmp, task_vars)
-        self._connection.put_file(self._task.args["src"], self._task.args["dest"])
+        self._connection.put_file(self._task.args["src"], "/nonexistent/there")
         return {"changed": True}
