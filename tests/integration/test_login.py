@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from typing import Any
 
 import asyncssh
@@ -330,13 +331,18 @@ def test_a_wrong_answer_is_given_once_whatever_keys_the_targets_have(lab: Lab) -
 def test_a_connection_that_ends_as_the_login_begins_is_told(
     lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever sends may see it before the library's thread does; that moment is played to it here."""
+    """Whoever sends may see it before the library's thread has read why; that moment is played to it here."""
 
-    def ended(_transport: HopTransport) -> None:
+    def read_on(transport: HopTransport) -> None:
+        transport.disconnect_reason = "closed for today"
+        transport.close()
+
+    def ended(transport: HopTransport) -> None:
+        threading.Timer(0.2, read_on, [transport]).start()
         raise EOFError
 
     monkeypatch.setattr(HopTransport, "ensure_session", ended)
-    words = r"^hop 1 of 3, .*: the server ended the connection during the login"
+    words = r"^hop 1 of 3, .*: the server ended the connection during the login and said: closed for today"
     with pytest.raises(HopUnreachable, match=words), opened(lab, chain3.variables):
         pass
 

@@ -21,6 +21,7 @@ from .transport import HopTransport
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
 _KEYS_BEFORE_PASSWORD = 4
+_REPORT_SLACK = 1.0
 # What a key of a type can sign with, where that is not its name (RFC 8332).
 _SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
@@ -197,8 +198,10 @@ class Login:
         except Exception as error:
             if self._deadline.expired:
                 raise self.overdue() from error
-            # EOFError is the library's for a connection that has ended, which its thread may not have seen yet.
-            if isinstance(error, EOFError) or not self._transport.is_active():
+            ended = isinstance(error, EOFError)
+            if ended:  # and the library's thread may still have to read why
+                self._transport.join(_REPORT_SLACK)
+            if ended or not self._transport.is_active():
                 raise self._ended(name) from error
             if isinstance(error, paramiko.AuthenticationException):
                 self._tried += [name] if name else []
