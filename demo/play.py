@@ -18,7 +18,7 @@ from .servers import LOOPBACK, Lab
 
 DEMO = Path(__file__).parent
 PLAYBOOKS = ("chain.yml", "proxy_command.yml")
-SESSIONS = "bastion.ssh.sessions -e stop=true"
+SESSIONS = "bastion.ssh.sessions -e bastion_ssh_stop=true"
 
 
 def environment(made: Path) -> dict[str, str]:

@@ -13,7 +13,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.origin import facts_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, read_options
+from ansible_collections.bastion.ssh.plugins.plugin_utils.facts import PLAYBOOK_VARIABLES
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, refuse_facts
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings, resolution
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
 
@@ -34,8 +35,9 @@ class ActionModule(ActionBase):
             line = f"its connection is {self._connection.transport}"
             nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "lines": [line]}
             return {"skipped": True, "skip_reason": line, "directory": os.getcwd(), **nothing}
-        options = read_options(self._connection.get_option, "")
         try:
+            options = self._connection.session_options()
+            refuse_facts(task_vars or {}, PLAYBOOK_VARIABLES)
             asker = ClientConfig().asker
             settings = read_settings(options, asker)
             found, _arguments = resolution(options, asker)

@@ -24,6 +24,7 @@ notes:
   - O(ssh_jump) and O(proxy_command) exclude each other for one host.
   - OpenSSH's client configuration files (C(ssh_config)) count for every hop, as the C(ssh) program understands them. A
     variable comes before O(ssh_common_args) and its siblings, those before C(ssh_config), and that before a default.
+  - Facts never set these options. A fact of a host with the name of one of their variables is an error.
   - No one can be asked anything while a task runs. What a hop asks for has to be in variables.
 seealso:
   - plugin: ansible.builtin.ssh
@@ -494,13 +495,13 @@ ansible_private_key_file: ~/.ssh/deploy
 
 # the connections that are kept, and their end:
 # ansible-playbook bastion.ssh.sessions
-# ansible-playbook bastion.ssh.sessions -e stop=true
+# ansible-playbook bastion.ssh.sessions -e bastion_ssh_stop=true
 """
 
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ansible import constants as C
@@ -529,7 +530,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     LoginRefused,
     SettingsError,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.options import become_rules, pty_wanted, read_options
+from ansible_collections.bastion.ssh.plugins.plugin_utils.facts import FACTS
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import (
+    become_rules,
+    pty_wanted,
+    read_options,
+    refuse_facts,
+)
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
 
@@ -567,14 +574,52 @@ class Connection(ConnectionBase):
         self._task = str(kwargs.get("task_uuid", ""))
         self._session_options: dict[str, Any] | None = None
         self._session: Session | None = None
+        self._steering: SettingsError | None = None  # a fact of the host that would decide how it is reached
         self.told: list[str] = []  # what was said of the way, a line each, without secrets
         self.place = ""  # of the target, as its errors name it, once a command has begun
+
+    def set_options(
+        self, task_keys: Any = None, var_options: Mapping[str, Any] | None = None, direct: Any = None
+    ) -> None:
+        """Takes the options; facts among the variables are looked at first."""
+        if var_options and FACTS in var_options and not self._facts_are_harmless(var_options):
+            var_options = None
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+
+    def _resolve_option_variables(self, variables: Mapping[str, Any], templar: Any) -> dict[str, Any]:
+        """Looks at the facts of the host that options are taken of, without templating them, which takes longer than a task."""
+        if not self._facts_are_harmless(variables):
+            return {}
+        resolved: dict[str, Any] = super()._resolve_option_variables(variables, templar)
+        return resolved
+
+    def _facts_are_harmless(self, variables: Mapping[str, Any]) -> bool:
+        """Whether they decide nothing. Else the task fails, and not here: in ``meta: reset_connection``, that would end the run."""
+        self._steering = None
+        try:
+            refuse_facts(variables)
+        except SettingsError as error:
+            self._steering = error
+        return self._steering is None
+
+    def session_options(self) -> dict[str, Any]:
+        """What the inventory says of a session.
+
+        :raises SettingsError: a fact of the host has the name of one of the variables.
+        """
+        self._refuse_facts()
+        return read_options(self.get_option, self._task)
+
+    def _refuse_facts(self) -> None:
+        if self._steering is not None:
+            raise self._steering
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Runs a command line; returns its status, stdout and stderr."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         line = to_text(cmd, errors="surrogateescape")
         with _ansible_errors():
+            self._refuse_facts()
             rules = become_rules(self.become, line) if sudoable else None
             terminal = pty_wanted(self.get_option("pty"), self.become, rules)
             request = Request(
@@ -641,7 +686,7 @@ class Connection(ConnectionBase):
 
     def _use(self, use: Callable[[Session], _T]) -> _T:
         """Uses the session, which is another one where the items of a loop have other options."""
-        options = read_options(self.get_option, self._task)
+        options = self.session_options()
         if options != self._session_options:
             self.close()
         self._session_options = options

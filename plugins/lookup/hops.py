@@ -54,11 +54,13 @@ from typing import Any, NamedTuple
 from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
+from ansible.vars.hostvars import HostVars
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import read_arguments
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.spec import HopSpec, is_none, parse_jump
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_facts
 
 # Keys of a hop, and the options of the connection plugin that say the same of a host.
 _OPTIONS = {
@@ -97,7 +99,7 @@ class _Look(NamedTuple):
     """A host whose variables are being looked at, and the variables of all."""
 
     name: str
-    hosts: Mapping[str, Any]
+    hosts: HostVars | None
 
 
 # Each because of the one before it.
@@ -113,23 +115,42 @@ class LookupModule(LookupBase):
         terms = [name for term in terms for name in (term if isinstance(term, (list, tuple)) else [term])]
         if not terms or not all(isinstance(name, str) for name in terms):
             raise AnsibleError("bastion.ssh.hops: names of hosts in the inventory are wanted")
-        # In the variables of another host there is no hostvars; who looks at them for us has it.
-        hosts = (variables or {}).get("hostvars") or (_under_way[0].hosts if _under_way else {})
-        first, *others = (_hop(name, hosts, variables or {}) for name in terms)
+        hosts = _hosts(variables or {})
+        looked_at = [_variables_of(name, hosts) for name in terms]
+        first, *others = map(_hop, terms, looked_at, [variables or {}] * len(terms))
         with _once(terms[0], hosts):
-            way = _way_to(first, hosts[terms[0]])
+            way = _way_to(first, looked_at[0])
         return [[*way, first, *others]]
 
 
-def _hop(name: str, hosts: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+def _hosts(variables: Mapping[str, Any]) -> HostVars | None:
+    """The variables of all hosts. Those of another host have none of them, but may have a fact called hostvars; who looks at them
+    for us has it."""
+    hosts = variables.get("hostvars")
+    if isinstance(hosts, HostVars):
+        return hosts
+    return _under_way[0].hosts if _under_way else None
+
+
+def _variables_of(name: str, hosts: HostVars | None) -> Mapping[str, Any]:
+    """The variables of one host, none of which comes from its facts."""
+    if hosts is None or name not in hosts:
+        raise AnsibleError(f"bastion.ssh.hops: there is no host {name!r} in the inventory")
+    try:
+        refuse_facts(hosts.raw_get(name))  # not templated, as facts may be many
+    except SettingsError as error:
+        raise AnsibleError(f"bastion.ssh.hops: {error}") from error
+    variables: Mapping[str, Any] = hosts[name]
+    return variables
+
+
+def _hop(name: str, variables: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """A host with what its variables say.
 
     :param ours: variables of the host that is reached over it.
     """
-    if name not in hosts:
-        raise AnsibleError(f"bastion.ssh.hops: there is no host {name!r} in the inventory")
-    _refuse_what_a_hop_cannot_have(name, hosts[name], ours)
-    found = {key: _said(hosts[name], _variables(option)) for key, option in _OPTIONS.items()}
+    _refuse_what_a_hop_cannot_have(name, variables, ours)
+    found = {key: _said(variables, _variables(option)) for key, option in _OPTIONS.items()}
     return {"host": name} | {key: value for key, value in found.items() if value is not None}
 
 
@@ -221,7 +242,7 @@ def _said(variables: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 @contextmanager
-def _once(name: str, hosts: Mapping[str, Any]) -> Iterator[None]:
+def _once(name: str, hosts: HostVars | None) -> Iterator[None]:
     """A host's way may lead over other hosts, and never back to itself."""
     names = [look.name for look in _under_way]
     if name in names:

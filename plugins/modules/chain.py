@@ -17,7 +17,7 @@ description:
   - Tells each hop on the way to a host, and where each value comes from, which is a variable, C(ssh_config) or a default.
   - Nothing is connected, but the C(ssh) program is asked for its configuration. Secrets are not shown, nor the arguments of commands.
   - There is a playbook of the same name. C(ansible-playbook bastion.ssh.chain -i inventory) shows the ways of an inventory; with
-    C(-e picture=ways.svg), or another file whose name ends in C(.dot) or C(.mmd), it draws them, too.
+    C(-e bastion_ssh_picture=ways.svg), or another file whose name ends in C(.dot) or C(.mmd), it draws them, too.
 options: {}
 attributes:
   action:

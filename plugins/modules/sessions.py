@@ -16,7 +16,7 @@ version_added: 0.1.0
 description:
   - Tells which brokers of P(bastion.ssh.jump#connection) this user has on the controller, and which connections each of them keeps.
   - Runs on the controller, whatever host it is used for.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.sessions) shows them, and ends them with C(-e stop=true).
+  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.sessions) shows them, and ends them with C(-e bastion_ssh_stop=true).
 options:
   stop:
     description:

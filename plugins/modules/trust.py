@@ -19,7 +19,7 @@ description:
   - No hop is passed whose key is not trusted. Without O(accept), the keys behind the first one that is new are therefore not seen.
   - Compare the fingerprints with those that the hosts show on their consoles, before or after they are added.
   - There is a playbook of the same name. C(ansible-playbook bastion.ssh.trust -i inventory) shows the fingerprints, and asks on a terminal
-    whether to add those that are new; C(-e accept=true) adds them without asking.
+    whether to add those that are new; C(-e bastion_ssh_accept=true) adds them without asking.
 options:
   accept:
     description: Whether keys of hosts of which no key is known are added to the first file of known_hosts. A changed key never is.

@@ -23,7 +23,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 # What a worker needs that has a broker, each after those that it imports.
 _MODULES = (
     "errors", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.address", "broker.wire", "broker.client",
-    "options",
+    "facts", "options",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible import constants as C
@@ -18,6 +18,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from .chain.become import BecomeRules
 from .errors import SettingsError, said
+from .facts import refuse_steering_facts
+from .loading import CONNECTION, define_options
 
 #: The options that say what the session is; the others are the door's own.
 NAMES = (
@@ -43,6 +45,19 @@ def read_options(get_option: Callable[[str], Any], task: str) -> dict[str, Any]:
     # Commands run in the surroundings of the play, whoever starts them, and OpenSSH's settings may speak of these.
     options["environment"] = dict(os.environ)
     return options
+
+
+def refuse_facts(variables: Mapping[str, Any], further: Iterable[str] = ()) -> None:
+    """Refuse facts of a host that have the name of a variable of the connection plugin.
+
+    :param variables: of the host, as ansible-core has them.
+    :param further: names of other variables that must not come from a host.
+    :raises SettingsError: with the variable's name.
+    """
+    define_options()
+    names = {*C.config.get_plugin_vars("connection", CONNECTION), *further}
+    injected = C.config.get_config_value("INJECT_FACTS_AS_VARS")
+    refuse_steering_facts(variables, names, C.COMMON_CONNECTION_VARS, injected)
 
 
 def plain(value: Any) -> Any:

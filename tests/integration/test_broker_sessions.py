@@ -23,7 +23,7 @@ def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
     assert f"There is no broker in {lab.broker_directory}." in sessions(lab)
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     broker = the_broker(lab)
-    shown = sessions(lab, "--check", "-e", "stop=true")
+    shown = sessions(lab, "--check", "-e", "bastion_ssh_stop=true")
     assert f"broker {broker} since " in shown
     assert f"would end broker {broker} and its connections" in shown
     names = [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
@@ -33,7 +33,7 @@ def test_people_see_what_there_is_and_end_it(lab: Lab, chain3: Chain3) -> None:
     assert shown.count("1 times used") == 3
     assert "KiB sent" in shown
     assert brokers(lab) == [broker]
-    assert f"ended broker {broker} and its connections" in sessions(lab, "-e", "stop=true")
+    assert f"ended broker {broker} and its connections" in sessions(lab, "-e", "bastion_ssh_stop=true")
     assert brokers(lab) == []
     assert "There is no broker in " in sessions(lab)
 
@@ -77,7 +77,7 @@ def test_people_see_what_is_in_use(lab: Lab, chain3: Chain3) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(playbook, lab, chain3.inventory(), play(wait))
         wait_until(lambda: chain3.target.count("Starting session") or running.done(), 60, "the command has started")
-        shown = sessions(lab, "-e", "stop=true")
+        shown = sessions(lab, "-e", "bastion_ssh_stop=true")
         assert shown.count("1 in use") == 3
         assert "1 tasks at work" in shown
         result = running.result().result("target")
@@ -91,7 +91,7 @@ def test_people_see_a_broker_that_is_silent(lab: Lab, chain3: Chain3) -> None:
     with stopped(broker):
         words = f"no answer; if ps shows that process {broker} is a broker, end it with kill -9 {broker}"
         assert words in sessions(lab)
-        assert words in sessions(lab, "-e", "stop=true", expected=2)
+        assert words in sessions(lab, "-e", "bastion_ssh_stop=true", expected=2)
 
 
 def test_people_may_only_say_yes_or_no(lab: Lab) -> None:

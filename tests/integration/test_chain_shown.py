@@ -91,7 +91,7 @@ def test_all_ways_are_drawn(suffix: str, arrow: str, lab: Lab, chain3: Chain3) -
         "ansible_ssh_jump": "none",
         "ansible_proxy_command": "connect --password SECRET %h",
     }
-    words = shown(lab, hosts, "-e", f"picture=ways.{suffix}")  # beside whoever runs it
+    words = shown(lab, hosts, "-e", f"bastion_ssh_picture=ways.{suffix}")  # beside whoever runs it
     picture = lab.path / f"ways.{suffix}"
     assert str(picture) in words
     text = picture.read_text()
@@ -105,9 +105,9 @@ def test_all_ways_are_drawn(suffix: str, arrow: str, lab: Lab, chain3: Chain3) -
 
 def test_what_cannot_be_drawn_is_an_error(lab: Lab, chain3: Chain3) -> None:
     hosts = inventory(lab, chain3)
-    assert "has to end in .svg" in shown(lab, hosts, "-e", "picture=ways.txt", expected=2)
+    assert "has to end in .svg" in shown(lab, hosts, "-e", "bastion_ssh_picture=ways.txt", expected=2)
     there = shutil.which("dot") is not None
-    words = shown(lab, hosts, "-e", f"picture={lab.path}/ways.svg", expected=0 if there else 2)
+    words = shown(lab, hosts, "-e", f"bastion_ssh_picture={lab.path}/ways.svg", expected=0 if there else 2)
     assert ("takes the program dot" in words) is not there
     assert (lab.path / "ways.svg").exists() is there
 

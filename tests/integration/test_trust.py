@@ -59,7 +59,7 @@ def test_an_unknown_bastion_is_shown_and_not_passed(lab: Lab, chain3: Chain3, kn
 
 @pytest.mark.ways("broker", "own process")
 def test_what_is_accepted_is_added_without_a_login_to_the_target(lab: Lab, chain3: Chain3, known: Path) -> None:
-    shown = trust(lab, chain3, known, "-e", "accept=true")
+    shown = trust(lab, chain3, known, "-e", "bastion_ssh_accept=true")
     for number, host in enumerate(chain3.hosts, 1):
         assert re.search(rf"hop {number} of 3, [^\"]*: ssh-ed25519 {re.escape(host.fingerprint())}: added", shown)
     assert written(known) == lines_of(chain3)
@@ -78,7 +78,7 @@ def test_a_changed_key_is_never_added(place: int, lab: Lab, chain3: Chain3, know
     known.write_text("".join(f"{line}\n" for line in lines_of(chain3)))
     before = known.read_text()
     chain3.hosts[place].swap_keys()
-    shown = trust(lab, chain3, known, "-e", "accept=true", expected=2)
+    shown = trust(lab, chain3, known, "-e", "bastion_ssh_accept=true", expected=2)
     assert re.search(rf"hop {place + 1} of 3, [^\"]*: refused", shown)
     assert "the host key has changed: the server shows" in shown
     assert known.read_text() == before
@@ -110,7 +110,7 @@ def test_a_host_of_an_authority_is_known(lab: Lab, chain3: Chain3, known: Path) 
 
 def test_a_hop_that_is_not_reached_is_an_error(lab: Lab, chain3: Chain3, known: Path) -> None:
     chain3.b.stop()
-    shown = trust(lab, chain3, known, "-e", "accept=true", expected=2)
+    shown = trust(lab, chain3, known, "-e", "bastion_ssh_accept=true", expected=2)
     assert re.search(r"hop 2 of 3, [^\"]*: unreachable", shown)
     assert "the hop before it cannot connect to" in shown
     assert written(known) == lines_of(chain3)[:1]

@@ -27,7 +27,13 @@ OTHERS = {"ansible_connection", "ansible_become_password", "ansible_paramiko_", 
 # Of ansible.builtin.ssh alone; the page for those who come from there says so.
 OTHERS |= {"ansible_ssh_executable", "ansible_ssh_pkcs11_provider", "ansible_control_path"}
 OTHERS |= {"ansible_scp_extra_args", "ansible_sftp_extra_args"}
-OTHERS |= {"ansible_python_interpreter", "ansible_shell_executable", "ansible_playbook", "ansible_collections"}
+OTHERS |= {
+    "ansible_python_interpreter",
+    "ansible_shell_executable",
+    "ansible_playbook",
+    "ansible_collections",
+    "ansible_facts",
+}
 RAISED = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.JumpError)}
 
 

@@ -212,9 +212,9 @@ def _read(results: Path) -> tuple[list[TaskResult], dict[str, dict[str, int]]]:
     return found, recap
 
 
-def own_playbook(lab: Lab, name: str, *args: str, expected: int = 0) -> str:
+def own_playbook(lab: Lab, name: str, *args: str, expected: int = 0, env: Mapping[str, str] | None = None) -> str:
     """What a playbook of this collection prints; asserts its exit status."""
     command = [str(Path(sys.executable).parent / "ansible-playbook"), name, *args]
-    rc, stdout, stderr = run_command(command, lab.path, environment(lab), 60)
+    rc, stdout, stderr = run_command(command, lab.path, environment(lab) | dict(env or {}), 60)
     assert rc == expected, stdout + stderr
     return stdout

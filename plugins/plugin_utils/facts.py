@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts never steer a connection: what a host says of itself must not decide how it, or another host, is reached.
+
+ansible-core makes variables of facts, which come before those of the inventory, and drops only facts whose names it knows
+(``ansible.vars.clean.clean_facts``). Every worker loads this for every task, so it is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .errors import SettingsError, said
+
+#: The variable in which ansible-core keeps all facts of a host, without ``ansible_`` before their names.
+FACTS = "ansible_facts"
+#: What the playbooks of this collection take from the command line.
+PLAYBOOK_VARIABLES = frozenset({"bastion_ssh_accept", "bastion_ssh_picture", "bastion_ssh_stop"})
+
+_PREFIX = "ansible_"
+# Words in the name of a variable whose value may be a secret, or hold one.
+_SECRETS = ("pass", "prompts", "jump", "private_key")
+
+
+def refuse_steering_facts(
+    variables: Mapping[str, Any], names: Collection[str], dropped: Collection[str], injected: bool
+) -> None:
+    """Refuse facts that have the name of a variable that must not come from a host.
+
+    :param variables: of one host, ``ansible_facts`` among them, as ansible-core has them: nothing is templated.
+    :param names: of the variables.
+    :param dropped: those of them that ansible-core drops itself and that are everyday words without their prefix, such as ``port``.
+    :param injected: whether facts become variables (``INJECT_FACTS_AS_VARS``).
+    :raises SettingsError: which names the variable, the host, and the value unless it may be a secret.
+    """
+    facts = variables.get(FACTS)
+    if not isinstance(facts, Mapping):
+        return
+    for name in sorted(names):
+        key = name.removeprefix(_PREFIX)
+        if key in facts and _may_steer(name, key, variables, name in dropped, injected):
+            raise SettingsError(
+                name,
+                f"host {_host(variables)} has a fact of this name{_value(name, facts[key])}, and facts must not decide how a host is"
+                " reached. Nothing was connected or started. The host may be compromised: find out what sent the fact, and remove it"
+                " with 'meta: clear_facts'. set_fact may set this variable, but not with cacheable",
+            )
+
+
+def _may_steer(name: str, key: str, variables: Mapping[str, Any], dropped: bool, injected: bool) -> bool:
+    """Whether a fact has this name. Its prefix is gone, but facts that become variables keep theirs there."""
+    if name == key:
+        return True
+    if not injected:
+        return not dropped
+    if key in variables:  # a fact without the prefix; there may be one with it as well, if there is such a variable
+        return name in variables and not dropped
+    return True
+
+
+def _host(variables: Mapping[str, Any]) -> str:
+    """The host's name. For a delegated host, ansible-core puts that of the task's host in its place, but not the short one."""
+    name, short = (str(variables.get(key) or "") for key in ("inventory_hostname", "inventory_hostname_short"))
+    return said(name if name.startswith(short) else short, 100)
+
+
+def _value(name: str, value: Any) -> str:
+    if any(word in name for word in _SECRETS):
+        return ""
+    return f" ({said(ascii(value), 100)})"
+
+
+__all__ = ["FACTS", "PLAYBOOK_VARIABLES", "refuse_steering_facts"]

@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which facts are refused, and what the playbooks of this collection take from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jinja2 import Environment, nodes
+
+from ansible_collections.bastion.ssh.plugins import plugin_utils
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.facts import PLAYBOOK_VARIABLES, refuse_steering_facts
+
+NAMES = ["ansible_proxy_command", "ansible_port", "inventory_hostname", "ansible_ssh_jump_password"]
+DROPPED = ["ansible_port"]
+HOST = {"inventory_hostname": "web.example", "inventory_hostname_short": "web"}
+
+
+def variables(facts: Any, **others: Any) -> dict[str, Any]:
+    return {**HOST, "ansible_facts": facts, **others}
+
+
+# A row: facts as ansible-core keeps them, other variables, whether facts become variables, which variable is refused.
+# trust: T52
+@pytest.mark.parametrize(
+    ("facts", "others", "injected", "refused"),
+    [
+        ({}, {}, True, None),
+        (None, {}, True, None),
+        ({"kernel": "Linux"}, {}, True, None),
+        ({"proxy_command": "x"}, {"ansible_proxy_command": "x"}, True, "ansible_proxy_command"),
+        ({"proxy_command": "x"}, {"ansible_proxy_command": "of the play"}, True, "ansible_proxy_command"),
+        ({"proxy_command": "x"}, {}, False, "ansible_proxy_command"),
+        # A fact that never had the prefix, with or without a variable of the inventory that has it.
+        ({"proxy_command": "x"}, {"proxy_command": "x"}, True, None),
+        ({"proxy_command": "x"}, {"proxy_command": "x", "ansible_proxy_command": "y"}, True, "ansible_proxy_command"),
+        # ansible-core drops this one when it has the prefix.
+        ({"port": 1}, {}, True, "ansible_port"),
+        ({"port": 1}, {"port": 1, "ansible_port": 22}, True, None),
+        ({"port": 1}, {"ansible_port": 22}, False, None),
+        ({"inventory_hostname": "x"}, {}, True, "inventory_hostname"),
+        ({"inventory_hostname": "x"}, {}, False, "inventory_hostname"),
+    ],
+)
+def test_which_facts_are_refused(facts: Any, others: dict[str, Any], injected: bool, refused: str | None) -> None:
+    if refused is None:
+        refuse_steering_facts(variables(facts, **others), NAMES, DROPPED, injected)
+        return
+    with pytest.raises(SettingsError) as error:
+        refuse_steering_facts(variables(facts, **others), NAMES, DROPPED, injected)
+    assert error.value.setting == refused
+
+
+@pytest.mark.parametrize(
+    ("others", "host"),
+    [
+        ({}, "web.example"),
+        ({"inventory_hostname_short": "db"}, "db"),  # a delegated host's, beside the name of the task's host
+        ({"inventory_hostname": "\x1b[31m{{ x }}", "inventory_hostname_short": ""}, "[31m{ { x } }"),
+        ({"inventory_hostname": "10.0.0.1", "inventory_hostname_short": "10.0.0.1"}, "10.0.0.1"),
+    ],
+)
+def test_the_host_is_named(others: dict[str, Any], host: str) -> None:
+    with pytest.raises(SettingsError, match=r"^ansible_proxy_command: host ") as error:
+        refuse_steering_facts(variables({"proxy_command": "x"}, **others), NAMES, DROPPED, True)
+    assert f": host {host} has a fact of this name ('x'), and" in str(error.value)
+
+
+def test_a_value_that_may_be_a_secret_is_not_shown_and_others_are_bounded() -> None:
+    with pytest.raises(SettingsError) as error:
+        refuse_steering_facts(variables({"ssh_jump_password": "hidden"}), NAMES, DROPPED, True)
+    assert "hidden" not in str(error.value)
+    with pytest.raises(SettingsError) as error:
+        refuse_steering_facts(variables({"proxy_command": "x" * 10_000}), NAMES, DROPPED, True)
+    assert len(str(error.value)) < 600
+
+
+# What ansible-core itself says to a play, and what no fact overrides.
+MAGIC = {"ansible_play_hosts", "hostvars", "ansible_playbook_python", "lookup"}
+PLAYBOOKS = Path(plugin_utils.__path__[0]).parents[1] / "playbooks"
+
+
+def _texts(value: Any) -> Iterator[tuple[str, bool]]:
+    """All texts of a playbook, and whether each is an expression even without braces."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            bare = key in ("when", "that", "failed_when", "changed_when", "var", "until")
+            yield from ((text, bare or inner) for text, inner in _texts(item))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value, False
+
+
+def _set_by(value: Any) -> Iterator[str]:
+    """The variables that a playbook sets itself, which come before facts."""
+    if isinstance(value, dict):
+        yield from value.get("vars") or {}
+        if "register" in value:
+            yield value["register"]
+        for item in value.values():
+            yield from _set_by(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _set_by(item)
+
+
+# trust: T52
+@pytest.mark.parametrize("path", sorted(PLAYBOOKS.glob("*.yml")), ids=lambda path: path.stem)
+def test_a_playbook_takes_nothing_from_outside_but_what_no_fact_may_set(path: Path) -> None:
+    content = yaml.safe_load(path.read_text("utf-8"))
+    trees = [Environment().parse(f"{{{{ {text} }}}}" if bare else text) for text, bare in _texts(content)]
+    read = {name.name for tree in trees for name in tree.find_all(nodes.Name)}
+    assert "bastion_ssh_" in "".join(read)
+    assert read - set(_set_by(content)) - MAGIC <= PLAYBOOK_VARIABLES
