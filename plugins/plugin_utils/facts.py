@@ -34,10 +34,8 @@ def refuse_steering_facts(
     :param injected: whether facts become variables (``INJECT_FACTS_AS_VARS``).
     :raises SettingsError: which names the variable, the host, and the value unless it may be a secret.
     """
-    facts = variables.get(FACTS)
-    if not isinstance(facts, Mapping):
-        return
-    for name in sorted(names):
+    facts = _facts(variables)
+    for name in sorted(names) if facts else ():
         key = name.removeprefix(_PREFIX)
         if key in facts and _may_steer(name, key, variables, name in dropped, injected):
             raise SettingsError(
@@ -46,6 +44,14 @@ def refuse_steering_facts(
                 " reached. Nothing was connected or started. The host may be compromised: find out what sent the fact, and remove it"
                 " with 'meta: clear_facts'. set_fact may set this variable, but not with cacheable",
             )
+
+
+def _facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """All facts. In a loop, ansible-core before 2.19 nests those of the items before in themselves."""
+    facts = variables.get(FACTS)
+    if not isinstance(facts, Mapping):
+        return {}
+    return {**_facts(facts), **facts} if FACTS in facts else facts
 
 
 def _may_steer(name: str, key: str, variables: Mapping[str, Any], dropped: bool, injected: bool) -> bool:

@@ -43,6 +43,9 @@ def variables(facts: Any, **others: Any) -> dict[str, Any]:
         ({"port": 1}, {}, True, "ansible_port"),
         ({"port": 1}, {"port": 1, "ansible_port": 22}, True, None),
         ({"port": 1}, {"ansible_port": 22}, False, None),
+        # In a loop of ansible-core before 2.19.
+        ({"ansible_facts": {"proxy_command": "x"}}, {}, True, "ansible_proxy_command"),
+        ({"ansible_facts": "x"}, {}, True, None),
         ({"inventory_hostname": "x"}, {}, True, "inventory_hostname"),
         ({"inventory_hostname": "x"}, {}, False, "inventory_hostname"),
     ],
