@@ -57,7 +57,8 @@ class BrokerSession:
 
         with local_files.complete(target) as file:
             header = {"op": "fetch", "source": source, "target": target, "options": self._options}
-            self._done(_Request(self._report, header, file.stream.fileno()))
+            mode = self._done(_Request(self._report, header, file.stream.fileno())).header.get("mode")
+            file.mode = mode if isinstance(mode, int) else None
 
     def reset(self) -> None:
         """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""

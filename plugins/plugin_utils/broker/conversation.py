@@ -150,7 +150,7 @@ class Conversation:
         session = self._session(header)
         with self._file(_text(header, "target"), "wb") as file:
             session.fetch_file(_text(header, "source"), file)
-        self._connection.send({"event": "done"})
+        self._connection.send({"event": "done", "mode": file.mode})
 
     def _reset(self, header: dict[str, Any]) -> None:
         self._session(header).reset()

@@ -16,7 +16,7 @@ from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
 from .interface import Exited, Output, Process
 from .library import BROKEN, paramiko
-from .local_files import CHECK_FILE, LocalFile
+from .local_files import CHECK_FILE, PERMISSIONS, LocalFile
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
 _LARGE_BLOCK = 255 * 1024  # what OpenSSH's server takes since 8.5, and says so
@@ -110,12 +110,14 @@ class SftpFiles:
 
     def fetch(self, source: str, target: LocalFile) -> None:
         """Reads ahead; the server's end of file ends it, since files such as those in /proc have no size."""
-        for data in self._blocks(source):
+        for data in self._blocks(source, target):
             target.write(data)
 
-    def _blocks(self, source: str) -> Iterator[bytes]:
+    def _blocks(self, source: str, target: LocalFile) -> Iterator[bytes]:
         with self._named(f"cannot read {source}"), self._client.open(_name(source), "rb") as remote:
-            yield from _ReadRequests(self._client, remote, self._block).blocks(remote.stat().st_size or 0)
+            found = remote.stat()
+            target.mode = None if found.st_mode is None else found.st_mode & PERMISSIONS
+            yield from _ReadRequests(self._client, remote, self._block).blocks(found.st_size or 0)
 
     def close(self) -> None:
         """Ends the subsystem."""
@@ -262,7 +264,10 @@ class PipedFiles:
             process.close()
 
     def fetch(self, source: str, target: LocalFile) -> None:
-        """Streams the file out of ``dd``; its exit status decides."""
+        """Streams the file out of ``dd``; its exit status decides.
+
+        The file's permissions stay unknown: it would take another command to ask for them.
+        """
         process = self._start(f"dd if={shlex.quote(source)} bs={_DD_BLOCK}")
         try:
             process.close_stdin()

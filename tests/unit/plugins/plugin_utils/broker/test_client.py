@@ -7,9 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,13 +94,13 @@ def keeps_it_waiting(connection: Connection) -> None:
     connection.send({"event": "error", **packed(HopUnreachable("the broker", "is full", "Wait."))})
 
 
-def does_it(connection: Connection) -> None:
+def does_it(connection: Connection, mode: object = None) -> None:
     connection.receive(10)
     descriptor = connection.take_descriptor()
     assert descriptor is not None
     os.write(descriptor, b"all")
     os.close(descriptor)
-    connection.send({"event": "done"})
+    connection.send({"event": "done", "mode": mode})
 
 
 def test_who_leaves_before_anything_was_done_is_asked_three_times(session: BrokerSession, served: Serve) -> None:
@@ -164,3 +166,15 @@ def test_the_next_one_does_what_the_one_before_did_not(session: BrokerSession, s
     session.fetch("/there", f"{tmp_path}/here")
     assert (tmp_path / "here").read_bytes() == b"all"
     assert len(asked) == 2
+
+
+# trust: T55
+@pytest.mark.parametrize(
+    ("said", "mode"), [(0o700, 0o700), (2**40 | 0o7700, 0o700), (None, 0o600), ("700", 0o600), ([], 0o600)]
+)
+def test_a_new_file_has_the_permissions_that_the_broker_found(
+    session: BrokerSession, served: Serve, tmp_path: Path, said: object, mode: int
+) -> None:
+    served(partial(does_it, mode=said))
+    session.fetch("/there", f"{tmp_path}/here")
+    assert stat.S_IMODE((tmp_path / "here").stat().st_mode) == mode

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import resource
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, JumpError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import LocalFile, complete, source
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import LocalFile, complete, new_mode, source
 
 CHECK = "Check its path, its permissions and its disk."
 
@@ -94,16 +96,56 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
+# trust: T55
+@pytest.mark.parametrize(
+    ("source_mode", "mask", "mode"),
+    [
+        (None, 0o022, 0o600),
+        (None, 0o000, 0o600),
+        (None, 0o777, 0o000),
+        (0o600, 0o022, 0o600),
+        (0o644, 0o022, 0o644),
+        (0o644, 0o077, 0o600),
+        (0o666, 0o027, 0o640),
+        (0o755, 0o022, 0o755),
+        (0o444, 0o022, 0o644),
+        (0o000, 0o022, 0o200),
+        (0o7777, 0o000, 0o777),
+        (-1, 0o000, 0o777),
+        (2**70 - 1, 0o022, 0o755),
+    ],
+)
+def test_the_mode_of_a_new_file(source_mode: int | None, mask: int, mode: int) -> None:
+    assert new_mode(source_mode, mask) == mode
+
+
+# trust: T55
 @pytest.mark.usefixtures("umask")
-@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o000, 0o666), (0o027, 0o640)])
-def test_its_mode_is_that_of_any_new_file_and_nobody_reads_it_before(mask: int, mode: int, file: Path) -> None:
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o755), (0o077, 0o700), (0o027, 0o750)])
+def test_it_gets_its_source_s_mode_at_last_and_its_owner_alone_reads_it_before(
+    mask: int, mode: int, file: Path
+) -> None:
     os.umask(mask)
     with complete(str(file)) as local:
         (half,) = file.parent.iterdir()
         assert stat.S_IMODE(half.stat().st_mode) == 0o600
         local.write(b"x")
+        local.mode = 0o4755
     assert stat.S_IMODE(file.stat().st_mode) == mode
     assert os.umask(mask) == mask
+
+
+# trust: T55
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o755])
+def test_a_file_that_exists_keeps_its_mode(mode: int, file: Path) -> None:
+    file.write_bytes(b"old")
+    file.chmod(mode)
+    with complete(str(file)) as local:
+        (half,) = set(file.parent.iterdir()) - {file}
+        assert stat.S_IMODE(half.stat().st_mode) == 0o600
+        local.write(b"x")
+        local.mode = 0o644
+    assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
 def fail(name: str, error: BaseException) -> None:
@@ -180,10 +222,125 @@ def test_any_name_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert os.listdir(tmp_path) == [name]
 
 
-def test_a_symlink_is_replaced_and_not_followed(tmp_path: Path, file: Path) -> None:
-    (tmp_path / "other").write_bytes(b"other")
-    file.symlink_to("other")
+# trust: T55
+@pytest.mark.parametrize("old", [None, b"old"])
+@pytest.mark.parametrize("link", ["folder/other", "{0}/folder/other", "../{1}/folder/other", "second"])
+def test_a_link_is_followed(link: str, old: bytes | None, tmp_path: Path, file: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "second").symlink_to("folder/other")
+    if old is not None:
+        (tmp_path / "folder/other").write_bytes(old)
+    file.symlink_to(link.format(tmp_path, tmp_path.name))
     with complete(str(file)) as local:
         local.write(b"x")
-    assert not file.is_symlink()
-    assert (tmp_path / "other").read_bytes() == b"other"
+    assert file.is_symlink()
+    assert (tmp_path / "folder/other").read_bytes() == b"x"
+    assert os.listdir(tmp_path / "folder") == ["other"]
+
+
+# trust: T55
+@pytest.mark.parametrize(
+    ("link", "why"),
+    [("file", "Too many levels of symbolic links"), (".", "Is a directory"), ("no/where", "No such file or directory")],
+)
+def test_a_link_that_leads_to_no_file_is_named(link: str, why: str, tmp_path: Path, file: Path) -> None:
+    file.symlink_to(link)
+    with pytest.raises(CommandError) as caught, complete(str(file)):
+        pass
+    assert str(caught.value) == f"on the controller: cannot write {file}: {why}. {CHECK}"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.fixture
+def other(tmp_path: Path, file: Path) -> Path:
+    """Another name of the file."""
+    file.write_bytes(b"old" * 1000)
+    os.link(file, tmp_path / "other")
+    return tmp_path / "other"
+
+
+# trust: T55
+@pytest.mark.parametrize("size", [0, 1, 3000, 3001, 3 * 1024 * 1024 + 1])
+def test_a_file_keeps_its_other_names(size: int, file: Path, other: Path) -> None:
+    with complete(str(file)) as local:
+        local.write(b"x" * size)
+        assert other.read_bytes() == b"old" * 1000
+    assert other.read_bytes() == file.read_bytes() == b"x" * size
+    assert other.samefile(file)
+    assert sorted(os.listdir(file.parent)) == ["file", "other"]
+
+
+def fetch_with_room(name: str, size: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that has room for the temporary file, and for so much of the other; a real one is in tests/integration."""
+    write = os.pwrite
+
+    def until_full(descriptor: int, data: bytes, offset: int) -> int:
+        if offset + len(data) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data, offset)
+
+    with complete(name) as local:
+        local.write(bytes(size))
+        monkeypatch.setattr(os, "pwrite", until_full)
+
+
+# trust: T45 T55
+def test_a_file_that_is_written_into_and_has_no_room_to_grow_stays_as_it_was(
+    file: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CommandError, match="No space left"):
+        fetch_with_room(str(file), 4 * 1024 * 1024, 3 * 1024 * 1024, monkeypatch)
+    assert other.read_bytes() == file.read_bytes() == b"old" * 1000
+    assert sorted(os.listdir(file.parent)) == ["file", "other"]
+
+
+# trust: T55
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_what_is_open_already_is_written_to(name: str, file: Path, tmp_path: Path) -> None:
+    file.write_bytes(b"old and longer")
+    with file.open("r+b") as opened:
+        before = os.fstat(opened.fileno())
+        with complete(name.format(opened.fileno())) as local:
+            local.write(b"x")
+        assert os.path.samestat(before, file.stat())
+        file.unlink()  # now there is no name that leads to it
+        with complete(name.format(opened.fileno())) as local:
+            local.write(b"yz")
+        assert os.pread(opened.fileno(), 10, 0) == b"yz"
+    assert os.listdir(tmp_path) == []
+
+
+# trust: T55
+def test_a_pipe_that_is_open_already_is_written_to() -> None:
+    read, write = os.pipe()
+    with complete(f"/dev/fd/{write}") as local:
+        local.write(b"x")
+    os.close(write)
+    assert os.read(read, 10) == b"x"
+    os.close(read)
+
+
+def write_to_none(name: str, reader: int) -> None:
+    with complete(name) as local:
+        os.close(reader)
+        local.write(b"x")
+
+
+# trust: T55
+def test_what_takes_no_more_is_named(file: Path) -> None:
+    os.mkfifo(file)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(CommandError) as caught:
+        write_to_none(str(file), reader)
+    assert str(caught.value) == f"on the controller: cannot write {file}: Broken pipe. {CHECK}"
+    assert file.is_fifo()
+
+
+# trust: T55
+def test_no_descriptor_stays_open(tmp_path: Path, file: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "file", "link", "no/where"):
+        with contextlib.suppress(CommandError), complete(f"{tmp_path}/{name}") as local:
+            local.write(b"x")
+    assert os.listdir("/proc/self/fd") == before
