@@ -22,7 +22,7 @@ CONNECTION = f"{_PACKAGE.rpartition('.')[0]}.connection.jump"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # What a worker needs that has a broker, each after those that it imports.
 _MODULES = (
-    "errors", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.address", "broker.wire", "broker.client",
+    "errors", "clock", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.address", "broker.wire", "broker.client",
     "facts", "options",
 )  # fmt: skip
 

@@ -21,9 +21,10 @@ MODULES = {
     for path in sorted(PLUGINS.rglob("*.py"))
 }
 
-# A room imports only from those before it, and from itself; errors is for all of them.
+# A room imports only from those before it, and from itself; errors and clock are for all of them.
 ROOMS = [
     "plugin_utils.errors",
+    "plugin_utils.clock",
     "plugin_utils.chain",
     "plugin_utils.ssh",
     "plugin_utils.settings",

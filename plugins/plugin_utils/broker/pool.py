@@ -77,7 +77,7 @@ _Place = tuple[int, str]
 
 
 class Pool:
-    """The transports of one process. Times are seconds of one clock that never goes back."""
+    """The transports of one process. Times are seconds of one clock that never goes back, nor stands still in suspend."""
 
     def __init__(self) -> None:
         self._shared: dict[_Place, list[Shared]] = {}
@@ -94,8 +94,10 @@ class Pool:
         :param session: whether room for a session is needed, and not only for connections that are forwarded.
         """
         place = _place(parent, step)
-        for old in [shared for shared in self._siblings(place) if _is_old(shared, now, lifetime)]:
-            self.retire(old)
+        for over in [
+            shared for shared in self._siblings(place) if _is_old(shared, now, lifetime) or _is_over(shared, now)
+        ]:
+            self.retire(over)  # the sweeper may not have looked since its time was over
         fitting = [shared for shared in self._siblings(place) if _fits(shared, step)]
         limit = self._limits.get(place)
         room = [shared for shared in fitting if not session or limit is None or shared.sessions < limit]
@@ -254,6 +256,12 @@ def _fits(shared: Shared, step: Step) -> bool:
 
 def _is_old(shared: Shared, now: float, lifetime: float | None) -> bool:
     return lifetime is not None and shared.state is State.OPEN and now - shared.opened_at >= lifetime
+
+
+def _is_over(shared: Shared, now: float) -> bool:
+    """Whether nothing has used it, nor what it carries, for its time."""
+    unused = shared.state is State.OPEN and not shared.leases and now >= shared.kept_until
+    return unused and all(_is_over(child, now) for child in shared.children)
 
 
 def _is_idle(shared: Shared) -> bool:

@@ -20,6 +20,7 @@ from functools import lru_cache
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
+from .. import clock
 from ..errors import CONTROLLER, HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.client_config import ClientConfig
@@ -62,7 +63,7 @@ class Broker:
         listening.listen(WAITING)  # once more, so that those who connect are told our process, not the starter's
         self._inode = directory.inode(f"{name}.new")  # its starter gives it its name
         self._started = time.time()
-        self._idle_since = time.monotonic()
+        self._idle_since = clock.lifetime()
         self._persist = 60.0
         self._stopped = False
         self._waker, self._woken = socket.socketpair()
@@ -82,7 +83,7 @@ class Broker:
 
     def status(self) -> dict[str, Any]:
         """What there is now, without secrets. Times are seconds since 1970 and lengths of time in seconds."""
-        now = time.monotonic()
+        now = clock.lifetime()
         return {
             "pid": os.getpid(),
             "since": self._started,
@@ -107,6 +108,8 @@ class Broker:
         poll = select.poll()
         poll.register(self._waker, select.POLLIN)
         while not self._stopped:
+            clock.beat()
+            self.transports.look()
             if self._is_unused():
                 self._forget_runs()
                 if self._is_over() and self._leave():
@@ -118,6 +121,7 @@ class Broker:
                 self._accept()
             if self._waker.fileno() in ready:
                 self._waker.recv(4096)
+        clock.rest()
         self.transports.close()
         self.turns.all_gone(_FAREWELL)  # so that each is told what has happened
         if self._stopped:
@@ -174,7 +178,7 @@ class Broker:
             self._gone()
 
     def _gone(self) -> None:
-        self._idle_since = time.monotonic()
+        self._idle_since = clock.lifetime()
         self.turns.go()
         self._wake()
 
@@ -195,7 +199,7 @@ class Broker:
         """Whether the time is over in which somebody may come."""
         # Without the socket nobody can find us any more; it gets its name a moment after we are ready.
         patience = min(self._persist, _WITHOUT_ANY) if self._has_socket() else min(self._persist, _NAMING)
-        return time.monotonic() >= self._idle_since + patience
+        return clock.lifetime() >= self._idle_since + patience
 
     def _leave(self) -> bool:
         """Takes the socket away, unless somebody has come meanwhile."""

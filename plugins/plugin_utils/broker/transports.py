@@ -8,11 +8,11 @@ import gc
 import logging
 import math
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..chain.model import Chain, Hop
+from ..clock import lifetime
 from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
 from ..settings import TargetSettings
 from ..ssh.deadline import Deadline
@@ -136,18 +136,18 @@ class Transports:
             *before, last = steps(settings.chain)
             for step in before:
                 self._pool.forget_trouble(parent, step)
-                parent = self._pool.find(parent, step, time.monotonic())
+                parent = self._pool.find(parent, step, lifetime())
                 if parent is None:
                     break
             else:
-                while (target := self._pool.find(parent, last, time.monotonic())) and target.state is State.OPEN:
+                while (target := self._pool.find(parent, last, lifetime())) and target.state is State.OPEN:
                     self._pool.retire(target)
             self._due.notify()
         LoginTurns(settings.run_directory).forget(settings.chain.hops)
 
     def give_back(self, path: Sequence[Shared], persist: float, session: bool) -> None:
         """Ends claims; what has died meanwhile is kept for nobody."""
-        now = time.monotonic()
+        now = lifetime()
         with self._lock:
             for shared in path:
                 if shared.link.is_dead:
@@ -161,6 +161,12 @@ class Transports:
         with self._lock:
             self._pool.retire(shared)
             self._due.notify()
+
+    def look(self) -> None:
+        """Wakes the sweeper where it is late: its wait stands still while the machine is suspended."""
+        if lifetime() >= self._next_look:
+            with self._lock:
+                self._due.notify()
 
     def retire_idle(self) -> None:
         """Takes all out of use that nothing uses."""
@@ -238,7 +244,9 @@ class Transports:
         deadline = Deadline(2 * way.chain.hops[index].timeout + _MOMENT, way.total)
         while True:
             with self._lock:
-                shared = self._pool.find(parent, step, time.monotonic(), way.settings.persist_max, is_target)
+                shared = self._pool.find(parent, step, lifetime(), way.settings.persist_max, is_target)
+                if self._pool.closing:
+                    self._due.notify()
                 if shared is None:
                     if self._closed:
                         raise HopUnreachable(way.chain.place(index), _STOPPED, _NEXT_TASK)
@@ -275,7 +283,7 @@ class Transports:
 
     def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
-        now = time.monotonic()
+        now = lifetime()
         trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)
         if trouble is not None:
             seconds, cause = now - trouble.since, trouble.problem
@@ -325,7 +333,7 @@ class Transports:
                 self._dialled.notify_all()
             raise
         with self._lock:
-            self._pool.opened(mine, link, link.used_fallback, time.monotonic())
+            self._pool.opened(mine, link, link.used_fallback, lifetime())
             self._statistics.opened(mine)
             self._dialled.notify_all()
         self._watch(way.chain.hops[index], mine)
@@ -345,7 +353,7 @@ class Transports:
         """Closes what is not needed any more."""
         while not self._closed:
             with self._lock:
-                now = time.monotonic()
+                now = lifetime()
                 soonest = self._pool.expire(now)
                 closing = self._pool.take_closing()
                 for shared in closing:
@@ -401,7 +409,7 @@ def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
 
     A login that was refused is remembered for longer, with the credentials that it was refused to.
     """
-    hops, task, now = way.chain.hops, way.settings.task, time.monotonic()
+    hops, task, now = way.chain.hops, way.settings.task, lifetime()
     if not isinstance(error, (HopUnreachable, HostKeyRefused, AlgorithmsRefused)) or task is None:
         return None
     if index == len(hops) - 1 or error.place != way.chain.place(index):
@@ -410,7 +418,7 @@ def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
 
 
 def _reused(shared: Shared) -> str:
-    return f"reused, connected for {time.monotonic() - shared.opened_at:.0f} s"
+    return f"reused, connected for {lifetime() - shared.opened_at:.0f} s"
 
 
 def _is_good(link: Link, place: str, report: Report) -> bool:

@@ -98,7 +98,7 @@ class Connection:
                     if self._received:
                         raise WireError("half a frame")
                     return None
-                self._wait(end)
+                end = self._wait(end)
                 self._read()
 
     def take_descriptor(self) -> int | None:
@@ -120,12 +120,17 @@ class Connection:
         while self._descriptors:
             os.close(self._descriptors.pop())
 
-    def _wait(self, end: float | None) -> None:
+    def _wait(self, end: float | None) -> float | None:
+        """Waits for bytes; returns the end, which comes later where we were stopped, as the other side may have been, too."""
         while True:
-            left = _ATTENTION if end is None else max(0.0, min(_ATTENTION, end - time.monotonic()))
+            now = time.monotonic()
+            left = _ATTENTION if end is None else max(0.0, min(_ATTENTION, end - now))
             if self._poll.poll(1000 * left):
-                return
-            if end is not None and time.monotonic() >= end:
+                return end
+            late = time.monotonic() - now - left
+            if end is not None and late > _ATTENTION:
+                end += late + _ATTENTION
+            elif end is not None and time.monotonic() >= end:
                 raise TimeoutError
 
     def _read(self) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import said
+from .deadline import Deadline
 from .library import BROKEN, paramiko
 
 MSG_CHANNEL_CLOSE = 97  # RFC 4250 section 4.1.2
@@ -35,9 +35,11 @@ class TransportLock:
         """As of threading.Lock; raises paramiko.SSHException when the transport has ended, or the limit is reached."""
         if not blocking or timeout >= 0:
             return self._lock.acquire(blocking, timeout)
-        end = time.monotonic() + self._limit
+        if self._lock.acquire(blocking=False):
+            return True
+        deadline = Deadline(self._limit)
         while not self._lock.acquire(timeout=_ATTENTION):
-            if not self._transport.is_active() or time.monotonic() >= end:
+            if not self._transport.is_active() or deadline.expired:
                 raise paramiko.SSHException("the connection is stuck")
         return True
 

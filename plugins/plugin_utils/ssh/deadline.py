@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from ..clock import running
 
 _T = TypeVar("_T")
 
@@ -18,11 +19,14 @@ ATTENTION = 1.0
 
 
 class Deadline:
-    """Counts down from ``seconds``, or from what is left of ``within`` if that is less; None never ends."""
+    """Counts down from ``seconds``, or from what is left of ``within`` if that is less; None never ends.
+
+    It stands still while the broker's process is stopped: no answer can be read then, so its lack is no fault of the hop.
+    """
 
     def __init__(self, seconds: float | None, within: Deadline | None = None) -> None:
         self.seconds = seconds
-        self._end = math.inf if seconds is None else time.monotonic() + seconds
+        self._end = math.inf if seconds is None else running() + seconds
         if within is not None and within._end < self._end:
             self._end = within._end
             self.seconds = within.seconds
@@ -30,11 +34,18 @@ class Deadline:
     @property
     def expired(self) -> bool:
         """Whether the time is up."""
-        return time.monotonic() >= self._end
+        return running() >= self._end
 
     def remaining(self) -> float:
         """Seconds left, never below a millisecond: a zero would mean "do not block" to a socket."""
-        return max(0.001, min(self._end - time.monotonic(), 86400.0))
+        return max(0.001, min(self._end - running(), 86400.0))
+
+    def wait(self, event: threading.Event) -> bool:
+        """Whether an event comes in time."""
+        while not event.wait(min(ATTENTION, self.remaining())):
+            if self.expired:
+                return False
+        return True
 
     def limit(self, call: Callable[[], _T]) -> _T:
         """The result of a call that knows no time limit of its own, such as asking an agent or a resolver.

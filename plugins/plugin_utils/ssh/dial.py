@@ -303,8 +303,7 @@ def _exchange_keys(link: Link, before: Sequence[Link], chain: Chain, deadline: D
     hop = chain.hops[len(before)]
     done = threading.Event()
     link.transport.start_client(event=done)
-    done.wait(deadline.remaining())
-    if done.is_set() and link.transport.is_active():
+    if deadline.wait(done) and link.transport.is_active():
         return
     error = link.transport.saved_exception
     if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):

@@ -11,17 +11,22 @@ import threading
 import time
 import weakref
 
+from ..clock import running
 from .library import BROKEN
 from .link import Link
 
 _REQUEST = "keepalive@openssh.com"
+#: Seconds in which what has arrived is read, however many links there are.
+_MOMENT = 0.1
+#: Seconds between two looks at least, which no rounding makes none.
+_TICK = 0.001
 
 
 class _Probe:
     """One request that is on its way. It has a thread of its own, since sending may block on a dead link."""
 
     def __init__(self, link: Link) -> None:
-        self.sent = time.monotonic()
+        self._sent = running()
         self._thread = threading.Thread(target=self._ask, args=(link,), name="keepalive-probe", daemon=True)
         self._thread.start()
 
@@ -34,36 +39,67 @@ class _Probe:
         with contextlib.suppress(*BROKEN):
             link.transport.global_request(_REQUEST, wait=True)
             if not link.is_dead:
-                link.round_trip = time.monotonic() - self.sent
+                link.round_trip = running() - self._sent
 
 
 class _Watch:
-    """One link that is watched. Whatever arrives shows that it is alive, as for ssh(1); an answer may be behind much else."""
+    """One link that is watched. Whatever arrives shows that it is alive, as for ssh(1); an answer may be behind much else.
 
-    def __init__(self, link: Link, interval: float, count: int) -> None:
+    Only the time counts that was planned between two looks: when one comes late, this process was stopped or starved, and
+    could read no answer meanwhile.
+
+    :param now: by ``time.monotonic``, as the other times here.
+    """
+
+    def __init__(self, link: Link, interval: float, count: int, now: float) -> None:
         self.interval = interval
+        #: When it is to be looked at.
+        self.due = now + interval
         self._link = weakref.ref(link)  # what has ended need not be kept until the next look
-        self._count = count
+        self._limit = interval * count
+        self._looked = now
         self._probe: _Probe | None = None
+        self._silent = 0.0  # seconds since something arrived
+        self._unanswered = 0.0  # of these, the seconds since the first request, or since a stop
+        self._excused = False
+        self._doubted = False
 
-    def look(self) -> float | None:
+    def look(self, now: float) -> bool:
         """Asks, if the last request was answered, and gives the link up after a silence that is too long.
 
-        :returns: seconds until the next look; None at the end of the link.
+        :returns: whether to look again, when it is due.
+        :raises RuntimeError: no thread can be started now; it is to be looked at again.
         """
         link = self._link()
         if link is None or link.is_dead:
-            return None
-        limit = self.interval * self._count
-        silence = time.monotonic() - link.transport.heard_at
-        if silence >= limit:
-            why = f"no answer to keepalives for {limit:g} seconds"
+            return False
+        late = max(0.0, now - self.due)
+        self._count(link.transport.heard_at, now, late)
+        left = max(self._limit - self._silent, self.interval - self._unanswered)
+        if left <= 0 and self._doubted:
+            self.due = now + self.interval
+            why = f"no answer to keepalives for {self._limit:g} seconds"
             # In a thread of its own, too: it says farewell to the hop before, which may be the one that is stuck.
             threading.Thread(target=link.give_up, args=(why,), name="keepalive-abort", daemon=True).start()
-            return None
+            return False
+        self._doubted = left <= 0  # at the end of a stop, too, when what has come in it is not read yet
+        # In step with the looks before, so that those at many links are not all at once after a stop.
+        step = self.interval - late % self.interval
+        self.due = now + (_MOMENT if self._doubted else max(_TICK, min(step, left)))
         if self._probe is None or not self._probe.waiting:
             self._probe = _Probe(link)
-        return min(self.interval, limit - silence)
+        return True
+
+    def _count(self, heard: float, now: float, late: float) -> None:
+        planned = self.due - self._looked
+        if heard >= self._looked or self._probe is None:
+            self._silent, self._unanswered, self._excused = min(planned, now - heard), 0.0, False
+        else:
+            self._silent += planned
+            self._unanswered += planned
+            if late > _MOMENT and not self._excused:  # once, as it may be late each time
+                self._unanswered, self._excused = 0.0, True
+        self._looked = now
 
 
 class Keepalive:
@@ -88,14 +124,16 @@ class Keepalive:
                 self._thread = thread
 
     def watch(self, link: Link, interval: float, count: int) -> None:
-        """Gives the link up when nothing has arrived on it for ``count`` intervals.
+        """Gives the link up when nothing has arrived on it for ``count`` intervals, and for one after a request at least.
+
+        OpenSSH counts requests that were not answered (clientloop.c, server_alive_check), and gives up an interval later.
 
         :param interval: seconds between requests; 0 sends none.
         """
         if interval <= 0:
             return
         with self._changed:
-            self._plan(_Watch(link, interval, count), interval)
+            self._plan(_Watch(link, interval, count, time.monotonic()))
             self._changed.notify()
 
     def stop(self) -> None:
@@ -104,8 +142,8 @@ class Keepalive:
             self._stopped = True
             self._changed.notify()
 
-    def _plan(self, watch: _Watch, seconds: float) -> None:
-        heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), watch))
+    def _plan(self, watch: _Watch) -> None:
+        heapq.heappush(self._due, (watch.due, next(self._order), watch))
 
     def _run(self) -> None:
         while True:
@@ -113,12 +151,12 @@ class Keepalive:
             if watch is None:
                 return
             try:
-                seconds = watch.look()
-            except RuntimeError:  # no thread can be started now
-                seconds = watch.interval
-            if seconds is not None:
+                again = watch.look(time.monotonic())
+            except RuntimeError:
+                again = True
+            if again:
                 with self._changed:
-                    self._plan(watch, seconds)
+                    self._plan(watch)
 
     def _next(self) -> _Watch | None:
         """Waits for the next link whose time has come; None when stopped."""

@@ -14,6 +14,7 @@ from typing import Any
 from ..chain.model import TransportOptions
 from ..errors import said
 from .channel import MSG_CHANNEL_CLOSE, SHORT, HopChannel, TransportLock, handle_close, handle_request, send_aside
+from .deadline import Deadline
 from .library import BROKEN, InvalidTag, paramiko
 
 _MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
@@ -126,6 +127,19 @@ class ChannelRefused(Exception):
         super().__init__(f"{words} (code {code})")
         self.code = code
         self.words = words
+
+
+class _Until:
+    """A time limit that the library adds to the time of day and then compares with that, which can be set meanwhile."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def __radd__(self, _start: float) -> _Until:
+        return self
+
+    def __lt__(self, _now: float) -> bool:
+        return self._deadline.expired
 
 
 class _Seen:
@@ -322,7 +336,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         """
         origin = None if destination is None else ("127.0.0.1", 65535)
         try:
-            channel: HopChannel = self.open_channel(kind, destination, origin, timeout=timeout)
+            channel: HopChannel = self.open_channel(kind, destination, origin, timeout=_Until(Deadline(timeout)))
             return channel
         except BROKEN:
             refusal = self._take_refusal(getattr(self._opening, "number", -1))

@@ -101,10 +101,10 @@ def ssh(
 
 @contextmanager
 def start_ssh(
-    lab: Lab, host: Place, user: User | str, command: str, *, key: Key | None = None
+    lab: Lab, host: Place, user: User | str, command: str, *, key: Key | None = None, options: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[str]]:
     """Run the OpenSSH client beside the test, with pipes; it is ended with the context."""
-    line = _command(lab, host, user, command, key=key, to=None, jump=None, config=None, options=(), words=())
+    line = _command(lab, host, user, command, key=key, to=None, jump=None, config=None, options=options, words=())
     process = subprocess.Popen(
         line,
         env=_environment(lab, None, None),

@@ -74,6 +74,38 @@ def test_a_transport_from_its_dial_to_its_end() -> None:
     assert (pool.take_closing(), pool.closing) == ([], False)
 
 
+# trust: T56
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [(60.0, "ab"), (69.9, "ab"), (70.0, "a"), (129.9, "a"), (130.0, ""), (HOUR, "")],
+)
+def test_what_was_unused_for_its_time_is_gone_before_the_sweeper_looks(now: float, found: str) -> None:
+    """As after a suspend: the time is over, and the sweeper has slept, too."""
+    pool = Pool()
+    a, b = reach(pool, A, B)
+    pool.release([a, b], 60.0, 10.0, session=True)
+    pool.claim(a)
+    pool.release([a], 60.0, 70.0)
+    there = [shared for shared in (pool.find(None, A, now), pool.find(a, B, now)) if shared]
+    assert labels(there) == found
+    assert closed(pool) == "ba"[: 2 - len(found)]
+
+
+# trust: T56
+@pytest.mark.parametrize("user", ["itself", "what it carries", "what is being dialled on it"])
+def test_what_is_used_is_kept_whatever_its_time(user: str) -> None:
+    pool = Pool()
+    a, b = reach(pool, A, B)
+    pool.release([a, b], 60.0, 0.0, session=True)
+    if user == "itself":
+        pool.claim(a)
+    elif user == "what it carries":
+        pool.claim(b)
+    else:
+        pool.begin(a, C, "place", "c")
+    assert pool.find(None, A, HOUR) is a
+
+
 # trust: T39
 def test_who_asks_second_finds_the_one_that_is_being_dialled() -> None:
     pool = Pool()

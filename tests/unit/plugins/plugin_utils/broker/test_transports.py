@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -340,6 +341,31 @@ def test_a_link_that_has_died_is_closed_when_nobody_uses_it(dials: Dials, lease:
     leased = asking.result(10)
     link.is_dead = True
     leased.release()
+    assert link.closed.wait(10)
+
+
+# A machine that is suspended is played: the clock of lifetimes goes on, and what waits has slept.  trust: T56
+@pytest.mark.parametrize("who", ["the sweeper", "the next task"])
+def test_what_was_to_be_closed_in_a_suspend_is_not_used_after_it(
+    who: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep = [0.0]
+    monkeypatch.setattr(module, "lifetime", lambda: time.monotonic() + asleep[0])
+    asking, link = lease(), FakeLink()
+    dials.next()[1].set_result(link)
+    asking.result(10).release()
+    transports.look()
+    leased = lease().result(10)
+    assert not leased.fresh  # in time
+    asleep[0] = 8 * 3600
+    leased.release()
+    assert not link.closed.is_set()
+    asleep[0] = 16 * 3600
+    if who == "the sweeper":
+        transports.look()
+    else:
+        lease()
+        dials.next()[1].set_result(FakeLink())
     assert link.closed.wait(10)
 
 

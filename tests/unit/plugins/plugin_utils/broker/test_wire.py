@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import wire
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import (
     BODY_LIMIT,
     HEADER_LIMIT,
@@ -204,6 +208,37 @@ def test_at_a_timeout_what_has_come_is_kept(seconds: float, raw: tuple[socket.so
     frame = connection.receive(seconds)
     assert frame is not None
     assert frame.body == b"body"
+
+
+RECEIVER = """
+import socket, sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import wire
+wire._ATTENTION = 0.5
+connection = wire.Connection(socket.socket(fileno=0))
+connection.send({"ready": True})
+print(connection.receive(1.5).header)
+"""
+
+
+# A worker that was stopped together with the broker gives that time to answer.  trust: T56
+def test_who_was_stopped_waits_on(raw: tuple[socket.socket, Connection]) -> None:
+    left, connection = raw
+    root = wire.__file__.partition("/ansible_collections/")[0]
+    with subprocess.Popen(
+        [sys.executable, "-c", RECEIVER, root], stdin=left.fileno(), stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            assert connection.receive(SECONDS) is not None
+            time.sleep(0.3)  # until it waits
+            other.send_signal(signal.SIGSTOP)
+            time.sleep(2.5)
+            other.send_signal(signal.SIGCONT)
+            time.sleep(0.2)
+            connection.send({"answer": True})
+            assert other.communicate(timeout=30)[0] == "{'answer': True}\n"
+        finally:
+            other.kill()
 
 
 def test_who_takes_nothing_holds_the_sender_until_it_takes_something(pair: tuple[Connection, Connection]) -> None:
