@@ -110,6 +110,7 @@ class Conversation:
             self._connection.send({"event": "started"})
             self._pump(process)
         finally:
+            self._process = None  # which knows us, too
             process.close()
 
     def _pump(self, process: Process) -> None:

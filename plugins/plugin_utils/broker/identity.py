@@ -7,17 +7,14 @@ Secrets enter as a keyed digest only; the key never leaves the process.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..chain.model import Chain, Hop, in_full
+from ..ssh.recent import digest
 
-_CHAINS_KEPT = 4096
-_KEY = secrets.token_bytes(32)
 # RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
 _ONE_TIME_CODE = re.compile(r"\d{6,10}")
 
@@ -35,17 +32,22 @@ class Step(NamedTuple):
     dial: str
 
 
-@lru_cache(_CHAINS_KEPT)
+_known: WeakKeyDictionary[Chain, tuple[Step, ...]] = WeakKeyDictionary()  # for as long as somebody has the chain
+
+
 def steps(chain: Chain) -> tuple[Step, ...]:
     """The hops of a chain in order."""
-    return tuple(
-        Step(
-            _digest(_login(hop)),
-            _digest(hop.credentials.fallback),
-            _digest((replace(hop, setting="", proxy_setting=""), chain.timeout)),
+    found = _known.get(chain)
+    if found is None:
+        found = _known[chain] = tuple(
+            Step(
+                _digest(_login(hop)),
+                _digest(hop.credentials.fallback),
+                _digest((replace(hop, setting="", proxy_setting=""), chain.timeout)),
+            )
+            for hop in chain.hops
         )
-        for hop in chain.hops
-    )
+    return found
 
 
 def _login(hop: Hop) -> Hop:
@@ -68,4 +70,4 @@ def _login(hop: Hop) -> Hop:
 
 
 def _digest(value: object) -> str:
-    return hashlib.blake2b(repr(in_full(value)).encode(), key=_KEY, digest_size=16).hexdigest()
+    return digest(in_full(value))

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import logging
+import math
 import os
 import resource
 import select
@@ -16,7 +18,6 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from functools import lru_cache
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
@@ -25,9 +26,9 @@ from ..errors import CONTROLLER, HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.client_config import ClientConfig
 from ..ssh.library import why_unusable
+from ..ssh.recent import Recent, digest
 from .address import Directory, peer
 from .conversation import Conversation, where
-from .identity import steps
 from .pool import Shared
 from .session import no_thread
 from .spawn import READY, WAITING, locked
@@ -39,10 +40,13 @@ log = logging.getLogger("bastion.ssh.broker")
 
 _LOG_BYTES = 256 * 1024
 _DESCRIPTORS = 65536
-_SETTINGS_KEPT = 4096
 _LOOK = 1.0
 _NAMING = 10.0
 _FAREWELL = 2.0
+# What was read for a run, which has its secrets, is kept for so many seconds after the last request, and for no more than twice
+# as many as the second after it was used last, where there are requests of others.
+_QUIET = 2.0
+_BUSY = 30.0
 _WITHOUT_ANY = 3600.0  # where connections are kept for ever (ControlPersist yes), and none is left
 
 
@@ -69,17 +73,20 @@ class Broker:
         self._waker, self._woken = socket.socketpair()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._config = ClientConfig()
-        self._settings = lru_cache(_SETTINGS_KEPT)(
-            lambda text, _version: read_settings(json.loads(text), self._config.asker)
-        )
+        self._settings: Recent[TargetSettings] = Recent()
+        self._served_at, self._forgot_at = -math.inf, clock.lifetime()
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options, which are read once; raises SettingsError."""
         options = dict(options)
         others = {name: options.pop(name, None) for name in ("run_directory", "task")}  # for each run and task
-        settings = replace(self._settings(json.dumps(options, sort_keys=True), self._config.version()), **others)
+        self._served_at = clock.lifetime()
+        key = digest((json.dumps(options, sort_keys=True), self._config.version()))
+        settings = self._settings.get(key)
+        if settings is None:
+            settings = self._settings[key] = read_settings(options, self._config.asker)
         self._persist = settings.persist
-        return settings
+        return replace(settings, **others)
 
     def status(self) -> dict[str, Any]:
         """What there is now, without secrets. Times are seconds since 1970 and lengths of time in seconds."""
@@ -110,10 +117,9 @@ class Broker:
         while not self._stopped:
             clock.beat()
             self.transports.look()
-            if self._is_unused():
-                self._forget_runs()
-                if self._is_over() and self._leave():
-                    break
+            self._forget_runs()
+            if self._is_unused() and self._is_over() and self._leave():
+                break
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
             poll.register(self._listening, select.POLLIN if self.turns.admits() else 0)
             ready = [number for number, event in poll.poll(1000 * _LOOK) if event & select.POLLIN]
@@ -178,7 +184,7 @@ class Broker:
             self._gone()
 
     def _gone(self) -> None:
-        self._idle_since = clock.lifetime()
+        self._idle_since = self._served_at = clock.lifetime()
         self.turns.go()
         self._wake()
 
@@ -191,9 +197,20 @@ class Broker:
         return not (self.turns.workers or self.transports.shared())
 
     def _forget_runs(self) -> None:
-        """Lets go of what was read for runs that are over, each of which had an environment of its own."""
-        self._settings.cache_clear()
-        steps.cache_clear()
+        """Lets go of what was read for runs that are over, with their secrets."""
+        now = clock.lifetime()
+        if self._forgot_at > self._served_at:
+            return
+        if now >= self._served_at + _QUIET:
+            self._settings.clear()
+            self._config.forget_runs(unused=False)
+        elif now >= self._forgot_at + _BUSY:
+            self._settings.age()
+            self._config.forget_runs(unused=True)
+        else:
+            return
+        self._forgot_at = now
+        gc.collect()  # what ended with an error is in cycles, which Python collects when it is busy only
 
     def _is_over(self) -> bool:
         """Whether the time is over in which somebody may come."""

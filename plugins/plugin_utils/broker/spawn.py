@@ -32,8 +32,13 @@ _ENVIRONMENT = (
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED",
     "PYTHONHOME", "PYTHONPATH", "PYTHONWARNINGS", "SHELL", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "XDG_RUNTIME_DIR",
 )  # fmt: skip
+# What is freed is overwritten at once (glibc.malloc.perturb: any byte but 0), as it may have been a secret: Python asks glibc for
+# each object, and no thread keeps freed ones aside, which are not overwritten. Other C libraries do not know of it.
 # Each thread may have a heap of its own in glibc, which keeps what it had once; 15 heaps were 40 MB that nobody used.
-_ENVIRONMENT_OF_OURS = {"MALLOC_ARENA_MAX": "2"}
+_ENVIRONMENT_OF_OURS = {
+    "PYTHONMALLOC": "malloc",
+    "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0:glibc.malloc.arena_max=2",
+}
 #: Workers in the socket's queue; the system may allow fewer.
 WAITING = 4096
 #: The last word of a broker to its starter.

@@ -295,7 +295,7 @@ class Transports:
         """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
         usable = False
         try:
-            usable = _is_good(shared.link, way.chain.place(index), way.report)
+            usable = _is_good(shared.link, way.chain.hops[index], way.chain.place(index), way.report)
         finally:
             if not usable:
                 self.retire(shared)
@@ -329,7 +329,7 @@ class Transports:
                 if way.unwanted.is_set():  # which says nothing of the hop, and who waits dials by himself
                     self._pool.failed(mine, None)
                 else:
-                    self._pool.failed(mine, error, _trouble(way, index, error))
+                    self._pool.failed(mine, _alone(error), _trouble(way, index, error))
                 self._dialled.notify_all()
             raise
         with self._lock:
@@ -417,14 +417,19 @@ def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
     return Trouble(type(error), error.problem, task, now, now + min(hops[index].timeout, _TROUBLE))
 
 
+def _alone(error: BaseException) -> BaseException:
+    """An error for those who wait for it, without the places that it came through: secrets are at hand there."""
+    return type(error)(error.place, error.problem, error.advice) if isinstance(error, HopError) else error
+
+
 def _reused(shared: Shared) -> str:
     return f"reused, connected for {lifetime() - shared.opened_at:.0f} s"
 
 
-def _is_good(link: Link, place: str, report: Report) -> bool:
+def _is_good(link: Link, hop: Hop, place: str, report: Report) -> bool:
     if link.is_dead or link.trust is None:
         return False
-    trust = link.trust.renewed(place, report.warn)
+    trust = link.trust.renewed(hop, place, report.warn)
     # Where secrets may not be sent any more, a login with them may not be used either.
     good = trust.secrets_allowed == link.trust.secrets_allowed
     link.trust = trust

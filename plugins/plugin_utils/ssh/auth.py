@@ -74,9 +74,10 @@ class Login:
                     raise self._refused()
                 if step():
                     return
-        finally:  # the agent's connection is theirs
-            self._keys.close()
+        finally:
+            self._keys.close()  # the agent's connection is theirs
             self._fallback_keys.close()
+            self._transport.forget_questions()
 
     def _next(self) -> Callable[[], bool] | None:
         """The next thing to offer, of the methods that the server takes now."""

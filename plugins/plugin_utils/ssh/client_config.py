@@ -25,6 +25,7 @@ from ..chain.openssh import NO_FILE, SOURCE, Ask, Effective, Query, files_read, 
 from ..errors import SettingsError
 from .controller_files import Version, home, version_of
 from .plain_config import read_plainly
+from .recent import digest
 
 _SECONDS = 15.0
 _ANSWERS_KEPT = 4096  # of which each run may have its own, in its own environment
@@ -46,6 +47,17 @@ class _Answer(NamedTuple):
 
     said: Effective
     of_environment: bool
+
+
+class _InRun(NamedTuple):
+    """A question that may have another answer in another environment.
+
+    :param around: a digest of the environment, which may have secrets.
+    """
+
+    directory: str
+    around: str
+    query: Query
 
 
 class _Printed(NamedTuple):
@@ -70,6 +82,7 @@ class ClientConfig:
         self._program = program
         self._lock = threading.Lock()
         self._known: dict[object, Future[Any]] = {}
+        self._asked: set[_InRun] = set()  # since :meth:`forget_runs`
         self._files: dict[str, Version | None] = {}
         self._version = 0
 
@@ -87,20 +100,31 @@ class ClientConfig:
 
     def asker(self, directory: str, environment: Mapping[str, str]) -> Ask:
         """Asks in the surroundings of a play."""
-        around = tuple(sorted((name, value) for name, value in environment.items() if name not in _VOLATILE))
+        around = digest(sorted((name, value) for name, value in environment.items() if name not in _VOLATILE))
 
         def ask(query: Query) -> Effective:
             if query.config_file == NO_FILE and not query.arguments:
                 return Effective(query.name)
             known = self._known.get(_everywhere(query, directory))
-            answer: _Answer = (
-                known.result()
-                if known
-                else self._once((directory, around, query), lambda: self._answer(query, directory, environment))
-            )
+            if known is None:
+                key = _InRun(directory, around, query)
+                self._asked.add(key)
+                known = self._once(key, lambda: self._answer(query, directory, environment))
+            answer: _Answer = known.result()
             return answer.said
 
         return ask
+
+    def forget_runs(self, unused: bool) -> None:
+        """Lets go of answers that may have something of an environment.
+
+        :param unused: of those only that were not asked for since the last time.
+        """
+        with self._lock:
+            kept, self._asked = self._asked if unused else set(), set()
+            self._known = {
+                key: known for key, known in self._known.items() if not isinstance(key, _InRun) or key in kept
+            }
 
     def _answer(self, query: Query, directory: str, environment: Mapping[str, str]) -> _Answer:
         version, started = self._version, time.time_ns()
@@ -108,7 +132,7 @@ class ClientConfig:
         warnings: tuple[str, ...] = ()
         try:
             found = self._run(query, directory, environment)
-            usual = self._once(nothing, lambda: self._run(nothing, "/", environment).output)
+            usual = self._once(nothing, lambda: self._run(nothing, "/", environment).output).result()
             output, warnings = found.output, found.warnings
             files = {*found.files, *_usual_files(query)}
         except NoClient:
@@ -142,7 +166,7 @@ class ClientConfig:
         version = version_of(path)
         return version if max(version[-2:]) < started else None
 
-    def _once(self, key: object, work: Callable[[], Any]) -> Any:
+    def _once(self, key: object, work: Callable[[], Any]) -> Future[Any]:
         """One asks; whoever else wants to know the same meanwhile, or later, has the same answer."""
         mine: Future[Any] = Future()
         with self._lock:
@@ -157,7 +181,7 @@ class ClientConfig:
                     if self._known.get(key) is mine:
                         del self._known[key]
                 mine.set_exception(error)
-        return future.result()
+        return future
 
     def _run(self, query: Query, directory: str, environment: Mapping[str, str]) -> _Printed:
         """What the client prints, and the files that it has read.

@@ -56,28 +56,28 @@ class HostKey:
 
 @dataclass(frozen=True)
 class Trust:
-    """A host key that was found to be right, and the files that said so.
+    """A host key that was found to be right, and the files that said so; nothing of the hop, whose credentials are a run's.
 
     :param secrets_allowed: whether secrets may be sent, as :meth:`HostKeyCheck.check` found.
     :param stamp: what the known_hosts files were then.
     :param address: that the hop was connected to by, if this process has connected to it.
     """
 
-    hop: Hop
     key: HostKey
     secrets_allowed: bool
     stamp: Stamp
     address: str | None = None
 
-    def renewed(self, place: str, warn: Callable[[str], None]) -> Trust:
+    def renewed(self, hop: Hop, place: str, warn: Callable[[str], None]) -> Trust:
         """The same key, looked at once more if the files have changed since.
 
+        :param hop: whose key it is.
         :param place: the hop as whoever asks names it.
         :raises HostKeyRefused: it is not trusted any more.
         """
-        if stamp_of(self.hop.host_keys) == self.stamp:
+        if stamp_of(hop.host_keys) == self.stamp:
             return self
-        return HostKeyCheck(self.hop, place, warn).verify(self.key, self.address)
+        return HostKeyCheck(hop, place, warn).verify(self.key, self.address)
 
 
 class HostKeyCheck:
@@ -159,7 +159,7 @@ class HostKeyCheck:
         :param address: that the hop was connected to by, if this process has connected to it (CheckHostIP).
         """
         self._address = address if self._policy.check_address and self._policy.alias is None else None
-        return Trust(self._hop, key, self.check(key), self._stamp, self._address)
+        return Trust(key, self.check(key), self._stamp, self._address)
 
     def line(self, key: HostKey) -> str:
         """The line of known_hosts that says this key."""

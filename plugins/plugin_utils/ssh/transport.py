@@ -246,6 +246,11 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             others = [name for name in self._preferred_pubkeys if name not in algorithms]
             self.disabled_algorithms = {**_WEAK, "pubkeys": [*_WEAK["pubkeys"], *others]}
 
+    def forget_questions(self) -> None:
+        """Lets go of what answers questions of a login, and so of the answers, which the library keeps for as long as itself."""
+        if self.auth_handler is not None:
+            self.auth_handler.interactive_handler = lambda *_asked: []
+
     @property
     def sent(self) -> int:
         """Bytes that went to the hop, those of SSH itself included."""

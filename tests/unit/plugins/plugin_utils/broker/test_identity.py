@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -245,6 +246,15 @@ def test_a_dial_that_may_end_in_another_way_is_another_one(other: Chain) -> None
 def test_there_is_no_secret_in_a_step() -> None:
     (step,) = steps(Chain((HOP,)))
     assert re.fullmatch(r"Step\(identity='[0-9a-f]{32}', fallback='[0-9a-f]{32}', dial='[0-9a-f]{32}'\)", repr(step))
+
+
+# trust: T57
+def test_the_steps_of_a_chain_do_not_hold_it() -> None:
+    chain = Chain((HOP,))
+    found, gone = steps(chain), weakref.ref(chain)
+    assert steps(Chain((replace(HOP),))) is found
+    del chain
+    assert gone() is None
 
 
 SCRIPT = """

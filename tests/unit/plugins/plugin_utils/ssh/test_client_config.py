@@ -265,6 +265,32 @@ def test_another_environment_is_another_question(write: Write) -> None:
     assert asked(Query("x", config_file=file), config, PLACE="home").port is None
 
 
+# trust: T57
+def test_what_was_said_in_an_environment_is_forgotten_with_its_run(
+    counted: tuple[str, Callable[[], list[str]]], write: Write
+) -> None:
+    program, runs = counted
+    config = ClientConfig(program)
+    plain = Query("x", config_file=write("Port 1\n"))
+    bound = Query("x", config_file=write('Match exec "test $PLACE = SECRET"\n Port 2\n', "bound"))
+
+    def asks(query: Query) -> int:
+        before = len(runs())
+        assert asked(query, config, PLACE="SECRET").port in (1, 2)
+        return len(runs()) - before
+
+    asked(plain, config)
+    assert [asks(plain), asks(bound), asks(bound)] == [0, 1, 0]
+    assert "SECRET" not in repr(config._known.keys())
+    config.forget_runs(unused=True)  # it was asked since it was begun
+    assert [asks(plain), asks(bound)] == [0, 0]
+    config.forget_runs(unused=True)
+    config.forget_runs(unused=True)
+    assert [asks(plain), asks(bound)] == [0, 1]
+    config.forget_runs(unused=False)
+    assert [asks(plain), asks(bound)] == [0, 1]
+
+
 def test_no_more_answers_are_kept_than_have_room(
     counted: tuple[str, Callable[[], list[str]]], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

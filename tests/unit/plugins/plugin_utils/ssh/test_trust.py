@@ -43,9 +43,12 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "first", tmp_path / "second"
 
 
+def hop(files: tuple[Path, Path], checking: HostKeyChecking = STRICT) -> Hop:
+    return Hop("h", 22, Credentials("u"), HostKeyPolicy(checking, tuple(map(str, files))))
+
+
 def trust(files: tuple[Path, Path], checking: HostKeyChecking = STRICT) -> Trust:
-    policy = HostKeyPolicy(checking, tuple(map(str, files)))
-    return HostKeyCheck(Hop("h", 22, Credentials("u"), policy), "the place", lambda _line: None).verify(KEY)
+    return HostKeyCheck(hop(files, checking), "the place", lambda _line: None).verify(KEY)
 
 
 def silent(line: str) -> None:
@@ -60,7 +63,7 @@ def test_files_that_have_not_changed_are_not_read_again(
     files[0].write_text(known)
     before = trust(files, checking)
     assert before.secrets_allowed == (known == KNOWN)
-    assert before.renewed("the place", silent) is before, "of another key, it would be warned"
+    assert before.renewed(hop(files, checking), "the place", silent) is before, "of another key, it would be warned"
 
 
 def rewrite(text: str) -> Callable[[Path], None]:
@@ -130,10 +133,10 @@ def test_a_key_is_looked_at_once_more_when_a_file_has_changed(
         if isinstance(outcome, str):
             for _time in range(2):
                 with pytest.raises(HostKeyRefused, match=rf"^hop 2 of 3: .*{outcome}"):
-                    before.renewed("hop 2 of 3", warnings.append)
+                    before.renewed(hop(files, checking), "hop 2 of 3", warnings.append)
         else:
-            after = before.renewed("hop 2 of 3", warnings.append)
-            assert (after.hop, after.key, after.secrets_allowed) == (before.hop, KEY, outcome)
+            after = before.renewed(hop(files, checking), "hop 2 of 3", warnings.append)
+            assert (after.key, after.secrets_allowed) == (KEY, outcome)
             assert after.stamp != before.stamp
         assert all(warning.startswith("hop 2 of 3: ") for warning in warnings)
         assert bool(warnings) == (outcome is False or (checking is NEW and expected[0] == NOT_KNOWN))
@@ -145,16 +148,16 @@ def test_secrets_are_allowed_as_the_files_say_now(files: tuple[Path, Path]) -> N
     found = trust(files, OFF)
     for text, allowed in ((OTHER, False), (OTHER + KNOWN, True), ("", True), (OTHER, False)):
         files[0].write_text(text)
-        found = found.renewed("hop 1 of 1", warnings.append)
+        found = found.renewed(hop(files, OFF), "hop 1 of 1", warnings.append)
         assert found.secrets_allowed is allowed
-        assert found.renewed("hop 1 of 1", silent) is found
+        assert found.renewed(hop(files, OFF), "hop 1 of 1", silent) is found
     assert len(warnings) == 2
 
 
 def test_a_key_that_is_recorded_is_looked_at_once_more_and_then_no_more(files: tuple[Path, Path]) -> None:
     files[0].unlink()
     found = trust(files, NEW)
-    after = found.renewed("hop 1 of 1", silent)
+    after = found.renewed(hop(files, NEW), "hop 1 of 1", silent)
     assert after is not found
-    assert after.renewed("hop 1 of 1", silent) is after
+    assert after.renewed(hop(files, NEW), "hop 1 of 1", silent) is after
     assert files[0].read_text() == KNOWN

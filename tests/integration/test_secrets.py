@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is left of a run's secrets when it is over: in the broker's memory, and in the run's directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
+from lab import Key, Lab, Prompt, Run, play, playbook, processes, wait_until
+from lab.brokers import status, the_broker
+from lab.chains import CONNECT, place
+from lab.playbook import PING
+
+#: Seconds after which nothing may be left; a look at all of the memory takes some of them.
+_LEFT_NO_LONGER_THAN = 15
+
+
+def copies(pid: int, secrets: Mapping[str, bytes]) -> dict[str, int]:
+    """How often each secret is in the memory of a process."""
+    found = dict.fromkeys(secrets, 0)
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            ends, rights, *_rest = line.split()
+            if "w" not in rights:
+                continue
+            start, end = (int(number, 16) for number in ends.split("-"))
+            try:
+                memory.seek(start)
+                data = memory.read(end - start)
+            except OSError:  # given back meanwhile
+                continue
+            for name, secret in secrets.items():
+                found[name] += data.count(secret)
+    return {name: count for name, count in found.items() if count}
+
+
+def until_forgotten(lab: Lab, secrets: Mapping[str, bytes]) -> None:
+    """Waits until the only broker has no secret any more."""
+    broker, left = the_broker(lab), {}
+
+    def is_left() -> bool:
+        nonlocal left
+        left = copies(broker, secrets)
+        return bool(left)
+
+    try:
+        wait_until(lambda: not is_left(), _LEFT_NO_LONGER_THAN, "no secret in its memory")
+    except TimeoutError:
+        raise AssertionError(f"in the memory of the broker: {left}") from None
+
+
+def private_parts(key: Key) -> dict[str, bytes]:
+    """What is secret of an Ed25519 key: a piece of its text, and its seed."""
+    text = key.private
+    private = load_ssh_private_key(text.encode(), key.passphrase.encode() if key.passphrase else None)
+    plain = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    seed = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    # Of four lines, the first has the public key and what all keys have in common.
+    return {"seed": seed} | {
+        f"{kind}, line {number}": line.encode()
+        for kind, lines in (("text", text), ("plain text", plain))
+        for number, line in enumerate(lines.splitlines()[3:-1])
+        if len(line) > 10
+    }
+
+
+class Secrets:
+    """Servers that want a secret of each kind, the variables that have them, and all of them by name."""
+
+    def __init__(self, lab: Lab) -> None:
+        rounds = [[Prompt("Password: ", "SENTINEL-first-password")], [Prompt("Verification code: ", "83551294")]]
+        first = lab.recorder("first", rounds=rounds, passwords=None)
+        keys = {"text": lab.key("as-text"), "locked": lab.key("locked", passphrase="SENTINEL-passphrase")}
+        user = lab.user("secretive", sudo="password")
+        second = lab.sshd("second", users=[user], keys=[keys["text"]])
+        target = lab.sshd(
+            "target",
+            users=[user],
+            keys=[keys["locked"]],
+            pam=True,
+            AuthenticationMethods="publickey,keyboard-interactive",
+        )
+        lab.trust(first, second, target)
+        jump = [
+            {
+                "host": first.address, "port": first.port, "user": "edge", "password": "SENTINEL-first-password",
+                "prompts": {"verification": "83551294", "pin": "SENTINEL-answer"}, "proxy_command": f"{CONNECT} %h %p",
+            },
+            {"host": second.address, "port": second.port, "user": user.name, "private_key": keys["text"].private},
+        ]  # fmt: skip
+        self.variables = place(
+            target, user, ansible_password=user.password, ansible_ssh_jump=jump,
+            ansible_ssh_private_key_file=str(keys["locked"].path), ansible_ssh_private_key_passphrase="SENTINEL-passphrase",
+            ansible_become=True, ansible_become_password=user.password, ansible_ssh_persist=300,
+        )  # fmt: skip
+        self.environment = {"DEPLOY_TOKEN": "SENTINEL-of-the-environment"}
+        texts = {
+            "password of a jump host": "SENTINEL-first-password",
+            "answer": "SENTINEL-answer",
+            "one-time code": "83551294",
+            "password of the target, and for become": user.password,
+            "passphrase": "SENTINEL-passphrase",
+            "environment": "SENTINEL-of-the-environment",
+        }
+        self.all = {name: text.encode() for name, text in texts.items()}
+        for name, key in keys.items():
+            self.all |= {f"key {name}: {part}": secret for part, secret in private_parts(key).items()}
+
+    def run(self, lab: Lab, **variables: Any) -> Run:
+        return playbook(lab, {"host": self.variables | variables}, play(PING), env=self.environment)
+
+
+# trust: T57
+def test_nothing_secret_is_left_in_the_broker_while_its_connections_are_kept(lab: Lab) -> None:
+    secrets = Secrets(lab)
+    secrets.run(lab).check()
+    until_forgotten(lab, secrets.all)
+    # What the broker's own memory is looked after with is nothing to the commands that it runs.
+    command = next(
+        pid
+        for pid in processes.descendants(the_broker(lab))
+        if CONNECT.split()[1].encode() in processes.command_line(pid)
+    )
+    told = processes.environment(command)
+    assert b"SENTINEL-of-the-environment" in told
+    assert b"GLIBC_TUNABLES" not in told
+    assert b"PYTHONMALLOC" not in told
+    assert [transport["state"] for transport in status(lab)["transports"]] == ["open"] * 3
+
+
+# trust: T57
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({"ansible_password": "SENTINEL-wrong"}, "hop 3 of 3"),
+        ({"ansible_ssh_private_key_passphrase": "SENTINEL-wrong"}, "hop 3 of 3"),
+        ({"ansible_become_password": "SENTINEL-wrong"}, "Incorrect sudo password"),
+    ],
+    ids=["password", "passphrase", "become password"],
+)
+def test_nothing_secret_is_left_in_the_broker_after_a_refusal(
+    lab: Lab, variables: dict[str, str], refused: str
+) -> None:
+    secrets = Secrets(lab)
+    result = secrets.run(lab, **variables).result("host")
+    assert result.status != "ok"
+    assert refused in result.result["msg"]
+    until_forgotten(lab, secrets.all | {"wrong": b"SENTINEL-wrong"})
