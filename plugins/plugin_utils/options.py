@@ -7,9 +7,11 @@ Every worker loads this for every task, so it is short, and loads nothing of wha
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping
+from multiprocessing.process import current_process
 from typing import Any
 
 from ansible import constants as C
@@ -42,6 +44,8 @@ def read_options(get_option: Callable[[str], Any], task: str) -> dict[str, Any]:
     options["directory"] = os.getcwd()
     # Made by ansible for this run alone, private, shared by its workers, removed at its end.
     options["run_directory"] = C.DEFAULT_LOCAL_TMP
+    # What only the processes of this run know: multiprocessing has 32 random bytes, which the workers inherit, in no file.
+    options["run_key"] = hashlib.blake2b(current_process().authkey, person=b"bastion.ssh").hexdigest()
     # Commands run in the surroundings of the play, whoever starts them, and OpenSSH's settings may speak of these.
     options["environment"] = dict(os.environ)
     return options

@@ -8,7 +8,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .chain.anchor import anchored
@@ -59,6 +59,7 @@ class TargetSettings:
     :param persist: seconds for which connections are kept when nothing uses them; 0 for no broker.
     :param persist_max: seconds after which a connection is used for nothing new; None for no limit.
     :param run_directory: private to the user and this run, for what its workers remember together; None for none.
+    :param run_key: a secret of this run's processes; None for none.
     :param task: for which all of this is, the same for all of its hosts; None for none.
     :param warnings: arguments that have no effect here, and what the ssh program warns of.
     :param remarks: keywords of ssh_config that have no effect here, for whoever wants to know.
@@ -70,6 +71,7 @@ class TargetSettings:
     persist: float = _PERSIST
     persist_max: float | None = None
     run_directory: str | None = None
+    run_key: str | None = field(default=None, repr=False)
     task: str | None = None
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetS
         persist=_PERSIST if persist is None else persist,
         persist_max=_not_negative(get("persist_max"), "ansible_ssh_persist_max") or None,
         run_directory=get("run_directory"),
+        run_key=get("run_key"),
         task=get("task"),
         warnings=_warnings(found, arguments),
         remarks=_remarks(found),

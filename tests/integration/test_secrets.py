@@ -4,16 +4,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
-from lab import Key, Lab, Prompt, Run, play, playbook, processes, wait_until
-from lab.brokers import status, the_broker
+from lab import Key, Lab, Prompt, Run, grep_tree, play, playbook, processes, raw, wait_until
+from lab.brokers import kill, playbooks, status, the_broker
 from lab.chains import CONNECT, place
 from lab.playbook import PING
+from sessions import options_of
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import in_full
+from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.logins import _login
 
 #: Seconds after which nothing may be left; a look at all of the memory takes some of them.
 _LEFT_NO_LONGER_THAN = 15
@@ -150,3 +158,29 @@ def test_nothing_secret_is_left_in_the_broker_after_a_refusal(
     assert result.status != "ok"
     assert refused in result.result["msg"]
     until_forgotten(lab, secrets.all | {"wrong": b"SENTINEL-wrong"})
+
+
+# trust: T57
+@pytest.mark.ways("broker", "own process")
+def test_nothing_that_a_killed_run_leaves_tells_a_right_guess_from_a_wrong_one(lab: Lab, marker: Path) -> None:
+    user, temporary = lab.user("guessed"), lab.path / "temporary"
+    host = lab.sshd("host", users=[user], password=True)
+    known = {"ansible_ssh_known_hosts": [str(lab.trust(host))], "ansible_ssh_look_for_keys": False}
+    variables = place(host, user, ansible_password=user.password, ansible_ssh_config_file="none", **known)
+    wait = raw(f"echo begun >> {marker}; exec sleep 60")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(playbook, lab, {"host": variables}, play(wait), env={"ANSIBLE_LOCAL_TEMP": str(temporary)})
+        wait_until(lambda: marker.read_text() or run.done(), 60, "the command has started")
+        for pid in playbooks(lab):
+            kill(pid)
+        assert run.result().rc != 0
+    left = list(temporary.glob("*/bastion-ssh-logins/*"))
+    assert b"proven" in [path.read_bytes() for path in left]
+    assert grep_tree(temporary, [user.password]) == []
+    # Who has all of the directory and knows all of the login tries passwords, the right one among them.
+    options = options_of(lab, variables) | {"login_name": "root"}
+    identity = repr([in_full(_login(hop)) for hop in read_settings(options).chain.hops]).encode()
+    assert repr(user.password).encode() in identity
+    keys = [b"", *(path.read_bytes() for path in left), *(path.name.encode() for path in temporary.rglob("*"))]
+    names = {hmac.new(key, identity, hashlib.sha256).hexdigest() for key in keys}
+    assert not names & {path.name for path in left}

@@ -79,7 +79,9 @@ class Broker:
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options, which are read once; raises SettingsError."""
         options = dict(options)
-        others = {name: options.pop(name, None) for name in ("run_directory", "task")}  # for each run and task
+        others = {
+            name: options.pop(name, None) for name in ("run_directory", "run_key", "task")
+        }  # for each run and task
         self._served_at = clock.lifetime()
         key = digest((json.dumps(options, sort_keys=True), self._config.version()))
         settings = self._settings.get(key)

@@ -79,7 +79,7 @@ class _Way:
         self.settings = settings
         self.chain: Chain = settings.chain
         self.report = report
-        self.turns = LoginTurns(settings.run_directory)
+        self.turns = LoginTurns(settings.run_directory, settings.run_key)
         self.total = Deadline(settings.chain.timeout)
         self.dialled: set[Shared] = set()
 
@@ -143,7 +143,7 @@ class Transports:
                 while (target := self._pool.find(parent, last, lifetime())) and target.state is State.OPEN:
                     self._pool.retire(target)
             self._due.notify()
-        LoginTurns(settings.run_directory).forget(settings.chain.hops)
+        LoginTurns(settings.run_directory, settings.run_key).forget(settings.chain.hops)
 
     def give_back(self, path: Sequence[Shared], persist: float, session: bool) -> None:
         """Ends claims; what has died meanwhile is kept for nobody."""

@@ -4,8 +4,9 @@
 
 Servers count failures, and lock accounts and addresses out. Until a login has succeeded once, one worker at a
 time tries it; once it was refused, nobody tries it again in this run. Workers are separate processes, so they
-meet in a private directory of the run: a locked file per login, named by a keyed digest of everything that
-makes that login, in which stands how it went.
+meet in a private directory of the run: a locked file per login, named by a digest of everything that makes that login, in
+which stands how it went. The digest's key is in no file, so that nothing in the directory tells a right guess of a password from a
+wrong one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import fcntl
 import hashlib
 import hmac
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +28,6 @@ from .deadline import Deadline
 
 _PROVEN = b"proven"
 _POLL = 0.02
-_KEY_BYTES = 32
 
 
 class LoginTurns:
@@ -36,10 +35,12 @@ class LoginTurns:
 
     :param directory: exists for one run and is private to its user; None where there is none, and then
         everyone may at any time.
+    :param key: a secret that the processes of the run share; None for none, and then the same.
     """
 
-    def __init__(self, directory: str | None) -> None:
+    def __init__(self, directory: str | None, key: str | None) -> None:
         self._directory = Path(directory, "bastion-ssh-logins") if directory else None
+        self._key = key.encode() if key else None
 
     @contextlib.contextmanager
     def take(self, way: tuple[Hop, ...], place: str, deadline: Deadline) -> Iterator[None]:
@@ -81,15 +82,14 @@ class LoginTurns:
 
     def _path(self, way: tuple[Hop, ...]) -> Path | None:
         """The file of a login; None where there is no place for it."""
-        if self._directory is None:
+        if self._directory is None or self._key is None:
             return None
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
-            key = _key(self._directory)
         except OSError:
             return None
         identity = repr([in_full(_login(hop)) for hop in way]).encode()
-        return self._directory / hmac.new(key, identity, hashlib.sha256).hexdigest()
+        return self._directory / hmac.new(self._key, identity, hashlib.sha256).hexdigest()
 
 
 def _login(hop: Hop) -> Hop:
@@ -107,20 +107,6 @@ def _login(hop: Hop) -> Hop:
         credentials=credentials,
         transport=TransportOptions(),
     )
-
-
-def _key(directory: Path) -> bytes:
-    """The run's key for the digests; whoever comes first makes it."""
-    descriptor = os.open(directory / "key", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with FileIO(descriptor, "r+") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        key = stream.readall()
-        if len(key) != _KEY_BYTES:
-            key = secrets.token_bytes(_KEY_BYTES)
-            stream.seek(0)
-            stream.truncate()
-            stream.write(key)
-        return key
 
 
 def _write(path: Path, outcome: bytes) -> None:

@@ -26,7 +26,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import (
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 OPTIONS: dict[str, Any] = yaml.safe_load(DOCUMENTATION)["options"]
-ORIGIN = {"login_name": "me", "directory": "/play", "run_directory": "/run/private", "environment": {"A": "b"}}
+ORIGIN = {
+    "login_name": "me",
+    "directory": "/play",
+    "run_directory": "/run/private",
+    "run_key": "SECRET",
+    "environment": {"A": "b"},
+}
 DEFAULTS = {name: option.get("default") for name, option in OPTIONS.items()} | {"remote_addr": "target"} | ORIGIN
 
 
@@ -53,7 +59,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     settings = read()
     assert (settings.transfer_method, settings.retries) == (TransferMethod.SMART, 0)
     assert (settings.persist, settings.persist_max) == (60.0, None)
-    assert settings.run_directory == "/run/private"
+    assert (settings.run_directory, settings.run_key) == ("/run/private", "SECRET")
     assert str(settings.chain) == "controller -> me@target:22"
 
 

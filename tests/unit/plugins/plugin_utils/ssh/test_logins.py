@@ -30,7 +30,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.logins import Logi
 
 directory = pathlib.Path(sys.argv[1])
 way = (Hop("bastion", 22, Credentials("u", "SENTINEL")),)
-turns = LoginTurns(str(directory))
+turns = LoginTurns(str(directory), "the run's")
 
 def meet(name, count):
     (directory / name).mkdir(exist_ok=True)
@@ -58,7 +58,7 @@ except LoginRefused as error:
 
 def files(directory: Path) -> list[Path]:
     """One for each login that was begun."""
-    return [path for path in (directory / "bastion-ssh-logins").iterdir() if path.name != "key"]
+    return list((directory / "bastion-ssh-logins").iterdir())
 
 
 def take(turns: LoginTurns, seconds: float = 5, way: tuple[Hop, ...] = WAY) -> None:
@@ -91,7 +91,7 @@ def test_once_a_login_is_proven_those_who_waited_log_in_side_by_side(
 with turns.take(way, "the place", Deadline(30)):
     print(meet("inside", 4))
 """
-    turns = LoginTurns(str(tmp_path))
+    turns = LoginTurns(str(tmp_path), "the run's")
     with turns.take(WAY, "the place", Deadline(5)):
         processes = start(script, *[[str(tmp_path)]] * 4)
         (path,) = files(tmp_path)
@@ -117,7 +117,7 @@ with turns.take(way, "the place", Deadline(30)):
     (process,) = start(script, [str(tmp_path)])
     assert process.stdout is not None
     assert process.stdout.readline() == "inside\n"
-    turns = LoginTurns(str(tmp_path))
+    turns = LoginTurns(str(tmp_path), "the run's")
     with pytest.raises(HopUnreachable, match=r"^the place: another worker is logging in .* within 0.1 seconds"):
         take(turns, 0.1)
     process.kill()
@@ -126,20 +126,20 @@ with turns.take(way, "the place", Deadline(30)):
 
 # trust: T19
 def test_what_a_login_did_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:
-    turns = LoginTurns(str(tmp_path))
+    turns = LoginTurns(str(tmp_path), "the run's")
     refuse(turns)
-    for other in (turns, LoginTurns(str(tmp_path))):
+    for other in (turns, LoginTurns(str(tmp_path), "the run's")):
         with pytest.raises(LoginRefused, match="refused before in this run: wrong"):
             take(other)
     turns.forget(WAY)
     take(turns)
     turns.forget(WAY)
-    take(LoginTurns(str(tmp_path)))
+    take(LoginTurns(str(tmp_path), "the run's"))
 
 
 # trust: T19
 def test_a_login_that_was_proven_and_is_refused_later_is_not_tried_again(tmp_path: Path) -> None:
-    turns = LoginTurns(str(tmp_path))
+    turns = LoginTurns(str(tmp_path), "the run's")
     take(turns)
     refuse(turns, why="changed")
     with pytest.raises(LoginRefused, match="refused before in this run: changed"):
@@ -147,7 +147,7 @@ def test_a_login_that_was_proven_and_is_refused_later_is_not_tried_again(tmp_pat
 
 
 def test_a_login_that_nobody_answered_is_tried_again(tmp_path: Path) -> None:
-    turns = LoginTurns(str(tmp_path))
+    turns = LoginTurns(str(tmp_path), "the run's")
     for _attempt in range(2):
         with pytest.raises(HopUnreachable), turns.take(WAY, "the place", Deadline(5)):
             raise HopUnreachable("the place", "it is down", "Start it.")
@@ -176,7 +176,7 @@ NEXT = Hop("target", 22, Credentials("u"))
 def test_a_refusal_counts_for_the_same_login_over_the_same_way(
     other: tuple[Hop, ...], same: bool, tmp_path: Path
 ) -> None:
-    turns = LoginTurns(str(tmp_path))
+    turns = LoginTurns(str(tmp_path), "the run's")
     refuse(turns)
     if same:
         with pytest.raises(LoginRefused, match="refused before"):
@@ -185,24 +185,27 @@ def test_a_refusal_counts_for_the_same_login_over_the_same_way(
         take(turns, way=other)
 
 
-# trust: T21
+# trust: T21, T57
 def test_no_secret_and_nothing_that_others_can_read_is_in_the_directory(tmp_path: Path) -> None:
     names = set()
     for run in ("one", "two"):
         (tmp_path / run).mkdir()
-        refuse(LoginTurns(str(tmp_path / run)))
+        refuse(LoginTurns(str(tmp_path / run), f"of {run}"))
         (path,) = files(tmp_path / run)
         names.add(path.name)
-        for each in (path, path.with_name("key"), path.parent):
+        for each in (path, path.parent):
             assert each.stat().st_mode & 0o077 == 0
-        assert sorted(path.parent.iterdir()) == sorted([path, path.with_name("key")])
-        assert all(b"SENTINEL" not in each.read_bytes() for each in path.parent.iterdir())
+        assert path.read_bytes() == b"wrong"
         assert re.fullmatch("[0-9a-f]{64}", path.name)
     assert len(names) == 2
 
 
-def test_without_a_directory_everyone_may_log_in_at_any_time() -> None:
-    turns = LoginTurns(None)
+@pytest.mark.parametrize(("directory", "key"), [(None, None), (None, "the run's"), ("{}", None)])
+def test_without_a_directory_or_a_key_everyone_may_log_in_at_any_time(
+    directory: str | None, key: str | None, tmp_path: Path
+) -> None:
+    turns = LoginTurns(directory and directory.format(tmp_path), key)
     refuse(turns)
+    assert list(tmp_path.iterdir()) == []
     take(turns)
     turns.forget(WAY)
