@@ -281,7 +281,8 @@ options:
     description:
       - Answers to questions that the host asks with the keyboard-interactive method, as a dictionary of regular expression to answer.
         The expressions are searched for in the question, whatever its case.
-      - A lookup can supply a one-time code.
+      - A lookup can supply a one-time code. With another code next time, a kept connection is used all the same, if the expression
+        calls it such a code, for example C(verification code) or C(one-time password). Any other answer is a credential.
     type: raw
     vars:
       - name: ansible_ssh_prompts

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import threading
 from typing import Any
 
@@ -27,7 +28,7 @@ from lab.chains import CONNECT, place
 from lab.playbook import PING, TRUE
 from sessions import opened
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
 
 
@@ -227,6 +228,26 @@ def test_a_key_that_needs_a_passphrase_is_named(lab: Lab, user: User) -> None:
     lab.trust(host)
     result = connect(lab, place(host, user, ansible_ssh_private_key_file=str(key.path))).result("host")
     assert f"{key.path}: it needs a passphrase" in result.result["msg"]
+
+
+# trust: T20
+def test_a_wrong_pin_does_not_use_the_login_of_the_right_one(lab: Lab) -> None:
+    user = lab.user("pin")
+    subprocess.run(["chpasswd"], input=f"{user.name}:48151623", text=True, check=True)
+    host = lab.sshd("host", users=[user], pam=True)
+    lab.trust(host)
+    with opened(lab, place(host, user, ansible_ssh_prompts={"password": "48151623"})):
+        pass
+    with (
+        pytest.raises(LoginRefused, match=r"hop 1 of 1, .*login refused"),
+        opened(lab, place(host, user, ansible_ssh_prompts={"password": "11111111"})),
+    ):
+        pass
+    with opened(lab, place(host, user, ansible_ssh_prompts={"password": "48151623"})):
+        pass
+    host.settle()
+    assert len(host.logins()) == 1
+    assert len(host.failures("keyboard-interactive/pam")) == 1
 
 
 # Refusals

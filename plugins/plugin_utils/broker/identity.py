@@ -12,11 +12,21 @@ from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from ..chain.model import Chain, Hop, in_full
+from ..chain.model import Chain, Credentials, Hop, KeyFile, KeyText, in_full
 from ..ssh.recent import digest
 
 # RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
-_ONE_TIME_CODE = re.compile(r"\d{6,10}")
+_CODE = re.compile(r"(\d{6,10})?")
+# What the pattern of a question calls such a code. Digits alone do not tell it from a PIN or a password, which prove nothing if they
+# are others; and no other kind of answer may be asked for by the same pattern. "Code" alone may be either, so that it is one only
+# where something else tells who logs in.
+_CALLED_ONE_TIME = re.compile(
+    r"(one.{0,4}time|(?<![a-z])[th]?otp(?![a-z])|verification|authenticat(or|ion)|token|2fa|mfa|(two|second|2nd)\W{0,8}factor)"
+    r"(\W{0,8}(pass)?(code|word))?|passcode",
+    re.IGNORECASE,
+)
+_CALLED_CODE = re.compile(r"(?<![a-z])code(?![a-z])", re.IGNORECASE)
+_CALLED_STATIC = re.compile(r"pin|pass", re.IGNORECASE)
 
 
 class Step(NamedTuple):
@@ -52,8 +62,9 @@ def steps(chain: Chain) -> tuple[Step, ...]:
 
 def _login(hop: Hop) -> Hop:
     """Not where the hop is written, nor the time that it has, nor how its link is looked after."""
+    alone = not _has_another(hop.credentials)
     prompts = tuple(
-        (pattern, "" if _ONE_TIME_CODE.fullmatch(answer) else answer) for pattern, answer in hop.credentials.prompts
+        (pattern, "" if _is_one_time(pattern, answer, alone) else answer) for pattern, answer in hop.credentials.prompts
     )
     credentials = replace(hop.credentials, prompts=prompts, fallback=())
     transport = replace(hop.transport, attempts=1, alive_interval=0.0, alive_count=1)
@@ -67,6 +78,23 @@ def _login(hop: Hop) -> Hop:
         credentials=credentials,
         transport=transport,
     )
+
+
+def _has_another(credentials: Credentials) -> bool:
+    """Whether there is something that proves who logs in, and is no code."""
+    keys = any(isinstance(identity, KeyFile | KeyText) for identity in credentials.identities)
+    answers = any(not _CODE.fullmatch(answer) for _pattern, answer in credentials.prompts)
+    return keys or answers or credentials.password is not None
+
+
+def _is_one_time(pattern: str, answer: str, alone: bool) -> bool:
+    """Whether another answer of this kind, next time, proves the same.
+
+    :param alone: whether nothing else proves who logs in.
+    """
+    rest = _CALLED_ONE_TIME.sub("", pattern)
+    called = rest != pattern or (not alone and _CALLED_CODE.search(pattern) is not None)
+    return called and not _CALLED_STATIC.search(rest) and _CODE.fullmatch(answer) is not None
 
 
 def _digest(value: object) -> str:

@@ -191,6 +191,71 @@ def test_a_one_time_code_is_another_one_next_time(one: str, another: str, same: 
 
 # trust: T20
 @pytest.mark.parametrize(
+    ("pattern", "one_time"),
+    [
+        ("verification code", True),
+        ("(?i)Verification.code", True),
+        ("^Verification code: $", True),
+        ("one-time password", True),
+        ("One.time passcode", True),
+        (r"one\stime", True),
+        ("otp", True),
+        ("TOTP token", True),
+        ("passcode", True),
+        ("token", True),
+        ("authenticator", True),
+        ("authentication code for .* at", True),
+        ("2fa|mfa", True),
+        ("second factor", True),
+        ("", False),
+        (".*", False),
+        ("code", True),
+        ("Code: ", True),
+        ("decoder", False),
+        ("password", False),
+        ("Password:", False),
+        ("pin", False),
+        ("PIN code", False),
+        ("pin for the token", False),
+        ("verification code|pin", False),
+        ("password|one-time password", False),
+        ("passphrase", False),
+        ("hotplug", False),
+        ("answer", False),
+    ],
+)
+def test_digits_are_a_one_time_code_where_the_pattern_calls_them_so(pattern: str, one_time: bool) -> None:
+    one, another = (identity(login(prompts=((pattern, answer),))) for answer in ("48151623", "11111111"))
+    assert (one == another) == one_time
+
+
+# trust: T20
+@pytest.mark.parametrize(
+    ("others", "one_time"),
+    [
+        ({}, False),
+        ({"identities": (AgentKeys(), DefaultKeyFiles())}, False),
+        ({"fallback": (KEY,)}, False),
+        ({"prompts": (("pin", "4815"),)}, True),
+        ({"prompts": (("verification", "4815162342"),)}, False),
+        ({"password": "SECRET4"}, True),
+        ({"identities": (KEY,)}, True),
+        ({"identities": (TEXT,)}, True),
+    ],
+)
+def test_what_is_only_called_a_code_is_a_one_time_code_beside_another_credential(
+    others: dict[str, Any], one_time: bool
+) -> None:
+    def asked(pattern: str, answer: str) -> str:
+        prompts = (*others.get("prompts", ()), (pattern, answer))
+        return identity(replace(HOP, credentials=Credentials("u", **(others | {"prompts": prompts}))))
+
+    assert (asked("code", "48151623") == asked("code", "11111111")) == one_time
+    assert asked("one-time code", "48151623") == asked("one-time code", "11111111")
+
+
+# trust: T20
+@pytest.mark.parametrize(
     "key",
     [
         KeyFile("/K", "SECRET1", "/c"),
