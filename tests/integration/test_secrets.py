@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,20 @@ class Secrets:
         return playbook(lab, {"host": self.variables | variables}, play(PING), env=self.environment)
 
 
+@pytest.fixture
+def core_limit() -> Iterator[tuple[int, int]]:
+    """What commands that a test runs may dump."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    wanted = (4096 if before[1] == resource.RLIM_INFINITY else before[1], before[1])
+    resource.setrlimit(resource.RLIMIT_CORE, wanted)
+    yield wanted
+    resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
 # trust: T57
-def test_nothing_secret_is_left_in_the_broker_while_its_connections_are_kept(lab: Lab) -> None:
+def test_nothing_secret_is_left_in_the_broker_while_its_connections_are_kept(
+    lab: Lab, core_limit: tuple[int, int]
+) -> None:
     secrets = Secrets(lab)
     secrets.run(lab).check()
     until_forgotten(lab, secrets.all)
@@ -137,6 +150,9 @@ def test_nothing_secret_is_left_in_the_broker_while_its_connections_are_kept(lab
     assert b"SENTINEL-of-the-environment" in told
     assert b"GLIBC_TUNABLES" not in told
     assert b"PYTHONMALLOC" not in told
+    # Nor are its limits: neither it nor its dump is to be read by others.
+    assert resource.prlimit(the_broker(lab), resource.RLIMIT_CORE) == (0, core_limit[1])
+    assert resource.prlimit(command, resource.RLIMIT_CORE) == core_limit
     assert [transport["state"] for transport in status(lab)["transports"]] == ["open"] * 3
 
 

@@ -21,6 +21,7 @@ from typing import IO
 
 from ..chain.model import Surroundings
 from ..errors import said
+from .core_dumps import allow_core_dumps
 
 _STDERR_KEPT = 4096
 _SHOWN = 300
@@ -55,6 +56,7 @@ class ProxyProcess:
             raise
         finally:
             theirs.close()
+        allow_core_dumps(self._process.pid)
         self._stderr: deque[bytes] = deque()
         self._reader = threading.Thread(
             target=self._read_stderr, args=(self._process.stderr,), name="proxy-stderr", daemon=True

@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A process that has secrets leaves no core dump, and keeps its memory from other processes of its user."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+#: What this process had when it began, for the commands that it runs; None where nothing was changed.
+_limit: tuple[int, int] | None = None
+
+
+def forbid_core_dumps() -> None:
+    """Forbids core dumps of this process and, on Linux, reading its memory (prctl(2), PR_SET_DUMPABLE), root excepted.
+
+    A program that it executes can be read again, as any other.
+    """
+    global _limit
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes, or no Linux
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _limit = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, _limit[1]))
+
+
+def allow_core_dumps(pid: int) -> None:
+    """Gives a command the limit that it would have without :func:`forbid_core_dumps`, which it has inherited."""
+    if _limit is not None and hasattr(resource, "prlimit"):
+        with contextlib.suppress(OSError):  # it has ended
+            resource.prlimit(pid, resource.RLIMIT_CORE, _limit)
