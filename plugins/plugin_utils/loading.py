@@ -22,8 +22,8 @@ CONNECTION = f"{_PACKAGE.rpartition('.')[0]}.connection.jump"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # What a worker needs that has a broker, each after those that it imports.
 _MODULES = (
-    "errors", "clock", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.address", "broker.wire", "broker.client",
-    "facts", "options",
+    "errors", "clock", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.confinement", "broker.address",
+    "broker.wire", "broker.client", "facts", "options",
 )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the broker of a worker is: a socket in a directory that nobody else can look into.
 
-One broker serves those who would open the same connections: of one user, with one agent, home and Python, and the same
-code of this collection. Every worker loads this for every task, so it is short.
+One broker serves those who would open the same connections, and may do the same: of one user, with one agent, home and
+Python, the same rights, and the same code of this collection. Every worker loads this for every task, so it is short.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import stat
 import struct
 import sys
 from collections.abc import Iterator
+
+from .confinement import SELF, rights
 
 _FOLDER = "bastion-ssh"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -193,10 +195,17 @@ def open_directory(wanted: str | None, ansible_home: str) -> Directory:
 
 
 def broker_name() -> str:
-    """The name of our broker: the same for those who would open the same connections."""
+    """The name of our broker: the same for those who would open the same connections, and may do the same.
+
+    :raises NoBroker: the system does not say what we may do.
+    """
+    try:
+        ours = rights(SELF)
+    except OSError as error:
+        raise NoBroker(f"the rights of this process cannot be read: {error.filename}: {error.strerror}") from error
     same = [
         os.uname().nodename,  # as a home may be shared by machines
-        *map(_namespace, ("net", "mnt")),
+        sorted(ours.items()),
         os.geteuid(),
         os.environ.get("SSH_AUTH_SOCK"),
         os.environ.get("HOME"),
@@ -206,14 +215,6 @@ def broker_name() -> str:
         *_code(),
     ]
     return hashlib.blake2b(repr(same).encode(), digest_size=8).hexdigest()
-
-
-def _namespace(kind: str) -> str:
-    """The network, or the files, that a process sees (namespaces(7))."""
-    try:
-        return os.readlink(f"/proc/self/ns/{kind}")
-    except OSError:
-        return ""
 
 
 def _code() -> Iterator[tuple[str, int, int]]:

@@ -12,7 +12,7 @@ import socket
 from typing import Any
 
 from ..chain.become import Stream
-from ..errors import CONTROLLER, HopUnreachable, LinkLost, unpacked
+from ..errors import CONTROLLER, HopUnreachable, LinkLost, said, unpacked
 from ..ssh.interface import Exited, Output, Report
 from .address import NoBroker, broker_name, open_directory, without_limit
 from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
@@ -157,6 +157,7 @@ class _Request:
         """The next frame that is not only to be shown.
 
         :raises JumpError: what the broker says has happened.
+        :raises NoBroker: it does nothing for us.
         :raises TimeoutError: the time is up.
         """
         while True:
@@ -170,6 +171,8 @@ class _Request:
                 self._report.warn(str(frame.header["line"]))
             elif event == "error":
                 raise unpacked(frame.header)
+            elif event == "refused":
+                raise NoBroker(said(str(frame.header["why"])))
             else:
                 return frame
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..errors import said
 from .address import Directory, NoBroker, peer
 from .spawn import locked
-from .wire import Connection, WireError
+from .wire import Connection, Gone, WireError
 
 _SECONDS = 10.0
 
@@ -54,12 +55,15 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
     pid = peer(sock).pid
     with contextlib.closing(Connection(sock)) as connection:
         try:
-            connection.send({"op": request})
+            with contextlib.suppress(Gone):  # one that is gone already may have said why
+                connection.send({"op": request})
             frame = connection.receive(_SECONDS)
             if request == "stop":
                 connection.receive(_SECONDS)  # its end
         except (OSError, WireError):
             frame = None
+    if frame is not None and frame.header.get("event") == "refused":
+        return {"pid": pid, "problem": f"{said(str(frame.header['why']))}; to end it: kill {pid}"}
     if frame is None or not isinstance(frame.header.get("status"), dict):
         return {
             "pid": pid,

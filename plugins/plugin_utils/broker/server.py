@@ -29,6 +29,7 @@ from ..ssh.core_dumps import forbid_core_dumps
 from ..ssh.library import why_unusable
 from ..ssh.recent import Recent, digest
 from .address import Directory, peer
+from .confinement import SELF, differing, rights, rights_of_peer
 from .conversation import Conversation, where
 from .pool import Shared
 from .session import no_thread
@@ -65,6 +66,7 @@ class Broker:
         self._directory = directory
         self._name = name
         self._listening = listening
+        self._rights = rights(SELF)
         listening.listen(WAITING)  # once more, so that those who connect are told our process, not the starter's
         self._inode = directory.inode(f"{name}.new")  # its starter gives it its name
         self._started = time.time()
@@ -148,27 +150,53 @@ class Broker:
             return
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._refuse(f"no file descriptor is left ({error.strerror})")
+                self._refuse(error)
             else:
                 log.error("accept: %s", error)
+            return
+        refusal = self._refusal(sock)
+        if refusal is not None:
+            _turn_away(sock, refusal)
             return
         self.turns.come()
         try:
             threading.Thread(target=self._serve, args=(sock,), name="worker", daemon=True).start()
         except RuntimeError:
-            _turn_away(sock, no_thread())
+            _turn_away(sock, _failed(no_thread()))
             self._gone()
 
-    def _refuse(self, why: str) -> None:
+    def _refusal(self, sock: socket.socket) -> dict[str, Any] | None:
+        """What a process hears whose request is not even read; None if it is served.
+
+        Looked at before there is a thread, so that one descriptor more is enough for all who come at once.
+        """
+        who = peer(sock)
+        if who.uid != os.geteuid():
+            log.error("refused user %d", who.uid)
+            return {}
+        try:
+            others = differing(self._rights, rights_of_peer(sock, who.pid))
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                log.error("%s", error)
+                return _failed(_no_descriptor(error))
+            why = f"the broker cannot see the rights of this process: {error.strerror}"
+        else:
+            if not others:
+                return None
+            why = f"the broker serves only processes with the same rights as its own; this one differs in: {others}"
+        log.warning("refused process %d: %s", who.pid, why)
+        return {"event": "refused", "why": why}
+
+    def _refuse(self, system: OSError) -> None:
         """Tells a worker that cannot be served; the spare descriptor is for its socket."""
-        problem = f"the broker cannot serve this task: {why}"
-        error = HopUnreachable(CONTROLLER, problem, "Raise its limit (ulimit -n), or take fewer forks.")
+        error = _no_descriptor(system)
         log.error("%s", error)
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
         with contextlib.suppress(OSError):
-            _turn_away(self._listening.accept()[0], error)
+            _turn_away(self._listening.accept()[0], _failed(error))
         with contextlib.suppress(OSError):  # somebody else was faster
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -176,10 +204,7 @@ class Broker:
         sock.setblocking(True)
         connection = Connection(sock)
         try:
-            if peer(sock).uid == os.geteuid():
-                Conversation(connection, self).run()
-            else:
-                log.error("refused user %d", peer(sock).uid)
+            Conversation(connection, self).run()
         except Exception as error:
             log.error("%s", type(error).__name__)
         finally:
@@ -239,10 +264,20 @@ class Broker:
             self._directory.remove(f"{self._name}.sock")
 
 
-def _turn_away(sock: socket.socket, error: HopUnreachable) -> None:
-    """Tells a worker why it is not served."""
+def _turn_away(sock: socket.socket, last: dict[str, Any]) -> None:
+    """Says a last word to a worker that is not served, if there is one."""
     with contextlib.suppress(OSError), contextlib.closing(Connection(sock)) as worker:
-        worker.send({"event": "error", **packed(error)})
+        if last:
+            worker.send(last)
+
+
+def _failed(error: HopUnreachable) -> dict[str, Any]:
+    return {"event": "error", **packed(error)}
+
+
+def _no_descriptor(error: OSError) -> HopUnreachable:
+    problem = f"the broker cannot serve this task: no file descriptor is left ({error.strerror})"
+    return HopUnreachable(CONTROLLER, problem, "Raise its limit (ulimit -n), or take fewer forks.")
 
 
 def _described(shared: Shared, now: float) -> dict[str, Any]:
