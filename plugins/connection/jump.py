@@ -451,7 +451,8 @@ options:
       - name: ANSIBLE_SSH_PERSIST_MAX
   persist_directory:
     description:
-      - Directory for the broker's socket and log. It is made with mode 0700 if it does not exist, and has to be the user's alone.
+      - Directory for the broker's socket and log. It is made with mode 0700 if it does not exist, and must be the user's alone.
+      - The directories above it must belong to root or the user, and be writable by no other user, except with the sticky bit.
       - Without it, C($XDG_RUNTIME_DIR/bastion-ssh), or C(bastion-ssh) in ansible's home (C(~/.ansible)).
       - Where a broker cannot be, each task connects by itself, and C(-v) says why.
     type: string

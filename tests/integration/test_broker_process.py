@@ -276,6 +276,38 @@ def test_what_another_user_has_planted_is_not_used(lab: Lab, chain3: Chain3, pla
     assert len(brokers(lab)) == 1  # the first
 
 
+def test_there_is_no_broker_where_another_user_could_replace_its_directory(
+    lab: Lab, chain3: Chain3
+) -> None:  # trust: T27
+    """As with sudo -E."""
+    other = lab.user("other")
+    home = other.home / ".ansible"
+    home.mkdir(0o700)
+    shutil.chown(home, other.uid)
+    run = playbook(lab, chain3.inventory(), play(TRUE), env={"ANSIBLE_HOME": str(home)}, args=["-v"]).check()
+    assert f"{WITHOUT}{home} belongs to another user, who could replace what is in it" in run.text
+    assert brokers(lab) == []
+    assert not (home / "bastion-ssh").exists()
+
+
+def test_a_broker_writes_to_its_directory_only_when_another_has_its_name(
+    lab: Lab, chain3: Chain3
+) -> None:  # trust: T27
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker, victim = the_broker(lab), lab.path / "victim"
+    aside = lab.broker_directory.with_name("aside")
+    victim.write_text("not the broker's\n")
+    lab.broker_directory.rename(aside)
+    lab.broker_directory.mkdir(0o700)
+    for name in ("broker.log", "broker.log.1"):
+        (lab.broker_directory / name).symlink_to(victim)
+    processes.send(broker, signal.SIGTERM)
+    wait_until(lambda: not processes.is_alive(broker), 30, "the end of the broker")
+    assert "ended by signal 15" in (aside / "broker.log").read_text()
+    assert victim.read_text() == "not the broker's\n"
+    assert [path.name for path in aside.iterdir()] == ["broker.log"]
+
+
 def hostile(options: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
     """What no worker sends, and which words of the answer say what is wrong with it."""
     pickled = b"\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85R."

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the broker of a worker is: a socket in a directory that nobody else can look into.
+"""Where the broker of a worker is: a socket in a directory that no other user can look into, move or replace.
 
 One broker serves those who would open the same connections, and may do the same: of one user, with one agent, home and
 Python, the same rights, and the same code of this collection. Every worker loads this for every task, so it is short.
@@ -22,8 +22,6 @@ from .confinement import SELF, rights
 
 _FOLDER = "bastion-ssh"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# sockaddr_un(7): 108 bytes with the final NUL; less on other systems.
-_LONGEST = 100
 _CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED, unix(7): pid, uid, gid
 _TIME = struct.Struct("@ll")  # struct timeval
 _SECONDS = 20
@@ -37,14 +35,17 @@ class Directory:
     """A directory of ours, open, so that it stays the same whatever happens to its name.
 
     :param create: whether to make it; else FileNotFoundError is raised where it is not there.
-    :raises NoBroker: it cannot be made, or somebody else could put something into it.
+    :raises NoBroker: it cannot be made, or another user could put something into it, or another one into its place.
     """
 
     def __init__(self, path: str, create: bool = True) -> None:
-        self.path = path
         try:
+            above, name = os.path.split(path)
+            above = os.path.realpath(above)
+            path = self.path = os.path.join(above, name)  # with no symlink in it that could lead elsewhere next time
+            _check_above(above)
             if create:
-                os.makedirs(path, 0o700, exist_ok=True)
+                _make(path)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except ValueError as error:  # a NUL
             raise NoBroker(f"{path!r} is no path") from error
@@ -96,17 +97,8 @@ class Directory:
             os.unlink(name, dir_fd=self._descriptor)
 
     def address(self, name: str) -> str:
-        """A file in it as bind(2) and connect(2) take it.
-
-        :raises NoBroker: its path is too long, and there is no shorter one.
-        """
-        path = os.path.join(self.path, name)
-        if len(os.fsencode(path)) <= _LONGEST:
-            return path
-        short = f"/proc/self/fd/{self._descriptor}"
-        if not os.path.isdir(short):
-            raise NoBroker(f"{path} is too long for a socket; set ansible_ssh_persist_directory")
-        return f"{short}/{name}"
+        """A file in it as bind(2) and connect(2) take it: in this very directory, and short enough for sockaddr_un."""
+        return f"{SELF}/fd/{self._descriptor}/{name}"
 
     def connect(self, name: str) -> socket.socket | None:
         """A connection to the broker that listens there; None if there is none.
@@ -160,6 +152,56 @@ def peer(sock: socket.socket) -> Peer:
 
 def _is_private(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+def _check_above(path: str) -> None:
+    """Raises NoBroker if a user who is neither root nor ours can put another directory into the place of one in the path.
+
+    As OpenSSH's safe_path() (misc.c), which does not know of directories such as /tmp, where only its owner may move a file.
+    """
+    while True:
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:  # to be made by us
+            found = None
+        if found is not None:
+            if found.st_uid not in (0, os.geteuid()):
+                raise NoBroker(f"{path} belongs to another user, who could replace what is in it")
+            if _is_writable_by_others(found):
+                raise NoBroker(f"{path} can be written by other users, who could replace what is in it")
+        if path == os.sep:
+            return
+        path = os.path.dirname(path)
+
+
+def _is_writable_by_others(found: os.stat_result) -> bool:
+    if found.st_mode & stat.S_ISVTX:
+        return False
+    return bool(found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid)))
+
+
+def _is_own_group(number: int) -> bool:
+    """Whether a group is that of our user alone: called the same, and without other members, as where the umask is 002."""
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return (group.gr_name, number) == (user.pw_name, user.pw_gid) and {*group.gr_mem} <= {user.pw_name}
+
+
+def _make(path: str, mode: int = 0o700) -> None:
+    """Makes a directory; those above it that are missing cannot be written by other users, whatever the umask is."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make(os.path.dirname(path), 0o755)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode)
 
 
 def directories(wanted: str | None, ansible_home: str) -> Iterator[str]:

@@ -18,7 +18,6 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from .. import clock
@@ -31,6 +30,7 @@ from ..ssh.recent import Recent, digest
 from .address import Directory, peer
 from .confinement import SELF, differing, rights, rights_of_peer
 from .conversation import Conversation, where
+from .log import LogFile
 from .pool import Shared
 from .session import no_thread
 from .spawn import READY, WAITING, locked
@@ -309,7 +309,7 @@ def serve(path: str, name: str) -> None:
         raise SystemExit(problem)
     listening = socket.socket(fileno=os.dup(0))
     with listening, Directory(path) as directory:
-        _log_to(os.path.join(path, "broker.log"))
+        _log_to(directory)
         log.info("serves %s", name)
         try:
             broker = Broker(directory, name, listening)
@@ -330,21 +330,8 @@ def _detach() -> None:
     os.close(null)
 
 
-class _Log(RotatingFileHandler):
-    """Bounded, and shared with the brokers of other versions or agents: what one has moved away another opens anew."""
-
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Whether this line would be too much for the file that has the name now."""
-        with contextlib.suppress(OSError):
-            if self.stream and os.fstat(self.stream.fileno()).st_ino != os.stat(self.baseFilename).st_ino:
-                self.stream.close()
-                self.stream = self._open()
-        return bool(super().shouldRollover(record))
-
-
-def _log_to(path: str) -> None:
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    handler = _Log(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
+def _log_to(directory: Directory) -> None:
+    handler = LogFile(directory, "broker.log", _LOG_BYTES)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
