@@ -8,7 +8,10 @@ import os
 from typing import Any
 
 import pytest
-from lab import TRUE, Chain3, Lab, Run, Sshd, User, play, playbook
+from lab import TRUE, Chain3, Lab, Run, Sshd, User, known_hosts_name, play, playbook, raw
+from lab.chains import place
+from lab.client import ssh
+from lab.recording import Prompt
 
 
 def connect(lab: Lab, chain3: Chain3, **variables: Any) -> Run:
@@ -100,6 +103,124 @@ def test_with_checking_off_a_changed_key_gets_no_secret(lab: Lab, kind: str) -> 
     assert host.agent_requests() == 0
     run = playbook(lab, {"host": direct(host, user, ansible_ssh_private_key_file=str(key.path), **off)}, play(TRUE))
     assert "host key has changed" in " ".join(run.check().text.split())
+
+
+OFF = "host key checking is off, so it is used all the same"
+SECRETS = {"password", "response", "agent"}
+
+
+def warned(run: Run) -> list[int]:
+    """How often a run said that checking is off, that the target still gets what tasks send, that a hop still carries others."""
+    text = " ".join(run.check().text.split())
+    return [text.count(words) for words in (OFF, "a become password included", "Connections to the hops behind it")]
+
+
+# trust: T13 T18
+@pytest.mark.ways("broker", "own process")
+def test_with_checking_off_a_changed_key_gets_what_it_gets_from_openssh(lab: Lab) -> None:
+    """No agent, and a warning once in each run, over a kept connection, too; a become password all the same."""
+    user, key, agent = lab.user("sudo-password", sudo="password"), lab.key("key"), lab.agent(lab.key("held"))
+    host = lab.sshd("host", users=[user], keys=[key])
+    known = lab.trust(host)
+    host.swap_keys()
+    common: dict[str, Any] = {"ansible_ssh_private_key_file": str(key.path), "ansible_become_password": user.password}
+    common |= {"ansible_host_key_checking": False, "ansible_ssh_common_args": "-A"}
+    common |= {"ansible_ssh_args": "-o ControlMaster=no -o ControlPath=none"}
+    ours = place(host, user, **common)
+    common["ansible_ssh_common_args"] += f" -F none -o UserKnownHostsFile={known} -o GlobalKnownHostsFile=none"
+    openssh = ours | common | {"ansible_connection": "ansible.builtin.ssh"}
+    tasks = [raw("echo agent=$SSH_AUTH_SOCK", "Agent"), raw("id -un", "Become", become=True), raw("true", "One more")]
+    for _run in range(2):
+        run = playbook(lab, {"ours": ours, "openssh": openssh}, play(*tasks), agent=agent)
+        assert warned(run) == [1, 1, 0]
+        for name in ("ours", "openssh"):
+            assert run.result(name, "Agent").result["stdout_lines"] == ["agent="]
+            assert run.result(name, "Become").result["stdout_lines"][-1] == "root"
+    host.settle()
+    assert host.agent_requests() == 0
+    # Known by its new key, it gets the agent, over a login that is another one.
+    logins = len(host.logins())
+    lab.trust(host)
+    run = playbook(lab, {"ours": ours, "openssh": openssh}, play(tasks[0]), agent=agent)
+    assert warned(run) == [0, 0, 0]
+    assert [run.result(name).result["stdout_lines"] != ["agent="] for name in ("ours", "openssh")] == [True, True]
+    assert len(host.logins()) > logins
+
+
+# trust: T13 T18
+@pytest.mark.ways("broker", "own process")
+@pytest.mark.parametrize("known", ["right", "unknown", "changed"])
+def test_with_checking_off_a_host_hears_no_more_than_from_openssh(lab: Lab, known: str) -> None:
+    key, agent = lab.key("key"), lab.agent(lab.key("held"))
+    questions = [[Prompt("Password: ", "sentinel")]]
+    server = lab.recorder("server", keys=[key], passwords={"me": "sentinel"}, rounds=questions)
+    changed = f"{known_hosts_name(server.address, server.port)} {key.public}"
+    lines = {"right": server.known_hosts_lines(), "unknown": [], "changed": [changed]}
+    lab.trust(*lines[known])
+    off = ("StrictHostKeyChecking=no", f"UserKnownHostsFile={lab.home}/.ssh/known_hosts.ssh")
+    lab.known_hosts(lines[known], "home/.ssh/known_hosts.ssh")  # of its own, as ssh records what is new
+    ssh(lab, server, "me", "true", key=key, agent=agent, options=off, words=("-A",))
+    ssh(lab, server, "me", "true", password="sentinel", agent=agent, options=off, words=("-A",))
+    theirs = {seen.kind for seen in server.seen} & SECRETS
+    server.seen.clear()
+    common = {"ansible_host_key_checking": False, "ansible_ssh_common_args": "-A"}
+    by = {
+        "key": place(server, "me", **common, ansible_ssh_private_key_file=str(key.path)),
+        "password": place(server, "me", **common, ansible_password="sentinel"),
+        "answer": place(server, "me", **common, ansible_password="sentinel")
+        | {"ansible_ssh_common_args": "-A -o PasswordAuthentication=no"},
+    }
+    run = playbook(lab, by, play(TRUE), agent=agent)
+    ours = {seen.kind for seen in server.seen} & SECRETS
+    assert run.statuses()["key"] == ["ok"]
+    if known == "changed":
+        assert (ours, theirs) == (set(), set())
+        assert run.statuses()["password"] == run.statuses()["answer"] == ["unreachable"]
+    else:
+        assert ours == SECRETS
+        assert theirs == {"response", "agent"}
+
+
+# trust: T13
+def test_with_checking_off_for_a_jump_host_it_carries_others_with_a_warning_in_each_run(
+    lab: Lab, chain3: Chain3
+) -> None:
+    """The target's key is the right one, so the agent goes there, as with ssh -J."""
+    chain3.b.swap_keys()
+    first, second = chain3.jump_list
+    off: dict[str, Any] = {
+        "ansible_ssh_jump": [first, second | {"host_key_checking": False}],
+        "ansible_ssh_common_args": "-A",
+    }
+    tasks = [raw("echo agent=$SSH_AUTH_SOCK", "Agent"), TRUE]
+    for _run in range(2):
+        run = playbook(lab, chain3.inventory(**off), play(*tasks), agent=lab.agent(lab.key("held")))
+        assert warned(run) == [1, 0, 1]
+        assert f"hop 2 of 3, {chain3.users[1].name}@{chain3.b.endpoint}" in " ".join(run.text.split())
+        assert run.result("target", "Agent").result["stdout_lines"] != ["agent="]
+    chain3.settle()
+    assert [host.agent_requests() > 0 for host in chain3.hosts] == [False, False, True]
+
+
+# trust: T13 T32
+def test_a_key_that_is_in_doubt_since_the_login_ends_its_use(lab: Lab) -> None:
+    """Checking is off, and the host was logged in to with a password before the file said that its key is another one."""
+    user, other = lab.user("jump1"), lab.key("other")
+    host = lab.sshd("host", users=[user], password=True)
+    lab.trust(host)
+    variables = place(host, user, ansible_password=user.password, ansible_host_key_checking=False)
+    line = f"{known_hosts_name(host.address, host.port)} {other.public}\n"
+    change = {
+        "name": "Change",
+        "ansible.builtin.copy": {"content": line, "dest": str(lab.home / ".ssh/known_hosts")},
+        "delegate_to": "localhost",
+        "vars": {"ansible_connection": "local"},
+    }
+    run = playbook(lab, {"host": variables}, play(TRUE, change, raw("true", "After")))
+    assert [result.status for result in run.results["host"]] == ["ok", "ok", "unreachable"]
+    assert "the password, since the host key has changed" in run.result("host", "After").result["msg"]
+    host.settle()
+    assert [login.method for login in host.logins()] == ["password"]
 
 
 def test_with_checking_off_an_unknown_host_is_let_in(lab: Lab, chain3: Chain3) -> None:

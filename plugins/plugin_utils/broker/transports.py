@@ -430,7 +430,7 @@ def _is_good(link: Link, hop: Hop, place: str, report: Report) -> bool:
     if link.is_dead or link.trust is None:
         return False
     trust = link.trust.renewed(hop, place, report.warn)
-    # Where secrets may not be sent any more, a login with them may not be used either.
+    # Where secrets may not be sent any more, a login with them may not be used either; nor by a task that has claimed it already.
     good = trust.secrets_allowed == link.trust.secrets_allowed
-    link.trust = trust
+    link.trust = trust if good else None
     return good

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..chain.model import Hop, HostKeyChecking
+from ..chain.model import TARGET, Hop, HostKeyChecking
 from ..errors import HostKeyRefused, HostKeyUnknown, JumpError, said
 from .certificates import CERTIFIED, BadCertificate, HostCertificate, can_be_read, objection, read_certificate
 from .known_files import Stamp, append, ask_command, entries_of, locked, recorded_in, stamp_of
@@ -34,6 +34,13 @@ _SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 _NEW_KEY = "Whoever has that key can be this host: give the host a new one."
 _SIGN_ANEW = "Have the authority sign the host's key anew."
 _OTHER_AUTHORITY = "Have an authority that is still trusted sign the host's key."
+# What ssh(1) disables then (sshconnect.c, check_host_key), and what still goes to that hop, with ssh(1) as well.
+_DISABLED = (
+    "host key checking is off, so it is used all the same; password and keyboard-interactive logins and agent forwarding are "
+    "disabled to avoid man-in-the-middle attacks."
+)
+_STILL_FOR_TARGET = "What tasks send, a become password included, still goes to it."
+_STILL_FOR_JUMP_HOST = "Connections to the hops behind it still go through it."
 
 
 @dataclass(frozen=True)
@@ -58,26 +65,33 @@ class HostKey:
 class Trust:
     """A host key that was found to be right, and the files that said so; nothing of the hop, whose credentials are a run's.
 
-    :param secrets_allowed: whether secrets may be sent, as :meth:`HostKeyCheck.check` found.
+    :param doubt: why it is not right and was let pass, since checking is off; empty for a key that is right.
     :param stamp: what the known_hosts files were then.
     :param address: that the hop was connected to by, if this process has connected to it.
     """
 
     key: HostKey
-    secrets_allowed: bool
+    doubt: str
     stamp: Stamp
     address: str | None = None
 
-    def renewed(self, hop: Hop, place: str, warn: Callable[[str], None]) -> Trust:
-        """The same key, looked at once more if the files have changed since.
+    @property
+    def secrets_allowed(self) -> bool:
+        """Whether secrets may be sent, and an agent be forwarded."""
+        return not self.doubt
 
-        :param hop: whose key it is.
-        :param place: the hop as whoever asks names it.
+    def renewed(self, hop: Hop, place: str, warn: Callable[[str], None]) -> Trust:
+        """The same key, looked at once more if the files have changed since; each run that uses it is warned of a doubt.
+
+        :param hop: as the caller has it: a jump host of one may be the target of another.
+        :param place: as the caller names it.
         :raises HostKeyRefused: it is not trusted any more.
         """
-        if stamp_of(hop.host_keys) == self.stamp:
-            return self
-        return HostKeyCheck(hop, place, warn).verify(self.key, self.address)
+        if stamp_of(hop.host_keys) != self.stamp:
+            return HostKeyCheck(hop, place, warn).verify(self.key, self.address)
+        if self.doubt:
+            warn(_warning(hop, place, self.doubt))
+        return self
 
 
 class HostKeyCheck:
@@ -96,6 +110,7 @@ class HostKeyCheck:
         self._warn = warn
         self._names = lookup_names(hop.host, hop.port, self._policy.alias)
         self._address: str | None = None
+        self._doubt = ""
         self._stamp = stamp_of(self._policy)  # before they are read, so that no change between is missed
         try:
             self._printed = self._ask("ORDER", None)
@@ -159,7 +174,8 @@ class HostKeyCheck:
         :param address: that the hop was connected to by, if this process has connected to it (CheckHostIP).
         """
         self._address = address if self._policy.check_address and self._policy.alias is None else None
-        return Trust(key, self.check(key), self._stamp, self._address)
+        self.check(key)
+        return Trust(key, self._doubt, self._stamp, self._address)
 
     def line(self, key: HostKey) -> str:
         """The line of known_hosts that says this key."""
@@ -280,8 +296,9 @@ class HostKeyCheck:
         )
 
     def _let_pass(self, problem: str) -> bool:
-        """With checking off: nobody is refused, and no secret goes there."""
-        self._warn(f"{self._place}: {problem}; host key checking is off, so no password is offered")
+        """With checking off: no hop is refused, and no secret is proved to it."""
+        self._doubt = problem
+        self._warn(_warning(self._hop, self._place, problem))
         return False
 
     def _record(self, key: HostKey) -> None:
@@ -332,3 +349,8 @@ class HostKeyCheck:
             "Make the file readable." if isinstance(error, OSError) else "Whoever cannot be checked is not trusted."
         )
         return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", advice)
+
+
+def _warning(hop: Hop, place: str, doubt: str) -> str:
+    still = _STILL_FOR_TARGET if hop.setting == TARGET else _STILL_FOR_JUMP_HOST
+    return f"{place}: {doubt}; {_DISABLED} {still}"

@@ -39,7 +39,7 @@ class Link:
         self.given_up = ""
         #: What a person can do about its end, where nothing had taken effect.
         self.advice = _IS_IT_UP
-        #: The host key that was verified.
+        #: The host key that was verified; None again once secrets may be sent there that were not at the login, or no more.
         self.trust: Trust | None = None
         #: The address that it was connected to by, where this process has connected to it.
         self.address: str | None = None

@@ -52,8 +52,9 @@ class LinkSession:
         try:
             if pty:
                 self._get_pty(channel)
-            if self._chain.target.transport.forward_agent is not None:
-                offer_agent(channel, self._chain.target.transport.forward_agent)
+            agent = self._agent()
+            if agent is not None:
+                offer_agent(channel, agent)
             for name, value in self._chain.environment:
                 channel.set_environment_variable(_bytes(name), _bytes(value))
             channel.exec_command(_bytes(command))
@@ -115,6 +116,11 @@ class LinkSession:
                 f"no file descriptor is left on the controller ({error.strerror})",
                 "Raise the limit (ulimit -n), or take fewer forks.",
             ) from error
+
+    def _agent(self) -> str | None:
+        """The agent that commands may use; none for a target whose host key is in doubt (sshconnect.c, check_host_key)."""
+        trust = self._target.trust
+        return self._chain.target.transport.forward_agent if trust is not None and trust.secrets_allowed else None
 
     def _get_pty(self, channel: HopChannel) -> None:
         try:

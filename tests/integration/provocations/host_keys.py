@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 from lab import Key, Sshd, certify, known_hosts_name
 
-from .provocation import Provocation, Stage, Variables
+from .provocation import Provocation, Stage, Variables, over
 
 KNOWN = "ansible_ssh_known_hosts"
 CHECKING = "ansible_ssh_host_key_checking"
@@ -26,6 +26,11 @@ def _line(server: Sshd, key: Key, marker: str = "") -> str:
 
 def _changed(stage: Stage, **more: Any) -> Variables:
     return _knowing(stage, _line(stage.server, stage.key), **more)
+
+
+def _through_a_changed_one(stage: Stage) -> Variables:
+    hop = stage.hop(stage.server, known_hosts=_line(stage.server, stage.key), host_key_checking=False)
+    return stage.host(stage.sshd(), **over(hop))
 
 
 def _revoked(stage: Stage) -> Variables:
@@ -113,9 +118,14 @@ PROVOCATIONS = [
         lambda stage: _knowing(stage, [], **{CHECKING: "accept-new"}), "Let known_hosts name a file.",
     ),
     Provocation(
-        "…; host key checking is off, so no password is offered", HOP,
+        "…; host key checking is off, so it is used all the same; password and keyboard-interactive logins and agent forwarding "
+        "are disabled to avoid man-in-the-middle attacks. What tasks send, a become password included, still goes to it.", HOP,
         lambda stage: _changed(stage, **{CHECKING: False}), status="ok", where="output",
         before="the host key has changed: the server shows .+",
+    ),
+    Provocation(
+        "… Connections to the hops behind it still go through it.", "hop 1 of 2", _through_a_changed_one, status="ok",
+        where="output", before="the host key has changed: the server shows .+",
     ),
     Provocation("the new host key … was added to …", HOP, _accepted, status="ok", where="output"),
     Provocation("the host key … is revoked in …", HOP, _listed_as_revoked, _NEW_KEY),

@@ -56,7 +56,7 @@ class FakeLink:
         self.closed = threading.Event()
         self.place = "place"
 
-    def renewed(self, _hop: Hop, _place: str, _warn: object) -> FakeLink:
+    def renewed(self, *_arguments: object) -> FakeLink:
         return self
 
     def abort(self, _why: str, _advice: str) -> None:

@@ -120,8 +120,9 @@ def test_an_address_that_another_key_is_known_for_is_refused() -> None:
     assert check(lines=alias, address=ADDRESS, check_address=True, alias="name")
 
 
-def test_without_checking_such_an_address_gets_no_password() -> None:
+def test_without_checking_such_an_address_gets_no_secret() -> None:  # trust: T13
     warnings: list[str] = []
     lines = (line("bastion", KEY), line(ADDRESS, ANOTHER))
     assert not check(warnings.append, lines=lines, address=ADDRESS, check_address=True, checking=OFF)
-    assert "no password is offered" in warnings[0]
+    assert "is not the one that is known for its address" in warnings[0]
+    assert "password and keyboard-interactive logins and agent forwarding are disabled" in warnings[0]

@@ -8,6 +8,7 @@ import base64
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,9 @@ def test_files_that_have_not_changed_are_not_read_again(
     files[0].write_text(known)
     before = trust(files, checking)
     assert before.secrets_allowed == (known == KNOWN)
-    assert before.renewed(hop(files, checking), "the place", silent) is before, "of another key, it would be warned"
+    warnings: list[str] = []
+    assert before.renewed(hop(files, checking), "the place", warnings.append) is before
+    assert len(warnings) == (known == OTHER), "each run that uses it hears of it"  # trust: T13
 
 
 def rewrite(text: str) -> Callable[[Path], None]:
@@ -150,8 +153,10 @@ def test_secrets_are_allowed_as_the_files_say_now(files: tuple[Path, Path]) -> N
         files[0].write_text(text)
         found = found.renewed(hop(files, OFF), "hop 1 of 1", warnings.append)
         assert found.secrets_allowed is allowed
-        assert found.renewed(hop(files, OFF), "hop 1 of 1", silent) is found
-    assert len(warnings) == 2
+        before = len(warnings)
+        assert found.renewed(hop(files, OFF), "hop 1 of 1", warnings.append) is found
+        assert warnings[before:] == ([] if allowed else warnings[before - 1 : before])
+    assert len(warnings) == 4
 
 
 def test_a_key_that_is_recorded_is_looked_at_once_more_and_then_no_more(files: tuple[Path, Path]) -> None:
@@ -161,3 +166,14 @@ def test_a_key_that_is_recorded_is_looked_at_once_more_and_then_no_more(files: t
     assert after is not found
     assert after.renewed(hop(files, NEW), "hop 1 of 1", silent) is after
     assert files[0].read_text() == KNOWN
+
+
+def test_a_jump_host_of_one_may_be_the_target_of_another(files: tuple[Path, Path]) -> None:
+    """Each is warned by what the hop is to it, over the one connection that serves both."""
+    files[0].write_text(OTHER)
+    found, warnings = trust(files, OFF), list[str]()
+    found.renewed(hop(files, OFF), "hop 1 of 1", warnings.append)
+    found.renewed(replace(hop(files, OFF), setting="ansible_ssh_jump[0]"), "hop 1 of 2", warnings.append)
+    assert ["a become password included" in warning for warning in warnings] == [True, False]
+    assert warnings[1].startswith("hop 1 of 2: ")
+    assert warnings[1].endswith("Connections to the hops behind it still go through it.")
