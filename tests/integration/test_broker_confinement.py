@@ -1,17 +1,21 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A confined process stays confined, whatever brokers there are."""
+"""A confined process stays confined, and a limited one limited, whatever brokers there are; and no other one becomes so."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import signal
 import struct
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from lab import TRUE, Chain3, Lab, play, playbook
+from lab import TRUE, Chain3, Lab, play, playbook, wait_until
 from lab.brokers import WITHOUT, brokers, kill, log, status, the_broker, the_socket
 from lab.playbook import own_playbook
 from sessions import options_of
@@ -161,3 +165,56 @@ def test_a_process_that_cannot_be_looked_at_is_refused(lab: Lab, chain3: Chain3)
     )
     assert "the broker cannot see the rights of this process: " in answer
     assert '"status"' not in answer
+
+
+LITTLE = 'ulimit -f 1000; echo 900 >/proc/$$/oom_score_adj; exec nice -n 15 "$@"'
+
+
+def test_a_run_with_little_leaves_its_limits_to_no_other(lab: Lab, chain3: Chain3) -> None:
+    big, fetched = chain3.users[2].home / "big", lab.path / "fetched"
+    big.write_bytes(os.urandom(3_000_000))
+    fetch = {"name": "Fetch", "ansible.builtin.fetch": {"src": str(big), "dest": f"{fetched}/", "flat": True}}
+    shutil.chown(big, chain3.users[2].uid)
+    inventory = chain3.inventory(ansible_ssh_persist=600)
+    playbook(lab, inventory, play(TRUE), shell=LITTLE).check()
+    little = the_broker(lab)
+    assert os.getpriority(os.PRIO_PROCESS, little) == 15
+    run = playbook(lab, inventory, play(fetch), args=["-v"]).check()
+    assert WITHOUT not in run.text
+    assert (fetched / "big").read_bytes() == big.read_bytes()
+    (usual,) = [broker for broker in brokers(lab) if broker != little]
+    assert os.getpriority(os.PRIO_PROCESS, usual) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert Path(f"/proc/{usual}/oom_score_adj").read_text() == Path("/proc/self/oom_score_adj").read_text()
+    playbook(lab, inventory, play(TRUE), shell=LITTLE).check()
+    assert {little, usual} == {*brokers(lab)}
+
+
+def test_a_run_with_little_processor_time_has_no_broker(lab: Lab, chain3: Chain3) -> None:
+    run = playbook(lab, chain3.inventory(), play(TRUE), shell='ulimit -t 1000; exec "$@"', args=["-v"]).check()
+    assert f"{WITHOUT}a limit on processor time (ulimit -t) would soon end" in run.text
+    assert brokers(lab) == []
+
+
+DEAF = """
+import os, signal, sys
+for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2])
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_the_commands_of_a_broker_hear_all_signals(lab: Lab) -> None:
+    """Whatever the run ignores or blocks that starts it, as under nohup."""
+    inventory = inventory_of(lab, "unused")
+    command = f"sh -c \"exec 3>{lab.path}/signals; grep -E 'Sig(Blk|Ign)' /proc/self/status >&3; exec nc %h %p\""
+    inventory["target"]["ansible_proxy_command"] = command
+    program = lab.path / "deaf.py"
+    program.write_text(DEAF)
+    playbook(lab, inventory, play(TRUE), shell=f'exec {sys.executable} {program} "$@"').check()
+    found = re.findall(r"Sig(?:Blk|Ign):\t(\w+)\n", (lab.path / "signals").read_text())
+    # One is the C library's own (signal 32), and cannot be had back.
+    assert [int(mask, 16) & ~(1 << 31) for mask in found] == [0, 0]
+    os.kill(the_broker(lab), signal.SIGTERM)
+    wait_until(lambda: not brokers(lab), 30, "the end of the broker")
+    assert "ended by signal 15" in log(lab)

@@ -3,7 +3,7 @@
 """Where the broker of a worker is: a socket in a directory that no other user can look into, move or replace.
 
 One broker serves those who would open the same connections, and may do the same: of one user, with one agent, home and
-Python, the same rights, and the same code of this collection. Every worker loads this for every task, so it is short.
+Python, the same rights and limits, and the same code of this collection. Every worker loads this for every task, so it is short.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from .confinement import SELF, rights
+from .confinement import SELF, has_cpu_limit, limits, rights
 
 _FOLDER = "bastion-ssh"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -237,17 +237,20 @@ def open_directory(wanted: str | None, ansible_home: str) -> Directory:
 
 
 def broker_name() -> str:
-    """The name of our broker: the same for those who would open the same connections, and may do the same.
+    """The name of our broker: the same for those who would open the same connections, and may do and use the same.
 
-    :raises NoBroker: the system does not say what we may do.
+    :raises NoBroker: the system does not say what we may do, or a broker would be ended in the middle of its work.
     """
     try:
-        ours = rights(SELF)
+        ours, use = rights(SELF), limits()
     except OSError as error:
         raise NoBroker(f"the rights of this process cannot be read: {error.filename}: {error.strerror}") from error
+    if has_cpu_limit(use):
+        raise NoBroker("a limit on processor time (ulimit -t) would soon end a process that serves many tasks")
     same = [
         os.uname().nodename,  # as a home may be shared by machines
         sorted(ours.items()),
+        sorted(use.items()),
         os.geteuid(),
         os.environ.get("SSH_AUTH_SOCK"),
         os.environ.get("HOME"),

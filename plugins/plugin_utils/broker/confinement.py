@@ -1,16 +1,19 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a process may do, as Linux tells it: a broker does nothing for a process with other rights than its own.
+"""What a process may do and use, as Linux tells it: a broker does nothing for a process with other rights than its own.
 
 It reads files and runs commands (ProxyCommand, KnownHostsCommand, Match exec) for those who ask. A process that was
-confined (setpriv(1), a container, a security module) would leave its confinement through a broker that is not.
+confined (setpriv(1), a container, a security module) would leave its confinement through a broker that is not. Limits
+are no rights, but a broker has those of its starter for ever, so they are part of its name (:func:`address.broker_name`).
 Every worker loads this for every task, so it is short.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 import socket
 from collections.abc import Mapping
 
@@ -23,6 +26,10 @@ Rights = Mapping[str, object]
 _LINES = (
     "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters",
 )  # fmt: skip
+# The mode of new files, and the processors and memory that may be used.
+_LINES_OF_USE = ("Umask", "Cpus_allowed", "Mems_allowed")
+# The scope of a login or of a terminal, which has no limits of its own; one of systemd-run(1) may have.
+_SCOPE = re.compile(r"/(?!run-)[^/\n]*\.scope$", re.MULTILINE)
 # All of namespaces(7).
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _CHUNK = 65536
@@ -36,7 +43,7 @@ def rights(process: str) -> Rights:
     :param process: its directory in /proc.
     :raises OSError: it is gone, or may not be looked at.
     """
-    found: dict[str, object] = _lines(process)
+    found = _lines(process, _LINES)
     for kind in _NAMESPACES:
         found[f"namespace {kind}"] = _namespace(process, kind)
     found["root directory"] = _root(process)
@@ -46,6 +53,39 @@ def rights(process: str) -> Rights:
         # with those that were started together: in a container, or in a unit of systemd.
         found["control group"] = read(f"{process}/cgroup")
     return found
+
+
+def limits() -> Rights:
+    """What our own process may use of the machine, in what order it gets that, and what is written down of who it is.
+
+    An unprivileged process can only lower most of these, so one that was started with less cannot serve those with more.
+    What systemd limits and ends is a unit, which is a control group. Not seen is the priority of ionice(1).
+
+    :raises OSError: they cannot be read.
+    """
+    found = _lines(SELF, _LINES_OF_USE)
+    found["limits"] = read(f"{SELF}/limits")
+    found["priority"] = (
+        os.getpriority(os.PRIO_PROCESS, 0),
+        os.sched_getscheduler(0),
+        os.sched_getparam(0).sched_priority,
+    )
+    found["out of memory"] = read(f"{SELF}/oom_score_adj")
+    found["control group"] = shared_group(read(f"{SELF}/cgroup"))
+    with contextlib.suppress(OSError):  # a kernel without it
+        found["login"] = read(f"{SELF}/loginuid")  # as audit(8) has it: the user behind sudo(8)
+    return found
+
+
+def has_cpu_limit(found: Rights) -> bool:
+    """Whether a process with these limits is ended after some time at work."""
+    (line,) = [line for line in str(found["limits"]).split("\n") if line.startswith("Max cpu time")]
+    return line.split()[3] != "unlimited"
+
+
+def shared_group(groups: str) -> str:
+    """The control groups (/proc/PID/cgroup) that all logins and terminals of a user have in common."""
+    return _SCOPE.sub("", groups)
 
 
 def differing(ours: Rights, theirs: Rights) -> str:
@@ -107,11 +147,11 @@ def read(path: str) -> str:
         os.close(descriptor)
 
 
-def _lines(process: str) -> dict[str, object]:
+def _lines(process: str, wanted: tuple[str, ...]) -> dict[str, object]:
     found: dict[str, object] = {}
     for line in read(f"{process}/status").split("\n"):
         name, _colon, value = line.partition(":")
-        if name in _LINES:
+        if name in wanted:
             found[name] = value.strip()
     return found
 

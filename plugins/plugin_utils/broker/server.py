@@ -301,6 +301,7 @@ def serve(path: str, name: str) -> None:
     :param path: of the directory.
     """
     forbid_core_dumps()
+    _reset_signals()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -319,6 +320,15 @@ def serve(path: str, name: str) -> None:
             log.error("ended by %s at %s", type(error).__name__, where(error))
             raise
         log.info("ends")
+
+
+def _reset_signals() -> None:
+    """Ignores and blocks no signal that its starter did (nohup(1), a shell's background), since all commands inherit that."""
+    for number in signal.valid_signals():
+        # Python's own, which it takes back for commands.
+        if signal.getsignal(number) is signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _detach() -> None:

@@ -18,6 +18,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.confinement imp
     differing,
     rights,
     rights_of_peer,
+    shared_group,
 )
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can confine itself in all of these ways")
@@ -61,6 +62,20 @@ WAYS = {
 }
 
 
+LIMITED = {
+    "smaller files": ["prlimit", "--fsize=1000000"],
+    "smaller files unless it wants larger ones": ["prlimit", "--fsize=1000000:"],
+    "less memory": ["prlimit", "--as=4000000000"],
+    "fewer files": ["prlimit", "--nofile=512"],
+    "fewer processes": ["prlimit", "--nproc=1000"],
+    "another priority": ["nice", "-n", "5"],
+    "other scheduling": ["chrt", "--batch", "0"],
+    "one processor": ["taskset", "1"],
+    "another umask": ["sh", "-c", 'umask 027; exec "$@"', "sh"],
+    "ended sooner": ["sh", "-c", 'echo 500 >/proc/self/oom_score_adj; exec "$@"', "sh"],
+}
+
+
 def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
@@ -73,6 +88,38 @@ def test_each_confinement_has_a_broker_of_its_own() -> None:
         [way] for way in names
     ]
     assert output(*PLAIN, sys.executable, "-c", NAME) == names["plain"]
+
+
+def test_each_limit_has_a_broker_of_its_own() -> None:
+    names = {way: output(*words, sys.executable, "-c", NAME) for way, words in {"plain": [], **LIMITED}.items()}
+    assert len(set(names.values())) == len(names), names
+    assert output(sys.executable, "-c", NAME) == names["plain"]
+
+
+def test_a_process_with_little_time_has_no_broker() -> None:
+    for limit in ("--cpu=1000", "--cpu=1000:"):
+        command = ["prlimit", limit, sys.executable, "-c", NAME]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
+        assert "NoBroker: a limit on processor time (ulimit -t) would soon end" in told
+
+
+SLICE = "0::/user.slice/user-1000.slice"
+
+
+@pytest.mark.parametrize(
+    ("group", "shared"),
+    [
+        ("0::/\n", "0::/\n"),
+        (f"{SLICE}/session-3.scope\n", f"{SLICE}\n"),
+        (f"{SLICE}/user@1000.service/app.slice/vte-spawn-1.scope\n", f"{SLICE}/user@1000.service/app.slice\n"),
+        (f"{SLICE}/user@1000.service/app.slice/run-r1.scope\n", None),
+        ("0::/system.slice/nightly.service\n", None),
+        ("0::/docker/0123\n", None),
+        ("4:memory:/a/session-1.scope\n1:name=systemd:/a/session-1.scope\n", "4:memory:/a\n1:name=systemd:/a\n"),
+    ],
+)
+def test_logins_of_a_user_share_a_control_group_and_units_do_not(group: str, shared: str | None) -> None:
+    assert shared_group(group) == (group if shared is None else shared)
 
 
 IN_A_TREE = """
