@@ -8,6 +8,7 @@ import re
 
 # Enough of a server's words to act on; a hostile banner must not fill a terminal.
 _SAID_LIMIT = 300
+_LOOKED_AT = 20  # times as much, as blanks are taken out; a packet may have a thousand times as much
 
 #: The place of what goes wrong on this side.
 CONTROLLER = "on the controller"
@@ -25,6 +26,7 @@ def said(text: str | bytes | None, limit: int = _SAID_LIMIT) -> str:
         return ""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
+    text = text[: _LOOKED_AT * limit]
     text = "".join(character if character.isprintable() else " " for character in text)
     text = re.sub(r"([{}])(?=[{}%#])|([%#])(?=})", r"\1\2 ", " ".join(text.split()))
     return text if len(text) <= limit else text[:limit] + "..."

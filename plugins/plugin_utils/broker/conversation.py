@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import threading
-import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -17,6 +16,7 @@ from ..settings import TargetSettings
 from ..ssh.backoff import longest_pause
 from ..ssh.interface import Exited, Output, Process, Report
 from ..ssh.local_files import LocalFile
+from ..ssh.violation import where
 from .session import PooledSession, no_thread, wants_thread
 from .transports import Transports
 from .turns import Turns
@@ -241,9 +241,3 @@ def _patience(settings: TargetSettings) -> float:
     # What is sent on a link that takes nothing waits for its end.
     silence = max(hop.transport.alive_interval * hop.transport.alive_count for hop in hops)
     return longest + silence + longest_pause(settings.retries) + _MARGIN
-
-
-def where(error: BaseException) -> str:
-    """The places in the code that an error came through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))

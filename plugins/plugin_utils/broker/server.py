@@ -27,9 +27,10 @@ from ..ssh.client_config import ClientConfig
 from ..ssh.core_dumps import forbid_core_dumps
 from ..ssh.library import why_unusable
 from ..ssh.recent import Recent, digest
+from ..ssh.violation import where
 from .address import Directory, peer
 from .confinement import SELF, differing, rights, rights_of_peer
-from .conversation import Conversation, where
+from .conversation import Conversation
 from .log import LogFile
 from .pool import Shared
 from .session import no_thread

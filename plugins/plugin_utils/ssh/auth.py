@@ -17,11 +17,15 @@ from ..errors import HopError, HopUnreachable, LoginRefused, said
 from .deadline import Deadline
 from .keys import LoginKey, login_keys
 from .library import paramiko
+from .prompts import first_matches
 from .transport import HopTransport
+from .violation import Violation, as_broken
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
 _KEYS_BEFORE_PASSWORD = 4
 _REPORT_SLACK = 1.0
+_SHOWN = 20
+_SERVER_LOG = "Its log may say why."
 # What a key of a type can sign with, where that is not its name (RFC 8332).
 _SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
@@ -52,7 +56,7 @@ class Login:
         self._offered: set[bytes] = set()
         self._password_spent = hop.credentials.password is None
         self._questions_spent = False
-        self._secret_sent = False
+        self._secret_sent = self._matching_failed = False
         #: Whether a key of last resort was needed; known when the login is complete.
         self.used_fallback = False
 
@@ -165,23 +169,48 @@ class Login:
 
     def _answers(self, _title: str, _instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
         """Answers in the transport's thread; an unknown question leaves all unanswered, which the server refuses."""
-        answers = [self._answer(question) for question, _echo in questions]
+        texts = [question for question, _echo in questions]
+        answers = [self._answer(*each) for each in zip(texts, self._matches(texts), strict=True)]
         known = [answer for answer in answers if answer is not None]
         if len(known) < len(answers):
             return []
         self._secret_sent = self._secret_sent or bool(known)
         return known
 
-    def _answer(self, question: str) -> str | None:
+    def _matches(self, questions: list[str]) -> list[int | None]:
+        """The entry of prompts for each question. No question is looked at any more once one took too long."""
+        patterns = [pattern for pattern, _answer in self._hop.credentials.prompts]
+        seconds = self._deadline.remaining() / 2  # the other half is for what the server then says
+        problem = f"the question {said(questions[0], 80) if questions else ''!r}"
+        try:
+            if not self._matching_failed:
+                return first_matches(patterns, questions, seconds)
+        except TimeoutError:
+            self._skip(f"{problem}, which took more than {seconds:.1f} seconds of the patterns of prompts")
+        except OSError as error:
+            self._skip(
+                f"{problem}, as the patterns of prompts need a process, and none can be started: {said(str(error))}"
+            )
+        self._matching_failed = True
+        return [None] * len(questions)
+
+    def _answer(self, question: str, entry: int | None) -> str | None:
+        """The answer to one question, by the entry of prompts that it matches."""
         credentials = self._hop.credentials
-        for pattern, answer in credentials.prompts:
-            if re.search(pattern, question, re.IGNORECASE):
-                return answer
+        if entry is not None:
+            return credentials.prompts[entry][1]
+        if self._matching_failed:
+            return None
         if not self._password_spent and _PASSWORD_PROMPT.search(question):
             self._password_spent = True
             return credentials.password
-        self._skipped.append(f"the question {said(question, 80)!r}, which no entry of prompts answers")
+        self._skip(f"the question {said(question, 80)!r}, which no entry of prompts answers")
         return None
+
+    def _skip(self, words: str) -> None:
+        """Notes a question that is not answered; a server may ask many."""
+        if words not in self._skipped and len(self._skipped) < _SHOWN:
+            self._skipped.append(words)
 
     def _attempt(self, name: str, call: Callable[[], list[str]], key: str = "") -> bool:
         """Tries one method; True when the login is complete.
@@ -209,7 +238,7 @@ class Login:
             elif key:
                 self._skipped.append(f"{key}: {said(str(error)) or type(error).__name__}")
             else:
-                raise
+                raise self._without_answer(f"the login failed: {said(str(as_broken(error)))}", _SERVER_LOG) from error
             return False
         if name:
             self._tried.append(name + (", accepted" if further else ""))
@@ -236,6 +265,9 @@ class Login:
             self._tried.append(name)
             self._skipped.append("whatever else there is: the server ended the login at its MaxAuthTries")
             return self._refused()
+        fault = self._transport.saved_exception
+        if isinstance(fault, Violation):
+            return self._without_answer(f"the login failed: {fault}", _SERVER_LOG)
         words = [word for word in (reason, said(self._transport.get_banner())) if word]
         return self._without_answer(
             "the server ended the connection during the login" + (f" and said: {'; '.join(words)}" if words else ""),
@@ -253,7 +285,7 @@ class Login:
         banner = said(self._transport.get_banner())
         return LoginRefused(
             self._place,
-            f"login refused. Tried: {tried}{skipped}. The server takes: {', '.join(map(said, self._methods)) or 'none'}"
+            f"login refused. Tried: {tried}{skipped}. The server takes: {said(', '.join(self._methods)) or 'none'}"
             + (f". It says: {banner}" if banner else ""),
             f"Check {self._hop.credential_settings}.",
         )

@@ -7,15 +7,22 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import said
 from .deadline import Deadline
 from .library import BROKEN, paramiko
+from .violation import Violation
 
 MSG_CHANNEL_CLOSE = 97  # RFC 4250 section 4.1.2
 _ATTENTION = 1.0
+_STDERR = 1  # RFC 4254 section 5.2
+#: A server may exceed its window by the tenth part of the whole (OpenSSH's channels.c, local_window_exceeded).
+_GRACE = 10
+#: Answers on one channel that a server can let wait, as it takes none or exchanges keys.
+_WAITING = 64
 #: Seconds for a lock that is never held while something is sent or waited for.
 SHORT = 20.0
 
@@ -65,6 +72,7 @@ class HopChannel(paramiko.Channel):
     #: Whether the server has closed it, and not merely the connection ended.
     server_closed = False
     _pipe: Any
+    _window: _Window
 
     def __del__(self) -> None:
         """Nothing."""
@@ -74,9 +82,25 @@ class HopChannel(paramiko.Channel):
         """Makes one of a channel of the library's on which nothing has been received and that nobody uses yet."""
         channel.__class__ = HopChannel
         channel.in_buffer = _Buffer()
+        channel._window = _Window(channel.in_window_size)
         channel.transport = _Gate(transport)
         channel.lock = TransportLock(transport, SHORT)
         channel.out_buffer_cv = threading.Condition(channel.lock)
+
+    def receive(self, data: bytes) -> bytes:
+        """The same bytes, if the server may send so many now (RFC 4254 section 5.2)."""
+        if len(data) > self.in_max_packet_size:
+            raise Violation(
+                f"it sent {len(data)} bytes at once on a channel, and {self.in_max_packet_size} are the most"
+            )
+        if not self._window.take(len(data)):
+            raise Violation("it sends on and on, and ignores the window of a channel")
+        return data
+
+    def _check_add_window(self, n: int) -> int:
+        granted = int(super()._check_add_window(n))  # type: ignore[misc]
+        self._window.grant(granted)
+        return granted
 
     def close(self) -> None:
         """Ends it. Harmless when repeated, and when the connection has just ended, so that nobody can be told."""
@@ -108,10 +132,59 @@ class HopChannel(paramiko.Channel):
                     self.lock.release()
 
 
-def send_aside(send: Callable[..., None], what: Any) -> None:
-    """Sends something that nobody waits for, in a thread of its own: that of the transport may have to read on first."""
-    with contextlib.suppress(RuntimeError):  # no thread can be started; the end of the connection says the same
-        threading.Thread(target=send, args=(what,), name="farewell", daemon=True).start()
+class _Window:
+    """Bytes that the other side may still send on a channel; it is counted in two threads."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._grace = size // _GRACE
+        self._lock = threading.Lock()
+
+    def grant(self, count: int) -> None:
+        """Lets it send so many more."""
+        with self._lock:
+            self._left += count
+
+    def take(self, count: int) -> bool:
+        """Counts bytes that came; whether that was still allowed."""
+        with self._lock:
+            self._left -= count
+            return self._left + self._grace >= 0
+
+
+def send_aside(send: Callable[..., None], *what: Any) -> bool:
+    """Sends something that nobody waits for, in a thread of its own: that of the transport may have to read on first.
+
+    :returns: False if no thread can be started; the end of the connection then says the same.
+    """
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=send, args=what, name="farewell", daemon=True).start()
+        return True
+    return False
+
+
+def of_open_channel(handle: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Handles a message, if its channel is open: one that is being opened has no bounds yet."""
+
+    def handle_if_open(channel: Any, message: paramiko.Message) -> None:
+        if not isinstance(channel, HopChannel):
+            raise Violation("it sent something on a channel that is not open")
+        handle(channel, message)
+
+    return handle_if_open
+
+
+def handle_data(channel: HopChannel, message: paramiko.Message) -> None:
+    """Keeps what a command writes (RFC 4254 section 5.2)."""
+    channel.in_buffer.feed(channel.receive(message.get_binary()))
+
+
+def handle_extended_data(channel: HopChannel, message: paramiko.Message) -> None:
+    """Keeps what a command writes to standard error; there is no other kind."""
+    kind = message.get_int()
+    data = channel.receive(message.get_binary())
+    if kind == _STDERR:
+        channel.in_stderr_buffer.feed(data)
 
 
 def handle_close(channel: HopChannel, message: paramiko.Message) -> None:
@@ -157,6 +230,9 @@ class _Gate:
         self._transport = transport  # which is a thread, too
         self._sending = TransportLock(transport)
         self._closed = False
+        self._waiting: deque[paramiko.Message] = deque()
+        self._waiting_lock = threading.Lock()
+        self._helped = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -166,14 +242,14 @@ class _Gate:
         if not in_its_thread:
             with self._sending:
                 self._send(message)
-        elif self._transport.clear_to_send.is_set() and self._sending.acquire(blocking=False):
+        elif not self._helped and self._transport.clear_to_send.is_set() and self._sending.acquire(blocking=False):
             try:
                 self._send(message)
             finally:
                 self._sending.release()
         else:
             # Whoever holds the lock may wait for a key exchange, and that for this thread.
-            send_aside(self._send_later, message)
+            self._send_later(message)
 
     def _send(self, message: paramiko.Message) -> None:
         if not self._closed:
@@ -181,5 +257,21 @@ class _Gate:
             self._transport._send_user_message(message)
 
     def _send_later(self, message: paramiko.Message) -> None:
-        with contextlib.suppress(*BROKEN), self._sending:
-            self._send(message)
+        """Leaves it to another thread, one for all that wait; a server that wants answers may not make them pile up."""
+        with self._waiting_lock:
+            if len(self._waiting) >= _WAITING:
+                raise Violation(f"it wants answers and takes none: {_WAITING} wait on one channel")
+            self._waiting.append(message)
+            if not self._helped:
+                self._helped = send_aside(self._send_waiting)
+
+    def _send_waiting(self) -> None:
+        with contextlib.suppress(*BROKEN):
+            while (message := self._next_waiting()) is not None:
+                with self._sending:
+                    self._send(message)
+
+    def _next_waiting(self) -> paramiko.Message | None:
+        with self._waiting_lock:
+            self._helped = bool(self._waiting)
+            return self._waiting.popleft() if self._waiting else None

@@ -17,12 +17,16 @@ from ..errors import CommandError, HopError, said
 from .interface import Exited, Output, Process
 from .library import BROKEN, paramiko
 from .local_files import CHECK_FILE, PERMISSIONS, LocalFile
+from .packetizer import Incoming
+from .violation import Violation, as_broken
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
 _LARGE_BLOCK = 255 * 1024  # what OpenSSH's server takes since 8.5, and says so
 _IN_FLIGHT = 64
 _BYTES_IN_FLIGHT = 4 * 1024 * 1024
 _LIMITS = b"limits@openssh.com"
+_MESSAGE = 256 * 1024  # OpenSSH's sftp-common.h, SFTP_MAX_MSG_LENGTH
+_HANDLE = 256  # draft-ietf-secsh-filexfer-02 section 3
 _DD_BLOCK = 65536
 
 
@@ -31,15 +35,68 @@ class NoSftp(Exception):
 
 
 class _Client(paramiko.SFTPClient):
-    """The library's client, and the extensions that the server announces, which the library drops."""
+    """The library's client, the extensions that the server announces, which the library drops, and bounds.
+
+    Each answer is to a request that waits for it, as for OpenSSH's; the library passes over all others, and waits on.
+    """
 
     extensions = b""
 
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._askers: dict[int, Any] = {}  # of the requests in flight, by their numbers
+        super().__init__(channel)
+
     def _read_packet(self) -> tuple[int, bytes]:
-        kind, data = super()._read_packet()  # type: ignore[misc]
-        if kind == paramiko.sftp.CMD_VERSION:
-            self.extensions = data[4:]
-        return kind, data
+        size = int.from_bytes(self._read_all(4), "big")  # type: ignore[attr-defined]
+        if not 0 < size <= _MESSAGE:
+            raise self.violation(f"it sent an SFTP message of {size} bytes, and {_MESSAGE} are the most")
+        data: bytes = self._read_all(size)  # type: ignore[attr-defined]
+        if data[0] == paramiko.sftp.CMD_VERSION:
+            self.extensions = data[5:]
+        return data[0], data[1:]
+
+    def _async_request(self, asker: Any, kind: int, *arguments: Any) -> int:
+        number: int = super()._async_request(asker, kind, *arguments)  # type: ignore[misc]
+        self._askers[number] = asker
+        return number
+
+    def _read_response(self, waitfor: int | None = None) -> tuple[int | None, paramiko.Message | None]:
+        """The answer to one request, or the next one; those that come before it go to who waits for them."""
+        while True:
+            try:
+                kind, data = self._read_packet()
+            except EOFError as error:  # which would be taken for the end of a file
+                raise paramiko.SSHException("the server ended SFTP") from error
+            answer = Incoming(data)
+            number = answer.get_int()
+            if number not in self._askers:
+                raise self.violation("it answered an SFTP request that was not made, or twice")
+            asker = self._askers.pop(number)
+            if number == waitfor:
+                if kind == paramiko.sftp.CMD_STATUS:
+                    self._convert_status(answer)
+                return kind, answer
+            if hasattr(asker, "_async_response"):
+                asker._async_response(kind, answer, number)
+            if waitfor is None:
+                return None, None
+
+    def _convert_status(self, answer: paramiko.Message) -> None:
+        """Raises what a status says. Its words may be missing, as OpenSSH's client does not read them."""
+        super()._convert_status(Incoming(answer.get_remainder() + bytes(4)))  # type: ignore[misc]
+
+    def open(self, *arguments: Any) -> paramiko.SFTPFile:
+        """As the library's."""
+        file = super().open(*arguments)
+        handle: Any = file.handle
+        if len(handle) > _HANDLE:
+            raise self.violation(f"it sent an SFTP handle of {len(handle)} bytes, and {_HANDLE} are the most")
+        return file
+
+    def violation(self, words: str) -> Violation:
+        """An error for the end of this subsystem, which is closed here: nobody may wait for it any more."""
+        self.close()
+        return Violation(words)
 
     def largest_block(self) -> int:
         """How many bytes a request may carry (OpenSSH's PROTOCOL, section 4.8)."""
@@ -72,12 +129,12 @@ class SftpFiles:
             channel.invoke_subsystem("sftp")
             self._client = _Client(channel)
             self._block = self._client.largest_block()
-        except BROKEN as error:
+        except Exception as error:  # what the server says is read here, in our thread
             channel.close()
-            link_lost = lost()
+            broken, link_lost = as_broken(error), lost()
             if link_lost is not None:
-                raise link_lost from error
-            raise NoSftp(said(str(error))) from error
+                raise link_lost from broken
+            raise NoSftp(said(str(broken))) from broken
 
     def put(self, source: LocalFile, target: str) -> None:
         """Writes with requests in flight; every answer is read, and the size compared, before it is done."""
@@ -125,16 +182,17 @@ class SftpFiles:
 
     @contextlib.contextmanager
     def _named(self, what: str) -> Iterator[None]:
-        """Turns the library's errors into ones that name the file, or the hop if the connection ended."""
+        """Turns whatever comes of the server's answers into an error that names the file, or the hop if the connection ended."""
         try:
             yield
-        except BROKEN as error:
+        except Exception as error:
+            broken = as_broken(error)
             # A status of the server's is an OSError, and so is, alas, the library's own closed channel.
-            if isinstance(error, OSError) and str(error) != "Socket is closed":
-                words = said(error.strerror or str(error)) or "the server gives no reason"
+            if isinstance(broken, OSError) and str(broken) != "Socket is closed":
+                words = said(broken.strerror or str(broken)) or "the server gives no reason"
                 raise CommandError(self._place, f"{what}: {words}", CHECK_FILE) from error
-            ended = CommandError(self._place, f"{what}: the server ended SFTP", "The server's log says why.")
-            raise self._lost() or ended from error
+            words = str(broken) if isinstance(broken, Violation) else "the server ended SFTP"
+            raise self._lost() or CommandError(self._place, f"{what}: {words}", "The server's log says why.") from error
 
 
 class _WriteRequests:
@@ -188,7 +246,7 @@ class _ReadRequests:
         self._allowed = _requests(block)
         self._client: Any = client
         self._handle = remote.handle
-        self._offsets: dict[int, int] = {}  # of the requests in flight, by their numbers
+        self._offsets: dict[int, tuple[int, int]] = {}  # and lengths, of the requests in flight, by their numbers
         self._answers: dict[int, bytes | Exception] = {}  # by their offsets; no bytes at the end of the file
 
     def blocks(self, size: int) -> Iterator[bytes]:
@@ -213,7 +271,7 @@ class _ReadRequests:
         number = self._client._async_request(
             self, paramiko.sftp.CMD_READ, self._handle, paramiko.sftp.int64(offset), length
         )
-        self._offsets[number] = offset
+        self._offsets[number] = offset, length
 
     def _answer(self, offset: int) -> bytes:
         while offset not in self._answers:
@@ -225,9 +283,12 @@ class _ReadRequests:
 
     def _async_response(self, kind: int, message: paramiko.Message, number: int) -> None:
         """Called by the library with an answer, in whatever order they come."""
-        offset = self._offsets.pop(number)
+        offset, length = self._offsets.pop(number)
         if kind == paramiko.sftp.CMD_DATA:
-            self._answers[offset] = message.get_binary() or OSError("the server sent a block without bytes")
+            data = message.get_binary()
+            if len(data) > length:
+                raise self._client.violation(f"it sent a block of {len(data)} bytes, and {length} were asked for")
+            self._answers[offset] = data or OSError("the server sent a block without bytes")
             return
         try:
             self._client._convert_status(message)

@@ -47,11 +47,13 @@ else:
             agent=SimpleNamespace(AgentSSH=object),
             auth_handler=SimpleNamespace(AuthOnlyHandler=object),
             Channel=object,
+            Message=object,
             buffered_pipe=SimpleNamespace(BufferedPipe=object),
             packet=SimpleNamespace(Packetizer=object),
             SFTPClient=object,
             SSHConfig=object,
             SSHException=OSError,
+            SFTPError=OSError,
             Ed25519Key=None,
             ECDSAKey=None,
             RSAKey=None,
@@ -59,7 +61,7 @@ else:
         )
 
 #: What paramiko raises, in any call, when a connection has ended or is in trouble.
-BROKEN = (paramiko.SSHException, EOFError, OSError)
+BROKEN = (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError)
 
 _OLDEST = (3, 4)  # the first with strict key exchange (CVE-2023-48795)
 

@@ -36,6 +36,7 @@ class Link:
     ) -> None:
         self.place = place
         self.transport = HopTransport(sock, options)
+        self.transport.name = place  # of its thread, for the log
         self.given_up = ""
         #: What a person can do about its end, where nothing had taken effect.
         self.advice = _IS_IT_UP

@@ -8,20 +8,40 @@ import contextlib
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..chain.model import TransportOptions
 from ..errors import said
-from .channel import MSG_CHANNEL_CLOSE, SHORT, HopChannel, TransportLock, handle_close, handle_request, send_aside
+from .channel import (
+    MSG_CHANNEL_CLOSE,
+    SHORT,
+    HopChannel,
+    TransportLock,
+    handle_close,
+    handle_data,
+    handle_extended_data,
+    handle_request,
+    of_open_channel,
+    send_aside,
+)
 from .deadline import Deadline
-from .library import BROKEN, InvalidTag, paramiko
+from .library import BROKEN, paramiko
+from .packetizer import Packetizer
+from .userauth import Userauth
+from .violation import Violation, as_broken
 
-_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next two
-_MSG_USERAUTH_REQUEST = 50
+_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next ones
+_MSG_CHANNEL_OPEN_FAILURE = 92
+_MSG_CHANNEL_DATA = 94
+_MSG_CHANNEL_EXTENDED_DATA = 95
 _MSG_CHANNEL_REQUEST = 98
 _LOG = "bastion.ssh.paramiko"
-_GREETING_LINES = 10
+
+_AGENTS = 32  # connections to a forwarded agent at once; each takes two threads (OpenSSH's channels.c: 16,384 channels)
+_RESOURCE_SHORTAGE = 4  # RFC 4254 section 5.1
+_NAMES = 40  # of a list that are shown (OpenSSH's match.c looks at as many, MAX_PROP)
 
 # SHA-1 and what OpenSSH no longer offers either; with these gone, what is left of each list is sound.
 _WEAK = {
@@ -48,55 +68,6 @@ _FAST = tuple(
     for name in ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
     if name in paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined] # since paramiko 3.5
 )
-
-
-class _Packetizer(paramiko.packet.Packetizer):
-    """Counts bytes, keeps a greeting, and tells of a packet that was changed whatever the cipher is."""
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
-        self.sent = self.received = 0
-        #: When something arrived last.
-        self.heard_at = time.monotonic()
-        #: Lines before the version of the server (RFC 4253 section 4.2).
-        self.greeting: list[str] = []
-        #: Seconds after which there are to be new keys; 0 for never.
-        self.rekey_seconds = 0
-        self._keyed_at = time.monotonic()
-
-    def start_handshake(self, timeout: float) -> None:
-        """Nothing: whoever dials has a deadline, and the library's timer would outlive a dial that fails."""
-
-    def readline(self, timeout: float) -> str:
-        line = str(super().readline(timeout))
-        if not line.startswith("SSH-") and len(self.greeting) < _GREETING_LINES:
-            self.greeting.append(line)
-        return line
-
-    def read_message(self) -> tuple[int, paramiko.Message]:
-        try:
-            return super().read_message()
-        except InvalidTag as error:  # of AES-GCM; the library lets it through
-            raise paramiko.SSHException("Mismatched MAC") from error
-
-    def set_inbound_cipher(self, *args: Any, **keywords: Any) -> None:
-        self._keyed_at = time.monotonic()
-        super().set_inbound_cipher(*args, **keywords)
-
-    def need_rekey(self) -> bool:
-        """Whether it is time for new keys (RFC 4253 section 9)."""
-        overdue = self.rekey_seconds and time.monotonic() - self._keyed_at >= self.rekey_seconds
-        return bool(overdue or super().need_rekey())
-
-    def read_all(self, n: int, check_rekey: bool = False) -> Any:
-        data = super().read_all(n, check_rekey)
-        self.received += len(data)
-        self.heard_at = time.monotonic()
-        return data
-
-    def write_all(self, out: Any) -> None:
-        self.sent += len(out)
-        super().write_all(out)
 
 
 class NoAlgorithm(Exception):
@@ -155,28 +126,6 @@ class _Seen:
         return number <= self._last
 
 
-class _Userauth(paramiko.auth_handler.AuthOnlyHandler):
-    """The library makes the event after it has sent the request, and so misses an answer that comes between."""
-
-    def send_auth_request(self, username: str, method: str, finish_message: Any = None) -> list[str]:
-        """Sends a request (RFC 4252 section 5) and waits for its answer: methods still wanted, none if it is over."""
-        self.auth_method = method
-        self.username = username
-        self.auth_event = threading.Event()
-        request = paramiko.Message()
-        request.add_byte(bytes([_MSG_USERAUTH_REQUEST]))
-        request.add_string(username)
-        request.add_string("ssh-connection")
-        request.add_string(method)
-        finish_message(request)
-        self.transport._send_message(request)  # type: ignore[attr-defined]
-        return list(self.wait_for_response(self.auth_event))
-
-    def auth_none(self, username: str) -> list[str]:  # type: ignore[override]
-        """Asks for the methods (RFC 4252 section 5.2)."""
-        return self.send_auth_request(username, "none", lambda _request: None)
-
-
 class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined,misc]
     """One SSH connection to one hop, not yet authenticated.
 
@@ -198,13 +147,18 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     _saved_exception: Exception | None = None
 
     _channel_handler_table = {  # noqa: RUF012
-        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
-        MSG_CHANNEL_CLOSE: handle_close,
-        _MSG_CHANNEL_REQUEST: handle_request,
+        kind: of_open_channel(handle)
+        for kind, handle in {
+            **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+            _MSG_CHANNEL_DATA: handle_data,
+            _MSG_CHANNEL_EXTENDED_DATA: handle_extended_data,
+            MSG_CHANNEL_CLOSE: handle_close,
+            _MSG_CHANNEL_REQUEST: handle_request,
+        }.items()
     }
 
     def __init__(self, sock: Any, options: TransportOptions | None = None) -> None:
-        super().__init__(sock, disabled_algorithms=_WEAK, packetizer_class=_Packetizer)
+        super().__init__(sock, disabled_algorithms=_WEAK, packetizer_class=Packetizer)
         self.daemon = True
         if options is not None:
             self._follow(options)
@@ -224,6 +178,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
         self._unwanted: set[int] = set()  # channels that were not opened in time
+        self._agents: weakref.WeakSet[HopChannel] = weakref.WeakSet()  # those that the server has opened
 
     def _follow(self, options: TransportOptions) -> None:
         security = self.get_security_options()
@@ -281,6 +236,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.packetizer.close()
         if self.auth_handler is not None:
             self.auth_handler.abort()
+        if self.completion_event is not None:
+            self.completion_event.set()
         for opened in list(self.channel_events.values()):
             opened.set()
         for channel in self._channels.values():
@@ -289,19 +246,25 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     @property
     def saved_exception(self) -> Exception | None:
-        """What went wrong last. The library forgets it when it has told it; why a connection ended is asked more than once."""
+        """What went wrong last. The library forgets it when it has told it; why a connection ended is asked more than once.
+
+        Handling a message can raise anything, and what is raised is kept here, for this thread and for all that wait: always
+        as an error of a broken connection.
+        """
         return self._saved_exception
 
     @saved_exception.setter
     def saved_exception(self, error: Exception | None) -> None:
         if error is not None or self.active:
-            self._saved_exception = error
+            self._saved_exception = None if error is None else as_broken(error)
 
     def run(self) -> None:
         """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""
         try:
             super().run()
-        except BROKEN:
+        except Exception as error:
+            if self._saved_exception is None:
+                self.saved_exception = error
             self.abandon()  # what the library has not come to
 
     def ensure_session(self) -> None:
@@ -313,7 +276,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         """
         if self._userauth_accepted.is_set():
             return
-        self.auth_handler = _Userauth(self)
+        self.auth_handler = Userauth(self)
         request = paramiko.Message()
         request.add_byte(bytes([_MSG_SERVICE_REQUEST]))
         request.add_string("ssh-userauth")
@@ -322,6 +285,15 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         while not self._userauth_accepted.wait(0.05):
             if not self.is_active() or time.monotonic() >= end:
                 raise paramiko.SSHException("no userauth service")
+
+    def _check_banner(self) -> None:
+        """Reads the version. The library has words of its own for whatever goes wrong, also for what we found."""
+        try:
+            super()._check_banner()
+        except paramiko.SSHException as error:
+            if isinstance(error.__context__, Violation):
+                raise error.__context__ from None
+            raise
 
     def _parse_service_accept(self, m: paramiko.Message) -> None:
         if m.get_text() == "ssh-userauth":
@@ -354,6 +326,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         with self.lock:
             if self.channel_events.pop(number, None) is not None:
                 self._unwanted.add(number)
+                self._channels.delete(number)
             return self._refused.pop(number, None)
 
     def _close_unwanted(self, number: int) -> None:
@@ -369,16 +342,20 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         return int(number)
 
     def _parse_channel_open_success(self, m: paramiko.Message) -> None:
-        number = m.get_int()
-        if number in self._unwanted:
+        number, theirs, window, packet_size = (m.get_int() for _field in range(4))
+        with self.lock:
+            opened = self.channel_events.pop(number, None)
+            channel = self._channels.get(number)
+            late = number in self._unwanted
             self._unwanted.discard(number)
-            send_aside(self._close_unwanted, m.get_int())
-            return
-        channel = self._channels.get(number)
-        if channel is not None:  # nothing has been received on it yet, and nobody uses it
-            HopChannel.adopt(channel, self)
-        m.rewind()
-        super()._parse_channel_open_success(m)
+            if opened is not None and channel is not None:  # nothing has been received on it, and nobody uses it
+                HopChannel.adopt(channel, self)
+                channel._set_remote_channel(theirs, window, packet_size)
+                opened.set()
+        if late:
+            send_aside(self._close_unwanted, theirs)
+        elif opened is None:  # OpenSSH's channels.c: "open confirmation for non-opening channel"
+            raise Violation("it opened a channel that nobody was opening")
 
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
         number = m.get_int()
@@ -390,10 +367,34 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
                 self._channels.delete(number)
                 opened.set()
 
+    def _set_forward_agent_handler(self, handler: Any) -> None:
+        """Hands over the channels that the server opens to a forwarded agent, the only ones that it may open."""
+
+        def opened(channel: Any) -> None:
+            HopChannel.adopt(channel, self)
+            self._agents.add(channel)
+            handler(channel)
+
+        super()._set_forward_agent_handler(opened)
+
+    def _parse_channel_open(self, m: paramiko.Message) -> None:
+        """The library refuses all but those to an agent that is forwarded, and knows no bound for these."""
+        if sum(not channel.closed for channel in self._agents) < _AGENTS:
+            super()._parse_channel_open(m)
+            return
+        m.get_binary()
+        refusal = paramiko.Message()
+        refusal.add_byte(bytes([_MSG_CHANNEL_OPEN_FAILURE]))
+        refusal.add_int(m.get_int())
+        refusal.add_int(_RESOURCE_SHORTAGE)
+        refusal.add_string("")
+        refusal.add_string("")
+        self._send_message(refusal)
+
     def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> Any:
         parsed = super()._really_parse_kex_init(m, ignore_first_byte)
         if not ignore_first_byte:
-            self.offered_host_keys = tuple(said(name, 60) for name in parsed["server_key_algo_list"])
+            self.offered_host_keys = tuple(said(name, 60) for name in parsed["server_key_algo_list"][:_NAMES])
         return parsed
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from . import processes
 from .agent import Agent
 from .forwarder import Forwarder
+from .hostile import HostileServer, Plan
 from .keys import Key, make_key, write_known_hosts
 from .loop import LoopThread
 from .machine import Machine, mounts
@@ -188,6 +189,11 @@ class Lab(contextlib.ExitStack):
         path = self.path / "hosts" / name
         return self.enter_context(RecordingServer(self.loop, path, address, self.port(address), **options))
 
+    def hostile(self, name: str, plan: Plan) -> HostileServer:
+        """Start a server that breaks the protocol."""
+        address = self.address()
+        return self.enter_context(HostileServer(self.path / "hosts" / name, address, self.port(address), plan))
+
     def sink(self, behaviour: Behaviour) -> Sink:
         """Start a TCP server that is no SSH server: stuck, blackhole, closer or saying(b"...")."""
         address = self.address()
@@ -213,7 +219,11 @@ class Lab(contextlib.ExitStack):
         return path
 
     def known_hosts(
-        self, hosts: Iterable[Sshd | RecordingServer | str], name: str = "known_hosts", *, hashed: bool = False
+        self,
+        hosts: Iterable[Sshd | RecordingServer | HostileServer | str],
+        name: str = "known_hosts",
+        *,
+        hashed: bool = False,
     ) -> Path:
         """Write a known_hosts file of servers and ready lines."""
         lines: list[str] = []
@@ -221,7 +231,7 @@ class Lab(contextlib.ExitStack):
             lines += [host] if isinstance(host, str) else host.known_hosts_lines()
         return write_known_hosts(self.path / name, lines, hashed)
 
-    def trust(self, *hosts: Server | str, hashed: bool = False) -> Path:
+    def trust(self, *hosts: Server | HostileServer | str, hashed: bool = False) -> Path:
         """Write the known_hosts file of the home directory that Ansible runs with."""
         return self.known_hosts(hosts, "home/.ssh/known_hosts", hashed=hashed)
 

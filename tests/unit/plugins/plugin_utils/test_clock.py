@@ -53,7 +53,7 @@ def test_a_deadline_stands_still_while_the_broker_is_stopped(
     passed: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = Running()
-    monkeypatch.setattr("ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline.running", running.now)
+    monkeypatch.setattr(sys.modules[Deadline.__module__], "running", running.now)
     running.beat()
     deadline = Deadline(10)
     passed[0] += 3600

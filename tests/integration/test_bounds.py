@@ -1,0 +1,402 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers that send more than they may, or what nobody can read: each ends its own connection, and nothing else."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import paramiko
+import pytest
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from lab import Lab, Prompt
+from lab.brokers import forget_peak, log, peak_memory, the_broker
+from lab.hostile import (
+    CHANNEL_DATA,
+    CHANNEL_EXTENDED_DATA,
+    CHANNEL_OPEN,
+    CHANNEL_REQUEST,
+    HostileServer,
+    Plan,
+    ends,
+    lies_about_length,
+    send,
+    sends_on,
+)
+from sessions import OpenSession, opened
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, HopError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
+
+MEBIBYTE = 1024 * 1024
+LIE = b"SSH-2.0-x\r\n" + (0xF0000004).to_bytes(4, "big")
+# RFC 4250 section 4.1.2, RFC 8308
+DISCONNECT, IGNORE, EXT_INFO, BANNER, GLOBAL_REQUEST, OPEN_CONFIRMATION, OPEN_FAILURE = 1, 2, 7, 53, 80, 91, 92
+# draft-ietf-secsh-filexfer-02 section 3
+INIT, VERSION, OPEN, READ, FSTAT, STATUS, HANDLE, DATA, ATTRS = 1, 2, 3, 5, 8, 101, 102, 103, 105
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What a server does, what is asked of it, and what comes of that.
+
+    :param outcome: words of the error; empty where there is none.
+    """
+
+    outcome: str
+    plan: Plan = field(default_factory=Plan)
+    act: Callable[[OpenSession, Path], object] = lambda session, _path: session.run("any")
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+def fetched(session: OpenSession, path: Path) -> None:
+    session.session.fetch("any", str(path / "fetched"))
+
+
+def unread(session: OpenSession, _path: Path) -> None:
+    """A command whose output nobody takes, until its server has sent all."""
+    process = session.session.start("any")
+    try:
+        FLOODED.wait(60)
+        while not isinstance(process.read(60), Exited):
+            pass
+    finally:
+        process.close()
+
+
+FLOODED = threading.Event()
+
+
+def flood(channel: Any, kind: int = CHANNEL_DATA, *before: int) -> None:
+    FLOODED.clear()
+    try:
+        sends_on(lambda: send(channel, kind, channel.remote_chanid, *before, bytes(32768)))
+    finally:
+        FLOODED.set()
+
+
+def flood_socket(before: bytes) -> Callable[[socket.socket], None]:
+    def act(sock: socket.socket) -> None:
+        sock.sendall(before)
+        sends_on(lambda: sock.sendall(bytes(b"x" * 32768)), 512)
+
+    return act
+
+
+def many(count: int, kind: int, *fields: int | bytes | bool | str) -> Callable[[Any], None]:
+    """Sends many of the same on the transport of a channel, and ends the command well."""
+
+    def act(channel: Any) -> None:
+        for _number in range(count):
+            send(channel, kind, *fields)
+        ends(channel, words=b"whole\n")
+
+    return act
+
+
+def once(kind: int, *fields: int | bytes | bool | str) -> Callable[[Any], None]:
+    def act(channel: Any) -> None:
+        send(channel, kind, *fields)
+
+    return act
+
+
+def framed(kind: int, number: int, fields: bytes) -> bytes:
+    """A message of SFTP."""
+    body = bytes([kind]) + number.to_bytes(4, "big") + fields
+    return len(body).to_bytes(4, "big") + body
+
+
+def block(number: int, size: int) -> bytes:
+    return framed(DATA, number, size.to_bytes(4, "big") + bytes(size))
+
+
+def sftp(answer: Callable[[int], bytes]) -> Plan:
+    """Speaks SFTP, with its own answer to the number of each request to read."""
+
+    def act(channel: Any) -> None:
+        stream = channel.makefile("rb")
+        while head := stream.read(4):
+            request = stream.read(int.from_bytes(head, "big"))
+            kind, number = request[0], int.from_bytes(request[1:5], "big")
+            usual = {
+                INIT: framed(VERSION, 3, b""),
+                OPEN: framed(HANDLE, number, b"\0\0\0\1h"),
+                FSTAT: framed(ATTRS, number, (1).to_bytes(4, "big") + (10).to_bytes(8, "big")),
+            }
+            channel.sendall(answer(number) if kind == READ else usual.get(kind, framed(STATUS, number, bytes(12))))
+
+    return Plan(sftp=act)
+
+
+def asks(*texts: str) -> Plan:
+    return Plan(methods="keyboard-interactive", ask=lambda: texts)
+
+
+CODE = {"ansible_ssh_prompts": {"code": "123"}}
+NO_LENGTH = "it sent a packet of a length that none has, and 262144 bytes are the most"
+WINDOW = "it sends on and on, and ignores the window of a channel"
+GCM = ["aes128-gcm@openssh.com"] if "aes128-gcm@openssh.com" in paramiko.Transport._preferred_ciphers else []  # type: ignore[attr-defined]
+
+ATTACKS = {
+    # Before any key is known
+    "a version without end": Attack(
+        "it sent a line of more than 8192 bytes in place of a version", Plan(connected=flood_socket(b"SSH-2.0-"))
+    ),
+    "a greeting without end": Attack(
+        "it sent a line of more than 8192 bytes in place of a version", Plan(connected=flood_socket(b"hello"))
+    ),
+    "a first packet of 4 GiB": Attack(NO_LENGTH, Plan(connected=flood_socket(LIE))),
+    # On each kind of cipher
+    **{
+        f"a packet of 4 GiB, {cipher} {mac}": Attack(NO_LENGTH, Plan(command=lies_about_length, ciphers=[cipher], macs=[mac]))
+        for cipher, mac in [
+            *((name, "hmac-sha2-256") for name in GCM),
+            ("aes128-ctr", "hmac-sha2-256"),
+            ("aes128-ctr", "hmac-sha2-512-etm@openssh.com"),
+        ]
+    },
+    "a compressed packet of 64 MiB": Attack(
+        "it sent a compressed packet of more than 262144 bytes",
+        Plan(command=once(CHANNEL_DATA, 0, bytes(64 * MEBIBYTE)), compression=True),
+        variables={"ansible_ssh_args": "-C"},
+    ),
+    # In a login
+    "banners without end": Attack(
+        "it sent more than 100 banners in one login",
+        Plan(login=lambda transport: sends_on(lambda: send(transport, BANNER, bytes(32768), ""))),
+    ),
+    "a long list of methods": Attack(
+        "it sent a list of methods of 5000 bytes, and 4096 are the most", Plan(methods="m" * 5000)
+    ),
+    "a long question": Attack("it asked a question of 5000 bytes, and 4096 are the most", asks("q" * 5000), variables=CODE),
+    "many questions": Attack("it asked 101 questions at once, and 100 are the most", asks(*["code"] * 101), variables=CODE),
+    "questions without end": Attack("it asked more than 20 times in one login", asks("code"), variables=CODE),
+    "four billion extensions": Attack(
+        "it sent a message that ends too early", Plan(login=lambda transport: send(transport, EXT_INFO, 0xFFFFFFFF))
+    ),
+    # On channels
+    "a window that is ignored": Attack(WINDOW, Plan(command=flood), unread),
+    "a window that is ignored, on stderr": Attack(
+        WINDOW, Plan(command=lambda channel: flood(channel, CHANNEL_EXTENDED_DATA, 1)), unread
+    ),
+    "more bytes at once than were allowed": Attack(
+        "it sent 100000 bytes at once on a channel, and 32768 are the most",
+        Plan(command=once(CHANNEL_DATA, 0, bytes(100000))),
+    ),
+    "bytes that are not there": Attack(
+        "it sent a message that ends too early", Plan(command=once(CHANNEL_DATA, 0, 1000000))
+    ),
+    "data before the channel is open": Attack(
+        "it sent something on a channel that is not open", Plan(opening=once(CHANNEL_DATA, 0, b"early"))
+    ),
+    "a channel that is opened twice": Attack(
+        "it opened a channel that nobody was opening", Plan(command=once(OPEN_CONFIRMATION, 0, 0, MEBIBYTE, 32768))
+    ),
+    "channels to all kinds of places": Attack(
+        "", Plan(command=many(500, CHANNEL_OPEN, "forwarded-tcpip", 7, MEBIBYTE, 32768, "here", 1, "there", 2))
+    ),
+    "requests that want answers": Attack(
+        "", Plan(command=many(1500, GLOBAL_REQUEST, "hostkeys-00@openssh.com", True, bytes(1000)))
+    ),
+    "requests of a channel that want answers": Attack(
+        "", Plan(command=many(1500, CHANNEL_REQUEST, 0, "any", True))
+    ),
+    "messages to be ignored": Attack("", Plan(command=many(500, IGNORE, bytes(30000)))),
+    "a farewell of 200 KB": Attack(
+        "the server disconnected and said: BBBBB", Plan(command=once(DISCONNECT, 2, b"B" * 200000, ""))
+    ),
+    # In a transfer
+    "an SFTP message of 16 MiB": Attack(
+        "cannot read any: it sent an SFTP message of 16777215 bytes, and 262144 are the most",
+        sftp(lambda _number: (0x00FFFFFF).to_bytes(4, "big") + bytes(MEBIBYTE)),
+        fetched,
+    ),
+    "a block that is too long": Attack(
+        "cannot read any: it sent a block of 65536 bytes, and 32768 were asked for",
+        sftp(lambda number: block(number, 65536)),
+        fetched,
+    ),
+    "an answer to no request": Attack(
+        "cannot read any: it answered an SFTP request that was not made, or twice",
+        sftp(lambda number: block(number + 7777, 5)),
+        fetched,
+    ),
+    "an answer that comes twice": Attack(
+        "cannot read any: it answered an SFTP request that was not made, or twice",
+        sftp(lambda number: block(number, 5) * 2),
+        fetched,
+    ),
+    "a status of no text": Attack(
+        "cannot read any: the server gives no reason",
+        sftp(lambda number: framed(STATUS, number, (4).to_bytes(4, "big"))),
+        fetched,
+    ),
+}  # fmt: skip
+
+
+def variables_of(server: Any, **more: Any) -> dict[str, Any]:
+    return {"ansible_host": server.address, "ansible_port": server.port, "ansible_user": "root", **more}
+
+
+def outcome(lab: Lab, attack: Attack, server: HostileServer, **more: Any) -> str:
+    """The error of an attack; empty if there is none."""
+    variables = variables_of(server, **attack.variables, **more)
+    try:
+        with opened(lab, variables, TransferMethod.SFTP, first=None) as session:
+            attack.act(session, lab.path)
+    except (HopError, CommandError) as error:
+        return str(error)
+    return ""
+
+
+# trust: T53
+@pytest.mark.timeout(180)
+def test_what_a_server_sends_costs_it_its_own_connection_at_most(lab: Lab) -> None:
+    key = lab.key("healthy")
+    healthy = lab.sshd("healthy", keys=[key])
+    servers = {
+        name: lab.hostile(f"attack{number}", attack.plan) for number, (name, attack) in enumerate(ATTACKS.items())
+    }
+    lab.trust(healthy, *servers.values())
+    with opened(lab, variables_of(healthy, ansible_ssh_private_key_file=str(key.path))) as good:
+        broker = the_broker(lab)
+        limits = resource.prlimit(broker, resource.RLIMIT_AS, (3 * 1024 * MEBIBYTE, resource.RLIM_INFINITY))
+        assert limits
+        meanwhile = good.session.start("cat")
+        forget_peak(broker)
+        before, found = peak_memory(broker), {}
+        for name, attack in ATTACKS.items():
+            found[name] = outcome(lab, attack, servers[name])
+            assert good.run("echo here").stdout == b"here\n"
+        grown = peak_memory(broker) - before
+        meanwhile.close_stdin()
+        assert isinstance(meanwhile.read(60), Exited)
+        meanwhile.close()
+    told = {name: attack.outcome if attack.outcome in found[name] else found[name] for name, attack in ATTACKS.items()}
+    assert told == {name: attack.outcome for name, attack in ATTACKS.items()}
+    named = {name: servers[name].address in text for name, text in found.items() if text}
+    assert all(named.values()), found
+    assert max(map(len, found.values())) < 2000
+    assert grown < 48 * MEBIBYTE
+    assert the_broker(lab) == broker
+    assert "reading what a server sent" not in log(lab)
+
+
+# trust: T18, T53
+@pytest.mark.ways("own process")
+def test_a_server_opens_so_many_connections_to_a_forwarded_agent_at_once(lab: Lab) -> None:
+    answers: list[str] = []
+    all_came = threading.Event()
+
+    def count(answer: str) -> Callable[[Any], None]:
+        def counted(_message: Any) -> None:
+            answers.append(answer)
+            if len(answers) == 60:
+                all_came.set()
+
+        return counted
+
+    def command(channel: Any) -> None:
+        channel.transport._handler_table |= {OPEN_CONFIRMATION: count("opened"), OPEN_FAILURE: count("refused")}
+        for number in range(60):
+            send(channel, CHANNEL_OPEN, "auth-agent@openssh.com", 1000 + number, MEBIBYTE, 32768)
+        all_came.wait(60)
+        ends(channel)
+
+    agent = lab.agent().env["SSH_AUTH_SOCK"]
+    server = lab.hostile("server", Plan(command=command))
+    lab.trust(server)
+    variables = variables_of(server, ansible_ssh_args=f"-o ForwardAgent={agent}")
+    with opened(lab, variables, first=None) as session:
+        assert session.run("any").status == 0
+    assert answers == ["opened"] * 32 + ["refused"] * 28
+
+
+# trust: T59
+def test_a_question_that_takes_an_expression_for_ever_holds_up_no_other_host(lab: Lab) -> None:
+    asked = threading.Event()
+
+    def ask() -> list[str]:
+        if asked.is_set():
+            return []
+        asked.set()
+        return ["a" * 1000 + "!"]
+
+    key = lab.key("healthy")
+    healthy, slow = lab.sshd("healthy", keys=[key]), lab.hostile("slow", Plan(methods="keyboard-interactive", ask=ask))
+    lab.trust(healthy, slow)
+    variables = variables_of(slow, ansible_ssh_prompts={"(a+)+$": "123"}, ansible_ssh_timeout=8)
+    with (
+        opened(lab, variables_of(healthy, ansible_ssh_private_key_file=str(key.path))) as good,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        failing = pool.submit(outcome, lab, Attack(""), slow, **variables)
+        assert asked.wait(60)
+        assert good.run("echo here").stdout == b"here\n"
+        assert not failing.done()
+        assert "seconds of the patterns of prompts" in failing.result(), failing.result()
+    assert f"hop 1 of 1, root@{slow.address}:{slow.port}: login refused. " in failing.result()
+
+
+@pytest.mark.ways("own process")
+def test_an_expression_with_a_repetition_finds_its_question(lab: Lab) -> None:
+    server = lab.recorder(
+        "server", rounds=[[Prompt("Password: ", "one"), Prompt("Code\u20ac (SMS, 6 digits): ", "two")]]
+    )
+    lab.trust(server)
+    prompts = {"no such.*": "three", "^pass+word": "one", r"\(sms, \d+ digits\)": "two"}
+    with opened(lab, variables_of(server, ansible_ssh_prompts=prompts)) as session:
+        assert session.run("echo here").stdout == b"here\n"
+    assert server.values("response") == ["one", "two"]
+
+
+# trust: T54
+def test_a_message_that_nothing_can_read_is_a_lost_link_and_in_the_log(lab: Lab) -> None:
+    """The library has no name for a message of this number, and fails when it looks for one."""
+    server = lab.hostile("server", Plan(command=once(199)))
+    lab.trust(server)
+    found = outcome(lab, Attack(""), server)
+    assert f"root@{server.address}:{server.port}: the connection was lost: the connection broke: " in found
+    assert "what it sent cannot be read (KeyError)" in found
+    assert f"root@{server.address}:{server.port}: KeyError while reading what a server sent, at transport.py:" in log(
+        lab
+    )
+
+
+# trust: T54
+@pytest.mark.ways("own process")
+@pytest.mark.parametrize("message", ["_parse_global_request", "_parse_newkeys", "_parse_service_accept"])
+def test_whatever_a_handler_raises_is_an_error_of_that_hop(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    """No server makes them raise all of these, so that they do is ours."""
+    key = lab.key("key")
+    server = lab.sshd("server", keys=[key])
+    lab.trust(server)
+    kinds = [
+        KeyError, UnicodeDecodeError, TypeError, struct.error, ValueError, IndexError, AttributeError, AssertionError,
+        zlib.error, OverflowError, MemoryError, RecursionError, paramiko.SFTPError, InvalidSignature, UnsupportedAlgorithm,
+    ]  # fmt: skip
+    for kind in kinds:
+
+        def fails(_transport: Any, _message: Any, kind: type[Exception] = kind) -> None:
+            raise UnicodeDecodeError("utf-8", b"x", 0, 1, "no text") if kind is UnicodeDecodeError else kind("words")
+
+        monkeypatch.setattr(HopTransport, message, fails)
+        with (
+            pytest.raises(HopError, match=f"^hop 1 of 1, root@{server.address}:{server.port}: "),
+            opened(lab, variables_of(server, ansible_ssh_private_key_file=str(key.path)), first=None) as session,
+        ):
+            session.run("sleep 60")
