@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,21 @@ def test_an_expression_with_a_repetition_finds_its_question(lab: Lab) -> None:
     with opened(lab, variables_of(server, ansible_ssh_prompts=prompts)) as session:
         assert session.run("echo here").stdout == b"here\n"
     assert server.values("response") == ["one", "two"]
+
+
+# trust: T46
+@pytest.mark.ways("own process", "broker")
+def test_a_status_of_more_than_eight_bits_is_never_a_success(lab: Lab) -> None:
+    found = {}
+    for status in (0, 1, 255, 256, 259, 0x80000000, 0xFFFFFFFF):
+        server = lab.hostile(f"server{status}", Plan(command=partial(ends, status=status)))
+        lab.trust(server)
+        with opened(lab, variables_of(server), first=None) as session:
+            result = session.run("any")
+            found[status] = result.status
+            told = f"the command ended with status {status}. A status has eight bits, so it counts as {result.status}."
+            assert (told in result.stderr.decode()) is (status > 255)
+    assert found == {0: 0, 1: 1, 255: 255, 256: 255, 259: 3, 0x80000000: 255, 0xFFFFFFFF: 255}
 
 
 # trust: T54

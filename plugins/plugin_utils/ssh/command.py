@@ -43,7 +43,11 @@ class Request:
 
 
 class Result:
-    """How a command went; with a signal, ``status`` is 128 plus its number as in a shell, or 255 if that is unknown."""
+    """How a command went: ``status`` is from 0 to 255, and 0 only if the server said 0.
+
+    With a signal, it is 128 plus its number as in a shell, or 255 if that is unknown. Of a larger status it has the low eight bits,
+    as that of ssh(1) has, or 255 where they are all zero, which would be a success.
+    """
 
     def __init__(self, status: int, stdout: bytes, stderr: bytes) -> None:
         self.status = status
@@ -58,6 +62,8 @@ _SIGNALS = {
 
 
 _PASSWORD = "Check ansible_become_password."
+_LARGEST = 255
+_LARGE = "A status has eight bits, so it counts as {status}."
 _SIGNALLED = "If nobody did that, look at the limits of the target, of memory for one."
 
 
@@ -128,12 +134,21 @@ class _Run:
         stdout, stderr = (bytes(self._output[stream]) for stream in (Stream.STDOUT, Stream.STDERR))
         if self._request.pty:
             stdout = stdout.replace(b"\r\n", b"\n")  # undoes the terminal's ONLCR (RFC 4254 section 8)
-        if ending.status is not None:
-            return Result(ending.status, stdout, stderr)
-        name = ending.signal or "unknown"
-        number = _SIGNALS.get(name)
-        why = CommandError(self._process.place, f"the command was ended by signal {name}", _SIGNALLED)
-        return Result(255 if number is None else 128 + number, stdout, stderr + f"bastion.ssh.jump: {why}\n".encode())
+        status, why = self._status(ending)
+        return Result(status, stdout, stderr + f"bastion.ssh.jump: {why}\n".encode() if why else stderr)
+
+    def _status(self, ending: Exited) -> tuple[int, CommandError | None]:
+        """The exit status, and what there is to say of it."""
+        place, status = self._process.place, ending.status
+        if status is None:
+            name = ending.signal or "unknown"
+            number = _SIGNALS.get(name)
+            why = CommandError(place, f"the command was ended by signal {name}", _SIGNALLED)
+            return _LARGEST if number is None else 128 + number, why
+        if 0 <= status <= _LARGEST:
+            return status, None
+        low = status & _LARGEST or _LARGEST
+        return low, CommandError(place, f"the command ended with status {status}", _LARGE.format(status=low))
 
     def _stuck(self) -> CommandError:
         return CommandError(

@@ -56,7 +56,7 @@ class Output:
 
 
 class Exited:
-    """The end of a command: its status, 0 to 255, or the name of the signal that ended it, without SIG."""
+    """The end of a command: its status, which has 32 bits (RFC 4254 section 6.10), or the name of the signal, without SIG."""
 
     __slots__ = ("signal", "status")
 
