@@ -65,6 +65,30 @@ def test_one_that_cannot_be_ended_at_once_holds_up_no_other(keepalive: Keepalive
     assert [link.aborted.wait(10) for link in links] == [True] * 3
 
 
+class Idle(Silent):
+    """Has nothing to say, and answers after a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = threading.Semaphore(0)
+
+    def global_request(self, _kind: str, wait: bool) -> None:
+        assert wait
+        time.sleep(0.2)
+        self.heard_at = time.monotonic()
+        self.answered.release()
+
+
+# trust: T34
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_is_asked_before_it_is_judged(keepalive: Keepalive, count: int) -> None:
+    link = Idle()
+    keepalive.watch(cast(Link, link), 0.5, count)
+    for _time in range(3):
+        assert link.answered.acquire(timeout=10)
+    assert not link.aborted.is_set()
+
+
 class Busy(Silent):
     """Answers nothing, as there is so much else to be received before."""
 
