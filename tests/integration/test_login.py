@@ -426,6 +426,16 @@ def test_a_reset_does_not_forget_what_a_bastion_refused(lab: Lab, chain3: Chain3
     assert len(chain3.a.failures("password")) == 1
 
 
+@pytest.mark.ways("broker", "own process")
+@pytest.mark.parametrize("inodes", [2, 3])
+def test_a_disk_without_an_inode_more_is_no_reason_to_fail(lab: Lab, user: User, inodes: int) -> None:  # trust: T19
+    host = lab.sshd("host", users=[user], password=True)
+    lab.trust(host)
+    disk = lab.disk(f"200k,nr_inodes={inodes}")  # for itself, the directory of the run, and that of its logins
+    run = connect(lab, place(host, user, ansible_password=user.password), env={"ANSIBLE_LOCAL_TEMP": str(disk)})
+    assert run.statuses() == {"host": ["ok"]}, run.text
+
+
 # Nothing leaks
 
 

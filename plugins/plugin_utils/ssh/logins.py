@@ -56,7 +56,7 @@ class LoginTurns:
         unproven = False
         with contextlib.ExitStack() as turn:
             if _read(path) != _PROVEN:
-                outcome = turn.enter_context(_locked(path, place, deadline)).readall()
+                outcome = turn.enter_context(_locked(path, place, deadline))
                 unproven = not outcome
                 if outcome and outcome != _PROVEN:
                     raise LoginRefused(
@@ -78,7 +78,8 @@ class LoginTurns:
         """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
         path = self._path(way)
         if path is not None and _read(path) not in (b"", _PROVEN):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _path(self, way: tuple[Hop, ...]) -> Path | None:
         """The file of a login; None where there is no place for it."""
@@ -109,8 +110,10 @@ def _login(hop: Hop) -> Hop:
     )
 
 
+# What cannot be remembered is no reason to fail: the disk may be full or read-only, have no inode or no locks, or be gone.
+
+
 def _write(path: Path, outcome: bytes) -> None:
-    """What cannot be remembered, on a full disk for example, is no reason to fail."""
     with contextlib.suppress(OSError):
         path.write_bytes(outcome)
 
@@ -118,24 +121,41 @@ def _write(path: Path, outcome: bytes) -> None:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return b""
 
 
 @contextlib.contextmanager
-def _locked(path: Path, place: str, deadline: Deadline) -> Iterator[FileIO]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with FileIO(descriptor, "r+") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if deadline.expired:
-                    raise HopUnreachable(
-                        place,
-                        f"another worker is logging in to it and got no answer within {deadline.seconds:g} seconds",
-                        "See the error of that worker's host; or give this hop a longer timeout.",
-                    ) from None
-                time.sleep(_POLL)
-        yield stream
+def _locked(path: Path, place: str, deadline: Deadline) -> Iterator[bytes]:
+    """What is remembered of a login, which no other process begins meanwhile."""
+    stream = _opened(path)
+    if stream is None:
+        yield _read(path)
+        return
+    with stream:
+        while not _try_lock(stream):
+            if deadline.expired:
+                raise HopUnreachable(
+                    place,
+                    f"another worker is logging in to it and got no answer within {deadline.seconds:g} seconds",
+                    "See the error of that worker's host; or give this hop a longer timeout.",
+                )
+            time.sleep(_POLL)
+        yield stream.readall()
+
+
+def _opened(path: Path) -> FileIO | None:
+    try:
+        return FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "r+")
+    except OSError:
+        return None
+
+
+def _try_lock(stream: FileIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # there are no locks
+        return True
+    return True

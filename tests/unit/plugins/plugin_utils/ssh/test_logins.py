@@ -200,6 +200,80 @@ def test_no_secret_and_nothing_that_others_can_read_is_in_the_directory(tmp_path
     assert len(names) == 2
 
 
+FULL = """
+import errno, fcntl, os, pathlib, subprocess
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import LoginRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline import Deadline
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.logins import LoginTurns
+
+disk, trouble = sys.argv[1:]
+os.unshare(os.CLONE_NEWNS)
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=3", "tmpfs", disk], check=True)
+way = (Hop("bastion", 22, Credentials("u", "SENTINEL")),)
+turns = LoginTurns(disk, "the run's")
+go()
+
+def tried():
+    for outcome in (None, LoginRefused("the place", "wrong", "Check it."), None):
+        try:
+            with turns.take(way, "the place", Deadline(1)):
+                if outcome:
+                    raise outcome
+            yield "in"
+        except LoginRefused as error:
+            yield error.problem.split(",")[0]
+
+if trouble == "no inode for the directory":
+    pathlib.Path(disk, "a").touch()
+    pathlib.Path(disk, "b").touch()
+elif trouble == "no inode for a file":
+    pathlib.Path(disk, "a").touch()
+elif trouble == "no block":
+    with open(os.path.join(disk, "a"), "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+elif trouble.startswith("read-only"):
+    if trouble.endswith("refused"):
+        list(tried())
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+elif trouble == "gone":
+    subprocess.run(["umount", disk], check=True)
+    os.rmdir(disk)
+elif trouble == "no locks":  # as of some network file systems, which there are none of here
+    def flock(_file, _operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    fcntl.flock = flock
+print(list(tried()))
+turns.forget(way)
+"""
+
+
+# trust: T19
+@pytest.mark.skipif(not hasattr(os, "unshare") or os.geteuid() != 0, reason="mounts a disk that is full")
+@pytest.mark.parametrize(
+    ("trouble", "expected"),
+    [
+        ("none", ["in", "wrong", "not tried again"]),
+        ("no inode for the directory", ["in", "wrong", "in"]),
+        ("no inode for a file", ["in", "wrong", "in"]),
+        ("no block", ["in", "wrong", "in"]),
+        ("read-only", ["in", "wrong", "in"]),
+        ("read-only, and refused", ["not tried again"] * 3),
+        ("gone", ["in", "wrong", "in"]),
+        ("no locks", ["in", "wrong", "not tried again"]),
+    ],
+)
+def test_what_cannot_be_remembered_is_no_reason_to_fail(
+    trouble: str, expected: list[str], outputs: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    assert outputs(FULL, [str(tmp_path), trouble]) == [str(expected)]
+
+
 @pytest.mark.parametrize(("directory", "key"), [(None, None), (None, "the run's"), ("{}", None)])
 def test_without_a_directory_or_a_key_everyone_may_log_in_at_any_time(
     directory: str | None, key: str | None, tmp_path: Path
