@@ -42,7 +42,7 @@ class Step(NamedTuple):
     dial: str
 
 
-_known: WeakKeyDictionary[Chain, tuple[Step, ...]] = WeakKeyDictionary()  # for as long as somebody has the chain
+_known: WeakKeyDictionary[Chain, tuple[Step, ...]] = WeakKeyDictionary()  # for as long as a chain is in use
 
 
 def steps(chain: Chain) -> tuple[Step, ...]:

@@ -8,8 +8,8 @@ import contextlib
 import resource
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
-#: What this process had when it began, for the commands that it runs; None where nothing was changed.
-_limit: tuple[int, int] | None = None
+# What this process had, for the commands that it runs; empty where nothing was changed.
+_limits: list[tuple[int, int]] = []
 
 
 def forbid_core_dumps() -> None:
@@ -17,17 +17,16 @@ def forbid_core_dumps() -> None:
 
     A program that it executes can be read again, as any other.
     """
-    global _limit
     with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes, or no Linux
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    _limit = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, _limit[1]))
+    _limits.append(resource.getrlimit(resource.RLIMIT_CORE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, _limits[0][1]))
 
 
 def allow_core_dumps(pid: int) -> None:
     """Gives a command the limit that it would have without :func:`forbid_core_dumps`, which it has inherited."""
-    if _limit is not None and hasattr(resource, "prlimit"):
+    if _limits and hasattr(resource, "prlimit"):
         with contextlib.suppress(OSError):  # it has ended
-            resource.prlimit(pid, resource.RLIMIT_CORE, _limit)
+            resource.prlimit(pid, resource.RLIMIT_CORE, _limits[0])
