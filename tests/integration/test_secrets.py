@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import resource
+import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
 from lab import Key, Lab, Prompt, Run, grep_tree, play, playbook, processes, raw, wait_until
-from lab.brokers import kill, playbooks, status, the_broker
+from lab.brokers import playbooks, status, the_broker
 from lab.chains import CONNECT, place
 from lab.playbook import PING
 from sessions import options_of
@@ -188,7 +190,7 @@ def test_nothing_that_a_killed_run_leaves_tells_a_right_guess_from_a_wrong_one(l
         run = pool.submit(playbook, lab, {"host": variables}, play(wait), env={"ANSIBLE_LOCAL_TEMP": str(temporary)})
         wait_until(lambda: marker.read_text() or run.done(), 60, "the command has started")
         for pid in playbooks(lab):
-            kill(pid)
+            os.killpg(pid, signal.SIGKILL)  # its workers, too
         assert run.result().rc != 0
     left = list(temporary.glob("*/bastion-ssh-logins/*"))
     assert b"proven" in [path.read_bytes() for path in left]
