@@ -22,7 +22,14 @@ from .keys import known_hosts_name, make_key
 Act = Callable[[Any], None]
 
 # RFC 4250 section 4.1.2
-CHANNEL_OPEN, CHANNEL_DATA, CHANNEL_EXTENDED_DATA, CHANNEL_REQUEST, CHANNEL_SUCCESS = 90, 94, 95, 98, 99
+CHANNEL_OPEN, CHANNEL_DATA, CHANNEL_EXTENDED_DATA, CHANNEL_REQUEST, CHANNEL_SUCCESS, CHANNEL_FAILURE = (
+    90,
+    94,
+    95,
+    98,
+    99,
+    100,
+)
 
 for _name in ("paramiko.hostile", "paramiko.sftp"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
@@ -150,6 +157,10 @@ class HostileServer:
             transport.set_log_channel("paramiko.hostile")
             self._open.append(transport)
             transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(self._key.path)))
+            # The library's would close a channel on which a request was refused.
+            transport._channel_handler_table = transport._channel_handler_table | {
+                CHANNEL_FAILURE: lambda _channel, _message: None
+            }
             security = transport.get_security_options()
             if self._plan.ciphers:
                 security.ciphers = tuple(self._plan.ciphers)
