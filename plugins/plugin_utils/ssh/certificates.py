@@ -14,6 +14,8 @@ from .known_hosts import fingerprint, first_string
 
 #: What host key algorithms with a certificate have in their names.
 CERTIFIED = "-cert-v01@openssh.com"
+#: A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
+SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 
 # Never SHA-1's; of RSA, only these (RFC 8332).
 _SIGNATURES = frozenset(

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from ..chain.model import TARGET, Hop, HostKeyChecking
 from ..errors import HostKeyRefused, HostKeyUnknown, JumpError, said
-from .certificates import CERTIFIED, BadCertificate, HostCertificate, can_be_read, objection, read_certificate
+from .certificates import (
+    CERTIFIED,
+    SIGNED_BY,
+    BadCertificate,
+    HostCertificate,
+    can_be_read,
+    objection,
+    read_certificate,
+)
 from .known_files import Stamp, append, ask_command, entries_of, locked, recorded_in, stamp_of
 from .known_hosts import (
     REVOKED,
@@ -29,8 +37,6 @@ from .known_hosts import (
 from .revoked import is_revoked
 
 _SALT = 20
-# A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
-_SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 _NEW_KEY = "Whoever has that key can be this host: give the host a new one."
 _SIGN_ANEW = "Have the authority sign the host's key anew."
 _OTHER_AUTHORITY = "Have an authority that is still trusted sign the host's key."
@@ -137,7 +143,7 @@ class HostKeyCheck:
         def place(name: str) -> int:
             if CERTIFIED in name:
                 return 0 if self._authorities() else 2
-            return 1 if _SIGNED_BY.get(name, name) in known else 2
+            return 1 if SIGNED_BY.get(name, name) in known else 2
 
         found = [name for name in wanted if name in there and (CERTIFIED not in name or can_be_read())]
         return tuple(sorted(found, key=place))

@@ -39,6 +39,7 @@ else:
 
         class _Base:
             _channel_handler_table = {}  # noqa: RUF012
+            _kex_info = {}  # noqa: RUF012
             _preferred_ciphers = ()
 
         paramiko = SimpleNamespace(
@@ -49,6 +50,9 @@ else:
             Channel=object,
             Message=object,
             buffered_pipe=SimpleNamespace(BufferedPipe=object),
+            kex_gex=SimpleNamespace(KexGexSHA256=object),
+            kex_group14=SimpleNamespace(KexGroup14SHA256=object),
+            kex_group16=SimpleNamespace(KexGroup16SHA512=object),
             packet=SimpleNamespace(Packetizer=object),
             SFTPClient=object,
             SSHConfig=object,

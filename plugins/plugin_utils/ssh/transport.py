@@ -27,6 +27,7 @@ from .channel import (
     send_aside,
 )
 from .deadline import Deadline
+from .key_exchange import CHECKED, objection
 from .library import BROKEN, paramiko
 from .packetizer import Packetizer
 from .userauth import Userauth
@@ -143,6 +144,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         for name in paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined]
         if name not in _FAST
     )
+    _kex_info = paramiko.Transport._kex_info | CHECKED  # type: ignore[attr-defined]
     server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it
     _saved_exception: Exception | None = None
 
@@ -167,6 +169,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.banner_timeout = self.auth_timeout = self.clear_to_send_timeout = 86400.0
         #: Why the other side disconnected (RFC 4253 section 11.1), safe to show; empty if it did not say.
         self.disconnect_reason = ""
+        self._shown_key: bytes | None = None
         #: Host key algorithms that the server offers, once the key exchange has begun.
         self.offered_host_keys: tuple[str, ...] = ()
         self.channels_seen = _Seen()
@@ -298,6 +301,16 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     def _parse_service_accept(self, m: paramiko.Message) -> None:
         if m.get_text() == "ssh-userauth":
             self._userauth_accepted.set()
+
+    def _verify_key(self, host_key: bytes, sig: bytes) -> None:
+        """The host key of a key exchange; that of a later one has to be the one that was verified (clientloop.c asks anew)."""
+        problem = objection(self.host_key_type, host_key, sig)
+        if not problem and self._shown_key not in (None, host_key):
+            problem = "the server shows another host key than before in a new key exchange"
+        if problem:
+            raise paramiko.SSHException(problem)
+        super()._verify_key(host_key, sig)
+        self._shown_key = host_key
 
     def _parse_disconnect(self, m: paramiko.Message) -> None:
         m.get_int()

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An SSH server that exchanges keys in ways in which no real one can be made to: it lets everybody in, and says ``done``."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+
+from .keys import known_hosts_name
+
+#: What is changed of each connection before it begins.
+Bend = Callable[[Any], None]
+
+
+class _Anybody(paramiko.ServerInterface):
+    def __init__(self, transport: paramiko.Transport, before_the_end: Bend) -> None:
+        self._transport = transport
+        self._before_the_end = before_the_end
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.common.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=self._end, args=(channel,), daemon=True).start()
+        return True
+
+    def _end(self, channel: paramiko.Channel) -> None:
+        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+            channel.recv(1)  # the end of its input, which the client sends when it has heard that it runs
+            self._before_the_end(self._transport)
+            channel.sendall(b"done\n")
+            channel.send_exit_status(0)
+            channel.close()
+
+
+class Exchanger:
+    """Listens until the context is left."""
+
+    def __init__(self, address: str, port: int, key: paramiko.PKey, bend: Bend, before_the_end: Bend) -> None:
+        """bend: changes a connection before it begins; before_the_end: the same before a command ends."""
+        self.address = address
+        self.port = port
+        self._key = key
+        self._bend = bend
+        self._before_the_end = before_the_end
+        self._listening = socket.create_server((address, port))
+        self._transports: list[paramiko.Transport] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def __enter__(self) -> Exchanger:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for transport in self._transports:
+            transport.close()
+
+    @property
+    def endpoint(self) -> str:
+        """Address and port."""
+        return f"{self.address}:{self.port}"
+
+    def known_hosts_line(self) -> str:
+        """The line of known_hosts for its key."""
+        return f"{known_hosts_name(self.address, self.port)} {self._key.get_name()} {self._key.get_base64()}"
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                transport = paramiko.Transport(self._listening.accept()[0])
+                self._transports.append(transport)
+                transport.add_server_key(self._key)
+                self._bend(transport)
+                with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+                    transport.start_server(threading.Event(), _Anybody(transport, self._before_the_end))
+
+
+def renew_keys(transport: Any) -> None:
+    """Has another key exchange on a connection, to its end or that of the connection."""
+    transport.renegotiate_keys()
+    while transport.in_kex and transport.is_active():
+        time.sleep(0.01)
