@@ -158,7 +158,7 @@ class HostileServer:
             self._open.append(transport)
             transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(self._key.path)))
             # The library's would close a channel on which a request was refused.
-            transport._channel_handler_table = transport._channel_handler_table | {
+            transport._channel_handler_table = transport._channel_handler_table | {  # type: ignore[attr-defined]
                 CHANNEL_FAILURE: lambda _channel, _message: None
             }
             security = transport.get_security_options()
