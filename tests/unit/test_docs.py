@@ -138,3 +138,16 @@ def test_every_link_leads_somewhere(page: str) -> None:
         path, _hash, anchor = target.partition("#")
         assert (folder / path).exists(), target
         assert not anchor or anchor in _anchors(PAGES[Path(path).name if path else page]), target
+
+
+def _tests(path: Path) -> Iterator[str]:
+    yield from re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+
+
+def test_every_test_that_the_page_of_promises_names_is_there() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGES["security.md"])
+    tests = {(path.name, name) for path in (ROOT / "tests").rglob("test_*.py") for name in _tests(path)}
+    assert len(named) > 25
+    assert set(named) - tests == set()
+    rows = [row for row in PAGES["security.md"].splitlines() if row.startswith("| ") and "::" not in row]
+    assert not [row for row in rows if row.count("|") == 4 and not row.endswith("| Test |")]
