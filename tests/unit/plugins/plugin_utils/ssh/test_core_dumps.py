@@ -14,9 +14,10 @@ import pytest
 NOBODY = 65534
 
 SCRIPT = """
-import ctypes, os, resource, subprocess
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address, spawn, turns
+import ctypes, os, resource, socket, subprocess
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address, confinement, spawn, turns
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.transports import Transports
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import core_dumps
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.core_dumps import allow_core_dumps, forbid_core_dumps
 
 place, nobody = sys.argv[1], int(sys.argv[2])
@@ -35,16 +36,22 @@ def look(name):
 
 go()
 look("before:")
+core_dumps._OWN_FILE, own_file = "/proc/self/nothing", core_dumps._OWN_FILE  # as with a kernel that is too old
+forbid_core_dumps()
+look("too old:")
+core_dumps._OWN_FILE = own_file
 forbid_core_dumps()
 look("after:")
 
-# What is ours in /proc/self works as before: a socket whose path is long, the namespaces, the list of descriptors.
+# What is ours in /proc/self works as before: a socket's short path, what a process may do, the list of descriptors.
 with address.Directory(place) as directory:
     with spawn._bound(directory, "x.sock"):
         directory.connect("x.sock").close()
     assert directory.address("x.sock").startswith("/proc/self/fd/")
 assert address.broker_name() == address.broker_name()
-assert address._namespace("net") and address._namespace("mnt")
+one, other = socket.socketpair()
+with one, other:
+    assert not confinement.differing(confinement.rights(confinement.SELF), confinement.rights_of_peer(one, os.getpid()))
 assert not turns.Turns(Transports(), 1)._has_room(0)
 # And so are the commands that it runs.
 command = subprocess.Popen(["sleep", "60"])
@@ -63,12 +70,11 @@ print("done")
 # trust: T57
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="becomes another user, and looks at /proc")
 def test_no_other_process_of_the_user_reads_it_and_all_of_ours_works(outputs: Callable[..., list[str]]) -> None:
-    with tempfile.TemporaryDirectory(
-        prefix="x" * 120
-    ) as place:  # not below a directory of ours, where the user may not go
+    with tempfile.TemporaryDirectory() as place:  # not below a directory of ours, where the user may not go
         (said,) = outputs(SCRIPT, [place, str(NOBODY)])
     assert said.splitlines() == [
         f"before: dumpable 1 owner {NOBODY} seen True (1000, 2000)",
+        f"too old: dumpable 1 owner {NOBODY} seen True (0, 2000)",
         "after: dumpable 0 owner 0 seen False (0, 2000)",
         "command: (0, 2000)",
         "allowed: (1000, 2000)",
