@@ -158,9 +158,8 @@ class HostileServer:
             self._open.append(transport)
             transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(self._key.path)))
             # The library's would close a channel on which a request was refused.
-            transport._channel_handler_table = transport._channel_handler_table | {  # type: ignore[attr-defined]
-                CHANNEL_FAILURE: lambda _channel, _message: None
-            }
+            handlers: dict[int, Any] = transport._channel_handler_table  # type: ignore[attr-defined]
+            transport.__dict__["_channel_handler_table"] = handlers | {CHANNEL_FAILURE: lambda _channel, _message: None}
             security = transport.get_security_options()
             if self._plan.ciphers:
                 security.ciphers = tuple(self._plan.ciphers)
