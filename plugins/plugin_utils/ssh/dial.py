@@ -19,6 +19,7 @@ from typing import Any
 from ..chain.model import TARGET, Chain, Hop
 from ..chain.tokens import expand_command
 from ..errors import AlgorithmsRefused, ForwardingRefused, HopBusy, HopError, HopUnreachable, said
+from .algorithms import NoAlgorithm
 from .auth import Login
 from .backoff import pause
 from .deadline import Deadline
@@ -28,7 +29,7 @@ from .library import BROKEN, paramiko
 from .link import Link, dead_hop, hang_up
 from .logins import LoginTurns
 from .proxy_command import ProxyProcess
-from .transport import ChannelRefused, HopTransport, NoAlgorithm
+from .transport import ChannelRefused, HopTransport
 
 _PAUSE = 1.0
 _CHANGE_IT = "Change it in ssh_config, or leave it out."

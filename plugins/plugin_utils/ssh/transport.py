@@ -9,11 +9,11 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..chain.model import TransportOptions
 from ..errors import said
+from .algorithms import ALL_WEAK, FAST, WEAK, usable
 from .channel import (
     MSG_CHANNEL_CLOSE,
     SHORT,
@@ -43,49 +43,6 @@ _LOG = "bastion.ssh.paramiko"
 _AGENTS = 32  # connections to a forwarded agent at once; each takes two threads (OpenSSH's channels.c: 16,384 channels)
 _RESOURCE_SHORTAGE = 4  # RFC 4254 section 5.1
 _NAMES = 40  # of a list that are shown (OpenSSH's match.c looks at as many, MAX_PROP)
-
-# SHA-1 and what OpenSSH no longer offers either; with these gone, what is left of each list is sound.
-_WEAK = {
-    "kex": [
-        "diffie-hellman-group1-sha1",
-        "diffie-hellman-group14-sha1",
-        "diffie-hellman-group-exchange-sha1",
-    ],
-    "keys": ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com"],
-    "pubkeys": ["ssh-rsa", "ssh-dss", "ssh-rsa-cert-v01@openssh.com"],
-    "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "blowfish-cbc", "3des-cbc"],
-    "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1-96"],
-}
-
-
-_ALL_WEAK = frozenset(name for names in _WEAK.values() for name in names)
-# The same by another name (RFC 8731).
-_ALIASES = {"curve25519-sha256": "curve25519-sha256@libssh.org"}
-
-
-# First the ciphers that need no separate MAC, which costs several times what AES does; then what the library prefers.
-_FAST = tuple(
-    name
-    for name in ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-    if name in paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined] # since paramiko 3.5
-)
-
-
-class NoAlgorithm(Exception):
-    """None of the algorithms that somebody wants is there."""
-
-
-def _usable(
-    keyword: str, wanted: tuple[str, ...] | None, usual: Sequence[str], known: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """Those of the algorithms that are wanted which the library has and which are safe; the usual ones where nobody says any."""
-    if wanted is None:
-        return tuple(usual)
-    names = (_ALIASES.get(name, name) for name in wanted)
-    found = tuple(dict.fromkeys(name for name in names if name in known and name not in _ALL_WEAK))
-    if not found:
-        raise NoAlgorithm(f"none of {keyword} {','.join(wanted)} can be used here; {','.join(usual)} can")
-    return found
 
 
 class ChannelRefused(Exception):
@@ -139,10 +96,10 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     #: Seconds between looks of a thread that nothing wakes. What ends a link wakes it, so there is nothing to look for.
     _active_check_timeout = 30.0
-    _preferred_ciphers = _FAST + tuple(
+    _preferred_ciphers = FAST + tuple(
         name
         for name in paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined]
-        if name not in _FAST
+        if name not in FAST
     )
     _kex_info = paramiko.Transport._kex_info | CHECKED  # type: ignore[attr-defined]
     server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it
@@ -160,7 +117,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     }
 
     def __init__(self, sock: Any, options: TransportOptions | None = None) -> None:
-        super().__init__(sock, disabled_algorithms=_WEAK, packetizer_class=Packetizer)
+        super().__init__(sock, disabled_algorithms=WEAK, packetizer_class=Packetizer)
         self.daemon = True
         if options is not None:
             self._follow(options)
@@ -185,9 +142,9 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def _follow(self, options: TransportOptions) -> None:
         security = self.get_security_options()
-        security.ciphers = _usable("Ciphers", options.ciphers, self.preferred_ciphers, self._cipher_info)
-        security.digests = _usable("MACs", options.macs, self.preferred_macs, self._mac_info)
-        security.kex = _usable("KexAlgorithms", options.kex, self.preferred_kex, self._kex_info)
+        security.ciphers = usable("Ciphers", options.ciphers, self.preferred_ciphers, self._cipher_info)
+        security.digests = usable("MACs", options.macs, self.preferred_macs, self._mac_info)
+        security.kex = usable("KexAlgorithms", options.kex, self.preferred_kex, self._kex_info)
         self.use_compression(options.compression)
         if options.rekey_bytes:
             self.packetizer.REKEY_BYTES = options.rekey_bytes
@@ -195,14 +152,14 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def host_key_algorithms(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The usual ones, in the library's order, and all that it has; none that is not safe."""
-        there = (name for name in self._key_info if name not in _ALL_WEAK)
+        there = (name for name in self._key_info if name not in ALL_WEAK)
         return tuple(self.preferred_keys), tuple(there)
 
     def sign_only_with(self, algorithms: tuple[str, ...] | None) -> None:
         """Signs logins with no others (PubkeyAcceptedAlgorithms); None for all that are safe."""
         if algorithms is not None:
             others = [name for name in self._preferred_pubkeys if name not in algorithms]
-            self.disabled_algorithms = {**_WEAK, "pubkeys": [*_WEAK["pubkeys"], *others]}
+            self.disabled_algorithms = {**WEAK, "pubkeys": [*WEAK["pubkeys"], *others]}
 
     def forget_questions(self) -> None:
         """Lets go of what answers questions of a login, and so of the answers, which the library keeps for as long as itself."""
