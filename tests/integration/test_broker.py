@@ -21,7 +21,7 @@ from sessions import opened
 def test_runs_at_once_and_one_after_the_other_share_one_login(lab: Lab, chain3: Chain3) -> None:
     here, there = lab.path / "here", lab.path / "there"
     meet = "touch {}; i=0; while ! [ -e {} ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done; [ $i -lt 300 ]"
-    lab.path.chmod(0o777)
+    lab.path.chmod(0o1777)
     with ThreadPoolExecutor(2) as pool:
         ways = [(here, there), (there, here)]
         runs = [pool.submit(playbook, lab, chain3.inventory(), play(raw(meet.format(*way)))) for way in ways]

@@ -177,6 +177,9 @@ class Broker:
             return {}
         try:
             others = differing(self._rights, rights_of_peer(sock, who.pid))
+        except ProcessLookupError as error:
+            log.info("a worker is gone: %s", error.strerror)
+            return {}
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 log.error("%s", error)
