@@ -95,4 +95,4 @@ def test_people_see_a_broker_that_is_silent(lab: Lab, chain3: Chain3) -> None:
 
 
 def test_people_may_only_say_yes_or_no(lab: Lab) -> None:
-    sessions(lab, "-e", "stop=maybe", expected=2)
+    sessions(lab, "-e", "bastion_ssh_stop=maybe", expected=2)
