@@ -118,9 +118,9 @@ def _files(policy: HostKeyPolicy) -> list[Path]:
 
 @lru_cache(_FILES_KEPT)
 def _known_hosts(path: Path, _version: Version) -> KnownHosts:
-    """A file as it is; one that does not exist is as an empty one."""
+    """A file as it is, of which LF alone ends a line (hostfile.c); one that does not exist is as an empty one."""
     try:
-        text = path.read_text("utf-8", "surrogateescape")
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         text = ""
     return KnownHosts(text.split("\n"), str(path))

@@ -19,6 +19,7 @@ AUTHORITY = "@cert-authority"
 _PATTERN = re.compile(r"[*?!|]")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BLOCK = 64
+_SALT = 20  # bytes; of lines with another, ssh(1) knows nothing (hostfile.c, extract_salt)
 _RSA_FIELDS = 3  # type, exponent, modulus
 _INNER, _OUTER = (bytes(byte ^ mask for byte in range(256)) for mask in (0x36, 0x5C))
 _HASHED = re.compile(r"\|1\|([^|]+)\|([^|]+)")
@@ -72,6 +73,7 @@ class KnownHosts:
         self._plain: dict[str, list[int]] = {}  # name -> numbers of the lines that name it as it is
         self._patterns: list[int] = []  # of lines with patterns
         self._hashed: list[tuple[int, bytes, bytes, bytes]] = []  # number, both keyed blocks of HMAC, digest
+        self._odd: set[int] = set()  # numbers of hashed lines that ssh(1) would not read
         self._found: dict[str, list[int]] = {}  # name -> numbers of the hashed lines that name it
         for number, line in enumerate(lines, 1):
             fields = _fields(line)
@@ -107,9 +109,7 @@ class KnownHosts:
     def _index(self, number: int, names: str) -> None:
         hashed = _HASHED.fullmatch(names)
         if hashed:
-            blocks = _hmac_blocks(*hashed.groups())
-            if blocks is not None:
-                self._hashed.append((number, *blocks))
+            self._index_hashed(number, *hashed.groups())
             return
         if _PATTERN.search(names):
             self._patterns.append(number)
@@ -117,9 +117,20 @@ class KnownHosts:
         for name in _lowered(names).split(","):
             self._plain.setdefault(name, []).append(number)
 
+    def _index_hashed(self, number: int, salt_text: str, digest_text: str) -> None:
+        try:
+            salt, digest = (base64.b64decode(part, validate=True) for part in (salt_text, digest_text))
+        except ValueError:  # also of letters beyond ASCII
+            return
+        self._hashed.append((number, *_hmac_blocks(salt), digest))
+        if len(salt) != _SALT:
+            self._odd.add(number)
+
     def _entry(self, number: int) -> Entry:
         marker, fields = self._lines[number]
         key_type, key = _read_key(fields[1:])
+        if number in self._odd and marker != REVOKED:
+            key = None
         return Entry(marker, key_type, key, f"{self._source}:{number}")
 
 
@@ -163,7 +174,7 @@ def format_line(name: str, key_type: str, key: bytes, salt: bytes = b"") -> str:
 
 def _fields(line: str) -> list[str]:
     """What stands between blanks and tabs, of which Unicode has more than OpenSSH knows."""
-    return [field for field in line.strip("\r\n").replace("\t", " ").split(" ") if field]
+    return [field for field in line.rstrip("\r\n").replace("\t", " ").split(" ") if field]
 
 
 def _lowered(text: str) -> str:
@@ -185,14 +196,10 @@ def _names_match(field: str, name: str) -> bool:
     return found
 
 
-def _hmac_blocks(salt_text: str, digest_text: str) -> tuple[bytes, bytes, bytes] | None:
-    """What HMAC-SHA1 (RFC 2104) begins its two hashes with, and the digest; hmac itself takes three times as long."""
-    try:
-        salt, digest = (base64.b64decode(part, validate=True) for part in (salt_text, digest_text))
-    except ValueError:  # also of letters beyond ASCII
-        return None
+def _hmac_blocks(salt: bytes) -> tuple[bytes, bytes]:
+    """What HMAC-SHA1 (RFC 2104) begins its two hashes with; hmac itself takes three times as long."""
     key = (salt if len(salt) <= _BLOCK else hashlib.sha1(salt).digest()).ljust(_BLOCK, b"\0")
-    return key.translate(_INNER), key.translate(_OUTER), digest
+    return key.translate(_INNER), key.translate(_OUTER)
 
 
 def _read_key(fields: list[str]) -> tuple[str, bytes | None]:

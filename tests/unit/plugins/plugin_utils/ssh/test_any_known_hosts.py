@@ -76,7 +76,7 @@ def matches(pattern: str) -> bool:
 
 def told(line: str) -> tuple[str, bytes | None] | None:
     """Marker and key of a line that names the host; None for all others."""
-    fields = re.findall(r"[^ \t]+", line.strip("\r\n"))
+    fields = re.findall(r"[^ \t]+", line.rstrip("\r\n"))
     marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
     if not fields or fields[0].startswith("#") or not names_it(fields[0]):
         return None

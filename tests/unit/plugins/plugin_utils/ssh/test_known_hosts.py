@@ -19,6 +19,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.known_hosts import
     Entry,
     KnownHosts,
     Verdict,
+    authorities,
     fingerprint,
     format_line,
     judge,
@@ -39,8 +40,8 @@ def text(kind: str, number: int = 0) -> str:
     return f"{kind} {base64.b64encode(blob(kind, number)).decode()}"
 
 
-def hashed(name: str) -> str:
-    salt = hashlib.sha1(name.encode()).digest()
+def hashed(name: str, length: int = 20) -> str:
+    salt = hashlib.sha512(name.encode()).digest()[:length]
     digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
     return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
 
@@ -262,3 +263,19 @@ def test_a_line_that_is_written_is_read_again(tmp_path: Path) -> None:
     assert line == f"[bastion]:2222 {ED}"
     assert KnownHosts([line], "f").entries("[bastion]:2222") == [Entry("", "ssh-ed25519", KEY, "f:1")]
     assert keygen([line], "[bastion]:2222", tmp_path) == [(1, "")]
+
+
+# trust: T10 T11
+@pytest.mark.parametrize("length", [0, 8, 19, 21, 64])
+def test_a_name_that_is_hashed_with_another_salt_is_read_against_the_host_only(length: int) -> None:
+    """As ssh(1) does not read it; who wrote it may have meant the host."""
+    name = hashed("bastion", length)
+
+    def verdict(*lines: str) -> Verdict:
+        return judge(KnownHosts(lines, "f").entries("bastion"), blob("ssh-ed25519"))
+
+    assert verdict(f"{name} {ED}") is (Verdict.CHANGED if length else Verdict.UNKNOWN)
+    assert verdict(f"{name} {ED}", f"bastion {ED}") is Verdict.TRUSTED
+    assert verdict(f"@revoked {name} {ED}", f"bastion {ED}") is (Verdict.REVOKED if length else Verdict.TRUSTED)
+    assert verdict(f"@revoked {name} {RSA}", f"bastion {ED}") is Verdict.TRUSTED
+    assert authorities(KnownHosts([f"@cert-authority {name} {ED}"], "f").entries("bastion")) == []
