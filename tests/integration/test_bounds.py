@@ -184,6 +184,11 @@ ATTACKS = {
     "a long question": Attack("it asked a question of 5000 bytes, and 4096 are the most", asks("q" * 5000), variables=CODE),
     "many questions": Attack("it asked 101 questions at once, and 100 are the most", asks(*["code"] * 101), variables=CODE),
     "questions without end": Attack("it asked more than 20 times in one login", asks("code"), variables=CODE),
+    "a password that has expired": Attack(
+        "the login failed: it wants the password to be changed first, which cannot be done here, after a secret was sent",
+        Plan(methods="password", password=once(60, "New password: ", "")),
+        variables={"ansible_password": "old"},
+    ),
     "four billion extensions": Attack(
         "it sent a message that ends too early", Plan(login=lambda transport: send(transport, EXT_INFO, 0xFFFFFFFF))
     ),

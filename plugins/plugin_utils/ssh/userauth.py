@@ -68,6 +68,15 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
         super()._parse_userauth_failure(m)  # type: ignore[misc]
 
     def _parse_userauth_info_request(self, m: paramiko.Message) -> None:
+        if self.auth_method == "password":  # the number has another meaning then (RFC 4252 section 8)
+            raise Violation("it wants the password to be changed first, which cannot be done here")
+        if self.auth_method == "keyboard-interactive":
+            self._check_questions(m)
+            m.rewind()
+        super()._parse_userauth_info_request(m)  # type: ignore[misc]
+
+    def _check_questions(self, m: paramiko.Message) -> None:
+        """Looks whether a round of questions is within its bounds (RFC 4256 section 3.2)."""
         self._rounds += 1
         if self._rounds > _ROUNDS:
             raise Violation(f"it asked more than {_ROUNDS} times in one login")
@@ -81,5 +90,3 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
             if size > _QUESTION:
                 raise Violation(f"it asked a question of {size} bytes, and {_QUESTION} are the most")
             m.get_boolean()
-        m.rewind()
-        super()._parse_userauth_info_request(m)  # type: ignore[misc]

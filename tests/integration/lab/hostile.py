@@ -41,6 +41,7 @@ class Plan:
 
     :param connected: in place of SSH, with the socket.
     :param login: when the login begins, with the transport.
+    :param password: before a password is refused, with the transport.
     :param opening: before a channel is confirmed, with the transport.
     :param command: when a command is run, with its channel.
     :param sftp: when SFTP is started, with its channel.
@@ -50,6 +51,7 @@ class Plan:
 
     connected: Act | None = None
     login: Act | None = None
+    password: Act | None = None
     opening: Act | None = None
     command: Act | None = None
     sftp: Act | None = None
@@ -75,6 +77,11 @@ class _Interface(paramiko.ServerInterface):
 
     def check_auth_none(self, username: str) -> int:
         return AUTH_SUCCESSFUL if self._plan.methods is None else AUTH_FAILED
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        if self._plan.password:
+            self._plan.password(self._transport)
+        return AUTH_FAILED
 
     def check_auth_interactive(self, username: str, submethods: str) -> Any:
         return self.check_auth_interactive_response([])
