@@ -31,13 +31,16 @@ class ActionModule(ActionBase):
         """Returns what is documented of the module."""
         super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
+        try:
+            refuse_facts(task_vars or {}, PLAYBOOK_VARIABLES)
+        except SettingsError as error:
+            raise AnsibleActionFail(str(error)) from error
         if self._connection.transport != CONNECTION:
             line = f"its connection is {self._connection.transport}"
             nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "lines": [line]}
             return {"skipped": True, "skip_reason": line, "directory": os.getcwd(), **nothing}
         try:
             options = self._connection.session_options()
-            refuse_facts(task_vars or {}, PLAYBOOK_VARIABLES)
             asker = ClientConfig().asker
             settings = read_settings(options, asker)
             found, _arguments = resolution(options, asker)

@@ -8,7 +8,8 @@ ansible-core makes variables of facts, which come before those of the inventory,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .errors import SettingsError, said
@@ -19,14 +20,18 @@ FACTS = "ansible_facts"
 PLAYBOOK_VARIABLES = frozenset({"bastion_ssh_accept", "bastion_ssh_picture", "bastion_ssh_stop"})
 
 _PREFIX = "ansible_"
-# Words in the name of a variable whose value may be a secret, or hold one.
-_SECRETS = ("pass", "prompts", "jump", "private_key")
+# Ends of the names of variables whose value is a secret.
+_SECRETS = ("pass", "password", "passphrase", "private_key", "prompts")
+_TEMPLATE = re.compile(r"\{[{%]")
+# A use of facts that says so, and any name. A template that is not valid is told when it is used.
+_EXPLICIT = re.compile(r"""\bansible_facts(\.\w+|\[\s*(["'])\w+\2\s*\])""")
+_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def refuse_steering_facts(
     variables: Mapping[str, Any], names: Collection[str], dropped: Collection[str], injected: bool
 ) -> None:
-    """Refuse facts that have the name of a variable that must not come from a host.
+    """Refuse facts that have the name of a variable that must not come from a host, or of one that such a variable is made of.
 
     :param variables: of one host, ``ansible_facts`` among them, as ansible-core has them: nothing is templated.
     :param names: of the variables.
@@ -35,15 +40,52 @@ def refuse_steering_facts(
     :raises SettingsError: which names the variable, the host, and the value unless it may be a secret.
     """
     facts = _facts(variables)
-    for name in sorted(names) if facts else ():
+    if not facts:
+        return
+    for name in sorted(names):
         key = name.removeprefix(_PREFIX)
         if key in facts and _may_steer(name, key, variables, name in dropped, injected):
-            raise SettingsError(
-                name,
-                f"host {_host(variables)} has a fact of this name{_value(name, facts[key])}, and facts must not decide how a host is"
-                " reached. Nothing was connected or started. The host may be compromised: find out what sent the fact, and remove it"
-                " with 'meta: clear_facts'. set_fact may set this variable, but not with cacheable",
-            )
+            raise _refused(name, f"host {_host(variables)} has a fact of this name{_value(name, facts[key])}")
+        if injected and name in variables:
+            for used in _used_by(variables[name], variables, set()):
+                if _is_injected(used, variables, facts):
+                    value = _value(f"{name} {used}", facts[used.removeprefix(_PREFIX)])
+                    raise _refused(
+                        name, f"it is made of {used}, of which name host {_host(variables)} has a fact{value}"
+                    )
+
+
+def _refused(name: str, why: str) -> SettingsError:
+    return SettingsError(
+        name,
+        f"{why}, and facts must not decide how a host is reached. Nothing was connected or started. The host may be compromised:"
+        " find out what sent the fact, and remove it with 'meta: clear_facts'. set_fact may set the variable, but not with cacheable",
+    )
+
+
+def _used_by(value: Any, variables: Mapping[str, Any], seen: set[str]) -> Iterator[str]:
+    """The variables that a value is made of, and those that these are made of: all words of its templates that are variables.
+
+    :param seen: those that were found before, which this adds to.
+    """
+    if isinstance(value, str):
+        for name in set(_NAME.findall(_EXPLICIT.sub("", value))) if _TEMPLATE.search(value) else ():
+            if name in variables and name not in seen:
+                seen.add(name)
+                yield name
+                yield from _used_by(variables[name], variables, seen)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _used_by(each, variables, seen)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _used_by(each, variables, seen)
+
+
+def _is_injected(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether a variable has its value from a fact: the play may have set it to another one."""
+    key = name.removeprefix(_PREFIX)
+    return key in facts and bool(variables[name] == facts[key])
 
 
 def _facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -72,7 +114,8 @@ def _host(variables: Mapping[str, Any]) -> str:
 
 
 def _value(name: str, value: Any) -> str:
-    if any(word in name for word in _SECRETS):
+    """What a fact says, unless it may be a secret: a list of jump hosts may have passwords in it."""
+    if name.endswith(_SECRETS) or any(f"{each} " in name for each in _SECRETS) or not isinstance(value, (str, int)):
         return ""
     return f" ({said(ascii(value), 100)})"
 

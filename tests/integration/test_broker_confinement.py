@@ -148,7 +148,9 @@ def test_a_broker_with_other_rights_is_shown_with_how_to_end_it(lab: Lab, chain3
     shown = own_playbook(lab, "bastion.ssh.sessions")
     assert f"{the_socket(lab)}: {REFUSED}" in shown
     assert f"to end it: kill {broker}" in shown
-    assert f"to end it: kill {broker}" in own_playbook(lab, "bastion.ssh.sessions", "-e", "bastion_ssh_stop=true", expected=2)
+    assert f"to end it: kill {broker}" in own_playbook(
+        lab, "bastion.ssh.sessions", "-e", "bastion_ssh_stop=true", expected=2
+    )
     assert brokers(lab) == [broker]
 
 

@@ -204,6 +204,42 @@ def test_a_fact_called_hostvars_is_not_taken_for_the_inventory(lab: Lab, site: S
 
 
 # trust: T52
+@pytest.mark.parametrize("behind", [False, True], ids=["of the host itself", "of a bastion"])
+def test_a_fact_in_the_place_of_a_variable_that_others_are_made_of_is_refused(
+    behind: bool, lab: Lab, site: Site
+) -> None:
+    made_of = {PROXY: "{{ command }}", "command": "{{ program }}", "program": f"nc {site.server.addresses[2]} %p"}
+    hosts = {"edge": site.host({"program": site.wanted(PROXY)}, place=2, **made_of), "inner": site.host()}
+    hosts["inner"]["ansible_ssh_jump"] = "{{ lookup('bastion.ssh.hops', 'edge') }}"
+    run = playbook(lab, hosts, [play(ASK, hosts="edge"), play(TRUE, hosts="inner" if behind else "edge")])
+    last = run.results["inner" if behind else "edge"][-1]
+    assert last.status == "failed", run
+    assert f"{PROXY}: it is made of program, of which name host edge has a fact" in last.result["msg"]
+    site.assert_nothing_happened()
+
+
+# trust: T52
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [("trust", "accept", True), ("chain", "picture", "{lab}/ways.mmd"), ("sessions", "stop", True)],
+)
+def test_a_fact_answers_for_no_one_who_runs_a_playbook(
+    name: str, option: str, value: Any, lab: Lab, site: Site
+) -> None:
+    """Whatever the connection of the host is."""
+    value = value.format(lab=lab.path) if isinstance(value, str) else value
+    env = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(lab.path / "facts")}
+    hosts = {"localhost": {"ansible_connection": "local"}}
+    hosts["localhost"]["ansible_python_interpreter"] = site.says({f"bastion_ssh_{option}": value})
+    playbook(lab, hosts, play(ASK, hosts="localhost"), env=env).check()
+    inventory = lab.path / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    shown = own_playbook(lab, f"bastion.ssh.{name}", "-i", str(inventory), expected=2, env=env)
+    assert f"bastion_ssh_{option}: host localhost has a fact of this name" in shown
+    assert not (lab.path / "ways.mmd").exists()
+
+
+# trust: T52
 def test_the_author_of_a_play_may_set_them(lab: Lab, site: Site) -> None:
     hosts = {"web": site.host(ansible_ssh_jump="nobody@127.0.0.1:1")}
     setting = {
@@ -217,20 +253,6 @@ def test_the_author_of_a_play_may_set_them(lab: Lab, site: Site) -> None:
 def test_facts_that_are_called_as_variables_without_their_prefix_do_no_harm(lab: Lab, site: Site) -> None:
     facts = {"user": "x", "host": "x", "port": 1, "private_key": "x", "host_key_checking": False, "proxy_command": "x"}
     playbook(lab, {"web": site.host(facts)}, play(ASK, TRUE)).check()
-
-
-# trust: T52
-def test_a_fact_answers_no_question_of_a_playbook(lab: Lab, site: Site) -> None:
-    env = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(lab.path / "facts")}
-    hosts = {"bad": site.host({"bastion_ssh_accept": True}, ansible_ssh_known_hosts=str(lab.path / "known"))}
-    hosts["bad"]["ansible_ssh_known_hosts"] = str(lab.home / ".ssh/known_hosts")
-    playbook(lab, hosts, play(ASK), env=env).check()
-    inventory = lab.path / "inventory.yml"
-    hosts["bad"]["ansible_ssh_known_hosts"] = str(lab.path / "known")
-    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    shown = own_playbook(lab, "bastion.ssh.trust", "-i", str(inventory), expected=2, env=env)
-    assert "bastion_ssh_accept: host bad has a fact of this name" in shown
-    assert not (lab.path / "known").exists()
 
 
 # trust: T52

@@ -59,6 +59,42 @@ def test_which_facts_are_refused(facts: Any, others: dict[str, Any], injected: b
     assert error.value.setting == refused
 
 
+# A row: what the variable is made of, and whether a fact called "edge", or "ansible_edge", is part of that.
+# trust: T52
+@pytest.mark.parametrize(
+    ("value", "others", "refused"),
+    [
+        ("nc edge 22", {"edge": "x"}, False),
+        ("{{ edge }}", {"edge": "x"}, True),
+        ("{% if edge %}a{% endif %}", {"edge": "x"}, True),
+        ("{{ lookup('vars', 'edge') }}", {"edge": "x"}, True),
+        ("{{ vars['edge'] }}", {"edge": "x"}, True),
+        ("{{ ansible_edge }}", {"ansible_edge": "x"}, True),
+        (["a", {"host": "{{ edge }}"}], {"edge": "x"}, True),
+        ("{{ way }}", {"edge": "x", "way": ["{{ more }}"], "more": {"host": "{{ edge }}"}}, True),
+        ("{{ way }}", {"edge": "x", "way": "{{ way }}"}, False),
+        # What the play has set, and what says that it is a fact.
+        ("{{ edge }}", {"edge": "of the play"}, False),
+        ("{{ ansible_facts.edge }} {{ ansible_facts['edge'] }}", {"edge": "x"}, False),
+        ("{{ edges }}", {"edge": "x", "edges": "y"}, False),
+        (22, {"edge": "x"}, False),
+    ],
+)
+@pytest.mark.parametrize("injected", [True, False])
+def test_what_a_variable_is_made_of_may_be_no_fact(
+    value: Any, others: dict[str, Any], refused: bool, injected: bool
+) -> None:
+    all_variables = variables({"edge": "x"}, ansible_proxy_command=value, **others)
+    if not (refused and injected):
+        refuse_steering_facts(all_variables, NAMES, DROPPED, injected)
+        return
+    words = (
+        r"^ansible_proxy_command: it is made of (ansible_)?edge, of which name host web.example has a fact \('x'\), and"
+    )
+    with pytest.raises(SettingsError, match=words):
+        refuse_steering_facts(all_variables, NAMES, DROPPED, injected)
+
+
 @pytest.mark.parametrize(
     ("others", "host"),
     [
@@ -78,9 +114,13 @@ def test_a_value_that_may_be_a_secret_is_not_shown_and_others_are_bounded() -> N
     with pytest.raises(SettingsError) as error:
         refuse_steering_facts(variables({"ssh_jump_password": "hidden"}), NAMES, DROPPED, True)
     assert "hidden" not in str(error.value)
+    made_of = variables({"word": "hidden"}, ansible_ssh_jump_password="{{ word }}", word="hidden")
+    with pytest.raises(SettingsError) as error:
+        refuse_steering_facts(made_of, NAMES, DROPPED, True)
+    assert "hidden" not in str(error.value)
     with pytest.raises(SettingsError) as error:
         refuse_steering_facts(variables({"proxy_command": "x" * 10_000}), NAMES, DROPPED, True)
-    assert len(str(error.value)) < 600
+    assert len(str(error.value)) < 700
 
 
 # What ansible-core itself says to a play, and what no fact overrides.
