@@ -20,7 +20,7 @@ from lab.brokers import WITHOUT, brokers, kill, log, status, the_broker, the_soc
 from lab.playbook import own_playbook
 from sessions import options_of
 
-# What a process may do, as the kernel says it of whoever asks.
+# What a process may do, as the kernel says it of the process that asks.
 RECORD = "grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp):' /proc/self/status; readlink /proc/self/ns/user /proc/self/ns/ipc"
 GROUPS = "setpriv --groups=4,5"
 CONFINED = {
