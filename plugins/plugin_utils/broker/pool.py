@@ -74,6 +74,7 @@ class Trouble:
 
 
 _Place = tuple[int, str]
+_Troubles = dict[_Place, dict[tuple[str, str], Trouble]]
 
 
 class Pool:
@@ -82,7 +83,7 @@ class Pool:
     def __init__(self) -> None:
         self._shared: dict[_Place, list[Shared]] = {}
         self._limits: dict[_Place, int] = {}
-        self._troubles: dict[_Place, dict[tuple[str, str], Trouble]] = {}  # by what was dialled, and for which task
+        self._troubles: _Troubles = {}  # by what was dialled, and for which task
         self._closing: list[Shared] = []
 
     def find(
@@ -134,10 +135,8 @@ class Pool:
         shared.sessions = 0
         gone = shared.parent is not None and shared.parent.state is State.RETIRED
         if trouble is not None and shared.state is State.DIALLING and not gone:
-            place = _place(shared.parent, shared.step)
-            before = self._troubles.get(place, {})
-            lasting = {key: other for key, other in before.items() if other.until > trouble.since}
-            self._troubles[place] = lasting | {(shared.step.dial, trouble.task): trouble}
+            self._troubles = _lasting(self._troubles, trouble.since)
+            self._troubles.setdefault(_place(shared.parent, shared.step), {})[shared.step.dial, trouble.task] = trouble
         self._take_out(shared)
 
     def trouble(self, parent: Shared | None, step: Step, now: float, task: str | None) -> Trouble | None:
@@ -243,6 +242,12 @@ class Pool:
         if not siblings:
             del self._shared[place]
             self._limits.pop(place, None)
+
+
+def _lasting(troubles: _Troubles, now: float) -> _Troubles:
+    """Without what is over; a hop whose secret is another one each time never comes back to take its own away."""
+    kept = {place: {key: each for key, each in of.items() if each.until > now} for place, of in troubles.items()}
+    return {place: of for place, of in kept.items() if of}
 
 
 def _place(parent: Shared | None, step: Step) -> _Place:

@@ -140,6 +140,18 @@ def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     assert pool.trouble(a, B, 14.9, None) is None
 
 
+# trust: T54
+def test_the_troubles_of_hops_that_never_come_back_do_not_pile_up() -> None:
+    """A one-time password makes a first hop another one each time."""
+    pool = Pool()
+    for number in range(100):
+        once = Step(f"a with code {number}", "k", "")
+        trouble = Trouble(HopUnreachable, "down", "mine", float(number), number + 10.0)
+        pool.failed(pool.begin(None, once, "place", "a"), DOWN, trouble)
+        assert pool.trouble(None, once, number + 9.0, "mine") is trouble
+    assert len(pool._troubles) == 10
+
+
 def test_two_tasks_are_spared_the_same_jump_host() -> None:
     pool = Pool()
     (a,) = reach(pool, A)
