@@ -96,6 +96,8 @@ class Packetizer(paramiko.packet.Packetizer):
             kind, message = super().read_message()
         except InvalidTag as error:  # of AES-GCM; the library lets it through
             raise paramiko.SSHException("Mismatched MAC") from error
+        except IndexError as error:  # there is no first byte, which is the type
+            raise Violation("it sent a packet with nothing in it") from error
         message.__class__ = Incoming
         return kind, message
 

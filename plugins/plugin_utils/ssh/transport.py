@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..chain.model import TransportOptions
@@ -33,7 +34,8 @@ from .packetizer import Packetizer
 from .userauth import Userauth
 from .violation import Violation, as_broken
 
-_MSG_SERVICE_REQUEST = 5  # RFC 4250 section 4.1.2, as the next ones
+_MSG_UNIMPLEMENTED = 3  # RFC 4250 section 4.1.2, as the next ones
+_MSG_SERVICE_REQUEST = 5
 _MSG_CHANNEL_OPEN_FAILURE = 92
 _MSG_CHANNEL_DATA = 94
 _MSG_CHANNEL_EXTENDED_DATA = 95
@@ -84,6 +86,24 @@ class _Seen:
         return number <= self._last
 
 
+class _Handlers(dict[int, Any]):
+    """What is done with messages by their types; the library fails at a type that it has no name for.
+
+    :param usual: the library's.
+    :param unknown: for such a type.
+    """
+
+    def __init__(self, usual: Mapping[int, Any], unknown: Callable[[paramiko.Message], None]) -> None:
+        super().__init__(usual)
+        self._unknown = unknown
+
+    def __contains__(self, kind: object) -> bool:
+        return super().__contains__(kind) or kind not in paramiko.common.MSG_NAMES
+
+    def __missing__(self, _kind: int) -> Any:
+        return self._unknown
+
+
 class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined,misc]
     """One SSH connection to one hop, not yet authenticated.
 
@@ -118,6 +138,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def __init__(self, sock: Any, options: TransportOptions | None = None) -> None:
         super().__init__(sock, disabled_algorithms=WEAK, packetizer_class=Packetizer)
+        self._handler_table = _Handlers(self._handler_table, self._pass_over)
         self.daemon = True
         if options is not None:
             self._follow(options)
@@ -254,6 +275,13 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             if isinstance(error.__context__, Violation):
                 raise error.__context__ from None
             raise
+
+    def _pass_over(self, m: paramiko.Message) -> None:
+        """Says of a message that there is no such type (RFC 4253 section 11.4)."""
+        answer = paramiko.Message()
+        answer.add_byte(bytes([_MSG_UNIMPLEMENTED]))
+        answer.add_int(m.seqno)
+        self._send_message(answer)
 
     def _parse_service_accept(self, m: paramiko.Message) -> None:
         if m.get_text() == "ssh-userauth":
