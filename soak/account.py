@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from .fuzz import Finding
 from .ledger import Count, Expected, Seen, Violation, late
 from .plays import Played
 
@@ -27,7 +28,7 @@ class Account:
         self._kept = 0
         self.evidence = evidence
         self.plays = 0
-        self.violations: list[Violation] = []
+        self.violations: list[Violation | Finding] = []
 
     def add(self, played: Played) -> None:
         """Take in a run that has ended."""
@@ -41,7 +42,7 @@ class Account:
         for violation in played.violations:
             self.report(violation)
 
-    def report(self, violation: Violation) -> None:
+    def report(self, violation: Violation | Finding) -> None:
         """Something is wrong; it is told at once."""
         with self._lock:
             self.violations.append(violation)

@@ -17,6 +17,7 @@ from lab import Lab
 from .account import Account
 from .controller import Held, Watched, leftovers, stacks, when_idle
 from .faults import Injector
+from .fuzz import Fuzz
 from .ledger import Violation
 from .machine import versions
 from .network import build
@@ -33,14 +34,18 @@ MARGIN = 15 * MIB
 WARM_UP, SETTLING, CLOSING = 10**6, 2 * 10**6, 3 * 10**6
 
 
-# trust: T29, T35, T42, T47, T48
+# trust: T29, T35, T42, T47, T48, T54
 class Soak:
-    """Keeps what is known so far, so that an interrupted run has a summary, too."""
+    """Keeps what is known so far, so that an interrupted run has a summary, too.
 
-    def __init__(self, lab: Lab, seed: int, seconds: float, evidence: Path) -> None:
+    :param hostile: the lab of the hostile servers, which have nothing to do with the plays.
+    """
+
+    def __init__(self, lab: Lab, hostile: Lab, seed: int, seconds: float, evidence: Path) -> None:
         self._seed = seed
         self._seconds = seconds
         self._lab = lab
+        self._hostile = hostile
         self._network = build(lab, seed)
         self._player = Player(self._network)
         self._watched = Watched(lab)
@@ -48,6 +53,7 @@ class Soak:
         self._injector = Injector(self._network, faults(seed, seconds, links, servers), self._player.wounded)
         self._account = Account(evidence)
         evidence.mkdir(parents=True, exist_ok=True)
+        self._fuzz = Fuzz(hostile, seed, self._account.report, grown)
         self._begun = time.monotonic()
         self._held: list[Held] = []
         self._ended = False
@@ -65,10 +71,11 @@ class Soak:
         # As much at once as later, since heaps keep what they once had.
         self._at_once([partial(self._one, whole_play(WARM_UP + lane, hosts)) for lane in range(LANES)])
         self._held.append(when_idle(self._lab))
-        with self._injector.running():
+        with self._fuzz.running(), self._injector.running():
             self._play(plays(self._seed, hosts))
-        if self._injector.error:
-            raise self._injector.error
+        error = self._injector.error or self._fuzz.error
+        if error:
+            raise error
         # What is broken without anybody having noticed is noticed now.
         self._one(whole_play(SETTLING, hosts))
         when_idle(self._lab)
@@ -77,10 +84,10 @@ class Soak:
         self._compare(*self._held)
 
     def _compare(self, before: Held, after: Held) -> None:
-        grown = list(_grown(before, after))
-        if grown:
+        found = list(grown(before, after))
+        if found:
             (self._account.evidence / "stacks").write_text(stacks(after.pid))
-        for what in [*grown, *(f"left behind: {line}" for line in leftovers(self._lab))]:
+        for what in [*found, *(f"left behind: {line}" for line in leftovers(self._lab))]:
             self._account.report(Violation(CLOSING, "", "", what))
 
     def _one(self, plan: PlayPlan) -> None:
@@ -125,8 +132,9 @@ class Soak:
         """Keep what tells of causes."""
         for name, lines in (("faults", self._injector.history), ("broker", self._watched.history)):
             (self._account.evidence / name).write_text("".join(f"{line}\n" for line in lines))
-        for log in self._lab.broker_directory.glob("broker.log*"):
-            shutil.copy(log, self._account.evidence)
+        for lab, prefix in ((self._lab, ""), (self._hostile, "hostile-")):
+            for log in lab.broker_directory.glob("broker.log*"):
+                shutil.copy(log, self._account.evidence / f"{prefix}{log.name}")
 
     def summary(self) -> Summary:
         """Of all until now."""
@@ -149,12 +157,13 @@ class Soak:
             before=feet[0] if feet else None,
             after=feet[1] if len(feet) > 1 else None,
             most=self._watched.most_memory,
+            hostile=self._fuzz.fuzzed.rows(),
             violations=len(self._account.violations),
             ended=self._ended,
         )
 
 
-def _grown(before: Held, after: Held) -> Iterator[str]:
+def grown(before: Held, after: Held) -> Iterator[str]:
     """What an idle broker holds that it did not hold before."""
     if after.memory > before.memory + MARGIN:
         yield f"the broker's memory has grown from {before.memory / MIB:.1f} to {after.memory / MIB:.1f} MiB"

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .ledger import Count
 
 MIB = 1024 * 1024
+
+Row = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Summary:
     :param moved: bytes over the controller's links.
     :param sessions: that servers started.
     :param brokers: how many there were.
+    :param hostile: what is told of hostile servers.
     :param most: bytes of memory that a broker had at work.
     :param ended: whether it came to its end; else it was interrupted.
     """
@@ -46,11 +49,9 @@ class Summary:
     before: Footprint | None = None
     after: Footprint | None = None
     most: int = 0
+    hostile: Sequence[Row] = ()
     violations: int = 0
     ended: bool = True
-
-
-Row = tuple[str, str]
 
 
 def rows(summary: Summary) -> list[Row]:
@@ -74,6 +75,7 @@ def rows(summary: Summary) -> list[Row]:
         ("Brokers, one after the other", str(summary.brokers)),
         ("Idle broker, before and after", f"{_footprint(summary.before)}; {_footprint(summary.after)}"),
         ("Broker at work, at most", f"{summary.most / MIB:.0f} MiB"),
+        *summary.hostile,
         ("Violations", str(summary.violations)),
     ]  # fmt: skip
 
@@ -84,13 +86,12 @@ def _footprint(footprint: Footprint | None) -> str:
     return f"{footprint.memory / MIB:.1f} MiB, {footprint.files} descriptors, {footprint.threads} threads"
 
 
-def text(summary: Summary) -> str:
+def text(table: Sequence[Row]) -> str:
     """For a terminal."""
-    table = rows(summary)
     width = max(len(name) for name, _value in table)
     return "\n".join(f"{name:{width}}  {value}" for name, value in table)
 
 
-def markdown(summary: Summary) -> str:
+def markdown(table: Sequence[Row]) -> str:
     """For a page."""
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows(summary))])
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in table)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from soak.ledger import Count
-from soak.summary import Footprint, Summary, markdown, text
+from soak.summary import Footprint, Summary, markdown, rows, text
 
 SUMMARY = Summary(
     seed=42,
@@ -21,8 +21,10 @@ SUMMARY = Summary(
     sessions=7,
     brokers=1,
     before=Footprint(64 * 1024 * 1024, 9, 3),
+    hostile=[("Hostile servers: inputs", "12")],
     ended=False,
 )
+TABLE = rows(SUMMARY)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +41,12 @@ SUMMARY = Summary(
         ("Faults: link reset", "2"),
         ("Faults", "3"),
         ("Idle broker, before and after", "64.0 MiB, 9 descriptors, 3 threads; not measured"),
+        ("Hostile servers: inputs", "12"),
         ("Violations", "0"),
     ],
 )
 def test_both_tables_tell_it(name: str, value: str) -> None:
-    assert f"| {name} | {value} |" in markdown(SUMMARY).splitlines()
+    assert f"| {name} | {value} |" in markdown(TABLE).splitlines()
     assert [name, value] in [
-        [*line.split("  ", 1)[:1], line.split("  ")[-1].strip()] for line in text(SUMMARY).splitlines()
+        [*line.split("  ", 1)[:1], line.split("  ")[-1].strip()] for line in text(TABLE).splitlines()
     ]
