@@ -289,8 +289,8 @@ options:
   host_key_checking:
     description:
       - V(true) refuses a host key that is not known. V(accept-new) adds an unknown key to the first file of O(known_hosts) and
-        refuses a changed one. V(false) accepts any; a host with a changed key gets no password, no answer and no agent then, and
-        each run is warned.
+        refuses a changed one. V(false) accepts any, but no jump host with a changed key; a target with a changed key gets no password,
+        no answer and no agent then, and each run is warned.
       - Applies to all hops that do not set their own. Without it, C(StrictHostKeyChecking) of C(ssh_config) counts, else V(true).
     type: raw
     vars:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from ..chain.model import Chain, Credentials, Hop, KeyFile, KeyText, in_full
+from ..chain.model import TARGET, Chain, Credentials, Hop, HostKeyChecking, KeyFile, KeyText, in_full
 from ..ssh.recent import digest
 
 # RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
@@ -53,11 +53,16 @@ def steps(chain: Chain) -> tuple[Step, ...]:
             Step(
                 _digest(_login(hop)),
                 _digest(hop.credentials.fallback),
-                _digest((replace(hop, setting="", proxy_setting=""), chain.timeout)),
+                _digest((replace(hop, setting="", proxy_setting=""), chain.timeout, _may_pass(hop))),
             )
             for hop in chain.hops
         )
     return found
+
+
+def _may_pass(hop: Hop) -> bool:
+    """Whether a changed host key is let pass, which it is for a target only."""
+    return hop.setting == TARGET and hop.host_keys.checking is HostKeyChecking.OFF
 
 
 def _login(hop: Hop) -> Hop:

@@ -45,8 +45,9 @@ _DISABLED = (
     "host key checking is off, so it is used all the same; password and keyboard-interactive logins and agent forwarding are "
     "disabled to avoid man-in-the-middle attacks."
 )
-_STILL_FOR_TARGET = "What tasks send, a become password included, still goes to it."
-_STILL_FOR_JUMP_HOST = "Connections to the hops behind it still go through it."
+_STILL = "What tasks send, a become password included, still goes to it."
+# Its ssh -W ends then: no forwarding, which is all that a jump host is for (sshconnect.c, cancelled_forwarding).
+_JUMP_HOST_TOO = " Without host key checking a jump host is refused all the same, as with ssh."
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,12 @@ class Trust:
 
         :param hop: as the caller has it: a jump host of one may be the target of another.
         :param place: as the caller names it.
-        :raises HostKeyRefused: it is not trusted any more.
+        :raises HostKeyRefused: it is not trusted any more, or it is in doubt and a jump host now.
         """
-        if stamp_of(hop.host_keys) != self.stamp:
+        if stamp_of(hop.host_keys) != self.stamp or (self.doubt and hop.setting != TARGET):
             return HostKeyCheck(hop, place, warn).verify(self.key, self.address)
         if self.doubt:
-            warn(_warning(hop, place, self.doubt))
+            warn(_warning(place, self.doubt))
         return self
 
 
@@ -105,7 +106,7 @@ class HostKeyCheck:
 
     :param hop: whose key.
     :param place: the hop as errors name it.
-    :param warn: takes one line about a key that is let pass although it has changed.
+    :param warn: takes one line about a key that is let pass although it has changed, that of a target.
     :raises HostKeyRefused: a known_hosts file cannot be read.
     """
 
@@ -151,7 +152,7 @@ class HostKeyCheck:
     def check(self, key: HostKey) -> bool:
         """Decides, and records a new key where the policy says so.
 
-        :returns: whether secrets may be sent; False for a changed key with checking off (sshconnect.c then
+        :returns: whether secrets may be sent; False for a target's changed key with checking off (sshconnect.c then
             disables password and keyboard-interactive as well).
         :raises HostKeyRefused: not trusted, or the check itself failed: any fault denies (CVE-2025-26465).
         """
@@ -240,9 +241,7 @@ class HostKeyCheck:
         return f"the host shows {certificate} ({entry.where}), and {problem}" if problem else ""
 
     def _refuse_certificate(self, objections: str) -> bool:
-        if self._policy.checking is HostKeyChecking.OFF:
-            return self._let_pass(objections)
-        raise HostKeyRefused(self._place, objections, _SIGN_ANEW)
+        return self._let_pass(objections, _SIGN_ANEW)
 
     def _refuse_revoked_authority(self, certificate: HostCertificate) -> None:
         gone = [entry for entries in self._known for entry in entries if entry.marker == REVOKED]
@@ -272,11 +271,8 @@ class HostKeyCheck:
         if verdict is Verdict.REVOKED:
             problem = f"the host key {key} is marked as revoked in {self._revoked()}"
             raise HostKeyRefused(self._place, problem, _NEW_KEY)
-        if verdict is Verdict.CHANGED and checking is HostKeyChecking.OFF:
-            return self._let_pass(self._changed(key))
         if verdict is Verdict.CHANGED:
-            raise HostKeyRefused(
-                self._place,
+            return self._let_pass(
                 self._changed(key),
                 "Either somebody is in the middle, or the host was set up anew; if so, check the new fingerprint on "
                 f"its console and remove the old line: {self._how_to_remove()}",
@@ -295,16 +291,15 @@ class HostKeyCheck:
         if judge(known, key.blob) not in (Verdict.CHANGED, Verdict.REVOKED):
             return True
         problem = f"its host key {key} is not the one that is known for its address {self._address} ({known[0].where})"
-        if self._policy.checking is HostKeyChecking.OFF:
-            return self._let_pass(problem)
-        raise HostKeyRefused(
-            self._place, problem, "CheckHostIP wants it to be; if the address is right, remove that line."
-        )
+        return self._let_pass(problem, "CheckHostIP wants it to be; if the address is right, remove that line.")
 
-    def _let_pass(self, problem: str) -> bool:
-        """With checking off: no hop is refused, and no secret is proved to it."""
+    def _let_pass(self, problem: str, advice: str) -> bool:
+        """With checking off: a target is not refused, and no secret is proved to it."""
+        off = self._policy.checking is HostKeyChecking.OFF
+        if not off or self._hop.setting != TARGET:
+            raise HostKeyRefused(self._place, problem, advice + _JUMP_HOST_TOO * off)
         self._doubt = problem
-        self._warn(_warning(self._hop, self._place, problem))
+        self._warn(_warning(self._place, problem))
         return False
 
     def _record(self, key: HostKey) -> None:
@@ -357,6 +352,5 @@ class HostKeyCheck:
         return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", advice)
 
 
-def _warning(hop: Hop, place: str, doubt: str) -> str:
-    still = _STILL_FOR_TARGET if hop.setting == TARGET else _STILL_FOR_JUMP_HOST
-    return f"{place}: {doubt}; {_DISABLED} {still}"
+def _warning(place: str, doubt: str) -> str:
+    return f"{place}: {doubt}; {_DISABLED} {_STILL}"

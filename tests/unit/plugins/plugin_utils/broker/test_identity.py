@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.identity import steps
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
+    TARGET,
     AgentKeys,
     Chain,
     Credentials,
@@ -305,6 +306,18 @@ def test_a_dial_that_may_end_in_another_way_is_another_one(other: Chain) -> None
     assert step.dial != mine.dial
     (elsewhere,) = steps(replace(other, hops=(replace(other.hops[0], setting="elsewhere"),)))
     assert elsewhere.dial == step.dial
+
+
+# trust: T13
+def test_a_dial_may_end_in_another_way_for_a_jump_host_whose_key_is_not_checked() -> None:
+    (target,) = steps(Chain((replace(policy(checking=HostKeyChecking.OFF), setting=TARGET),)))
+    first, second = (
+        step
+        for place in ("ansible_ssh_jump[0]", "ansible_ssh_jump[1]")
+        for step in steps(Chain((replace(policy(checking=HostKeyChecking.OFF), setting=place),)))
+    )
+    assert first.dial == second.dial != target.dial
+    assert first.identity == target.identity
 
 
 # trust: T21
