@@ -24,6 +24,13 @@ def hashed(name: bytes, salt: bytes) -> bytes:
     return b"|1|%b|%b" % (base64.b64encode(salt), base64.b64encode(digest))
 
 
+def loosened(text: bytes, number: int = 3) -> bytes:
+    """Another letter before the padding of a field, which says the same to who does not look at all of its bits."""
+    fields = text.split(b"|")
+    fields[number] = fields[number][:-2] + bytes([fields[number][-2] + 1]) + b"="
+    return b"|".join(fields)
+
+
 def cases(n: bytes, r: bytes, w: bytes) -> dict[str, bytes]:
     """What is judged: its name, and the file; n: the host's name there, r: its key, w: another one."""
     blob = r.split()[1]
@@ -101,6 +108,9 @@ def cases(n: bytes, r: bytes, w: bytes) -> dict[str, bytes]:
         "hashed, more": b"%b|x %b\n" % (hashed(n, b"s" * 20), r),
         "hashed, not padded": b"%b %b\n" % (hashed(n, b"s" * 20).replace(b"=", b""), r),
         "hashed by another digest": b"%b %b\n" % (hashed(n, b"s" * 20).replace(b"|1|", b"|2|"), r),
+        "hashed, loose bits": b"%b %b\n" % (loosened(hashed(n, b"s" * 20)), r),
+        "hashed, loose bits in the salt": b"%b %b\n" % (loosened(hashed(n, b"s" * 20), 2), r),
+        "hashed, more padding": b"%b= %b\n" % (hashed(n, b"s" * 20), r),
         "hashed, cut": b"%b %b\n" % (hashed(n, b"s" * 20)[:-4], r),
         # Markers
         "another key is revoked": b"@revoked %b %b\n%b %b\n" % (n, w, n, r),
@@ -126,6 +136,8 @@ def cases(n: bytes, r: bytes, w: bytes) -> dict[str, bytes]:
         "SSH 1, and the line": b"%b 1024 35 1234567 comment\n%b %b\n" % (n, n, r),
         "bits before": b"%b 256 %b\n" % (n, r),
         "padding": b"%b %b==\n" % (n, r),
+        "padding of one": b"%b %b=\n" % (n, r),
+        "padding of four": b"%b %b====\n" % (n, r),
         "junk at the end": b"%b %b!!!!\n" % (n, r[:-4]),
         "cut": b"%b %b\n" % (n, r[:-8]),
         "cut, and whole": b"%b %b\n%b %b\n" % (n, r[:-8], n, r),

@@ -119,7 +119,7 @@ class KnownHosts:
 
     def _index_hashed(self, number: int, salt_text: str, digest_text: str) -> None:
         try:
-            salt, digest = (base64.b64decode(part, validate=True) for part in (salt_text, digest_text))
+            salt, digest = _decoded(salt_text), _decoded(digest_text)
         except ValueError:  # also of letters beyond ASCII
             return
         self._hashed.append((number, *_hmac_blocks(salt), digest))
@@ -207,11 +207,23 @@ def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
     if len(fields) < 2:
         return "", None
     try:
-        key = base64.b64decode(fields[1], validate=True)
+        key = _decoded(fields[1])
     except ValueError:
         return fields[0], None
     inside = _strings(key)
     return fields[0], key if inside and inside[0].decode("utf-8", "surrogateescape") == fields[0] else None
+
+
+def _decoded(text: str) -> bytes:
+    """What a text says in base64. As for ssh(1) there is one text for it, and Python takes others, too: more padding, and bits of
+    the last letter that count for nothing.
+
+    :raises ValueError: it is none.
+    """
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("not canonical")
+    return data
 
 
 def first_string(blob: bytes) -> bytes:

@@ -412,3 +412,13 @@ def test_what_a_waiter_is_told_holds_up_nobody(dials: Dials, transports: Transpo
             other.result(10)
         go.set()
         end.set_exception(REFUSED)
+
+
+# trust: T13 T32
+def test_a_link_whose_key_came_into_doubt_is_used_by_no_task_that_has_claimed_it_either() -> None:
+    """The first look finds the doubt; a second one may not take it for what the login was made with."""
+    link: Any = FakeLink()
+    doubted = FakeLink()
+    doubted.secrets_allowed = False
+    link.renewed = lambda *_arguments: doubted
+    assert [module._is_good(link, HOP, "the place", Report(print, print)) for _look in range(2)] == [False, False]
