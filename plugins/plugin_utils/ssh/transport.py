@@ -122,7 +122,9 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         if name not in FAST
     )
     _kex_info = paramiko.Transport._kex_info | CHECKED  # type: ignore[attr-defined]
-    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it
+    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it, and the next two
+    auth_handler: Any
+    _handler_table: dict[int, Any]
     _saved_exception: Exception | None = None
 
     _channel_handler_table = {  # noqa: RUF012
