@@ -80,7 +80,7 @@ class Fuzzed:
 
 
 class Fuzz:
-    """Runs inputs until it is told to stop.
+    """Runs inputs until it is stopped.
 
     :param lab: of its own, and so with a broker of its own.
     :param report: told of each finding at once.
@@ -109,9 +109,9 @@ class Fuzz:
         """To the end of the inputs, or until it is stopped; then a look at what is left."""
         with Trial(self._lab) as trial:
             held = list(self._batches(trial))
-            self.fuzzed.asked = trial.asked
-            for what in (*trial.problems, *self._grown(held[0], held[-1]), *self._traces(held[0].pid)):
-                self._find(what)
+            if held:
+                for what in (*trial.problems, *self._grown(held[0], held[-1]), *self._traces(held[0].pid)):
+                    self._find(what)
 
     def _batches(self, trial: Trial) -> Iterator[Held]:
         """What the idle broker holds after each of them; before the first, heaps do not have what they later keep."""
@@ -119,6 +119,7 @@ class Fuzz:
         while not self._over.is_set() and (batch := list(itertools.islice(self._cases, BATCH))):
             with trial.watching():
                 self._meet(trial, batch)
+            self.fuzzed.asked = trial.asked
             held = when_idle(self._lab, like=first)
             first = first or held
             yield held

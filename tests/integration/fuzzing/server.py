@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections import Counter
 from types import TracebackType
@@ -65,11 +66,10 @@ class AnyServer:
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await self._talk(reader, writer)
-        finally:
-            await _end(writer)
-            self._tasks.discard(task)
+        await _end(writer)
+        self._tasks.discard(task)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         helpers: set[asyncio.Task[None]] = set()
