@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from .confinement import SELF, has_cpu_limit, limits, rights
+from .confinement import SELF, has_cpu_limit, limits, read, rights
 
 _FOLDER = "bastion-ssh"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -165,13 +165,32 @@ def _check_above(path: str) -> None:
         except FileNotFoundError:  # to be made by us
             found = None
         if found is not None:
-            if found.st_uid not in (0, os.geteuid()):
+            if found.st_uid not in (0, os.geteuid()) and not _has_no_number(found.st_uid):
                 raise NoBroker(f"{path} belongs to another user, who could replace what is in it")
             if _is_writable_by_others(found):
                 raise NoBroker(f"{path} can be written by other users, who could replace what is in it")
         if path == os.sep:
             return
         path = os.path.dirname(path)
+
+
+def _has_no_number(uid: int) -> bool:
+    """Whether this stands for all users who have no number in our user namespace (user_namespaces(7)).
+
+    The owner of ``/`` and ``/run`` is one of them in a namespace without the system's root (bwrap(1)), and the system does not tell
+    them apart. What another of them could put into the place of our directory is still not ours, and so refused.
+    """
+    try:
+        overflow = int(read("/proc/sys/kernel/overflowuid"))
+    except OSError:
+        overflow = 65534  # DEFAULT_OVERFLOWUID in linux/highuid.h
+    if uid != overflow:
+        return False
+    try:
+        extents = [[int(word) for word in line.split()] for line in read(f"{SELF}/uid_map").splitlines()]
+    except OSError:  # a kernel without namespaces
+        return False
+    return not any(first <= uid < first + count for first, _outside, count in extents)
 
 
 def _is_writable_by_others(found: os.stat_result) -> bool:
@@ -181,7 +200,12 @@ def _is_writable_by_others(found: os.stat_result) -> bool:
 
 
 def _is_own_group(number: int) -> bool:
-    """Whether a group is that of our user alone: called the same, and without other members, as where the umask is 002."""
+    """Whether a group is root's, or that of our user alone: called the same, and without other members, as where the umask is 002.
+
+    Images for any user id have homes that root's group may write to, which is that of the process (OpenShift, execution environments).
+    """
+    if number == 0:
+        return True
     import grp
     import pwd
 

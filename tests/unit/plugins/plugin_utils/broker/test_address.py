@@ -12,7 +12,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -387,6 +388,86 @@ def test_the_group_of_the_user_alone_may_write_above(tmp_path: Path, outputs: Ca
     assert outputs(OF_A_GROUP, *[[f"{tmp_path}/above/place", *words] for words in groups]) == [
         "taken", "taken", *[WRITABLE.format(tmp_path / "above")] * 3
     ]  # fmt: skip
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Iterator[Path]:
+    """A directory that every user can get to."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        os.chmod(made, 0o755)
+        yield Path(made)
+
+
+OF_ANY_USER = """
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker, open_directory
+import os
+go()
+os.setgroups([])
+os.setgid(0)
+os.setuid(1000660000)
+os.environ["HOME"] = sys.argv[1]
+os.environ.pop("XDG_RUNTIME_DIR", None)
+try:
+    with open_directory(None, "~/.ansible") as directory:
+        print(directory.path)
+except NoBroker as error:
+    print(error)
+"""
+
+
+# trust: T27
+@as_root
+def test_roots_group_may_write_above(public: Path, outputs: Callable[..., list[str]]) -> None:
+    """As in an image for any user id, which no file of users has."""
+    (public / "runner").mkdir()
+    (public / "runner/.ansible").mkdir()
+    for path in ("runner", "runner/.ansible"):
+        (public / path).chmod(0o775)
+    place = public / "runner/.ansible/bastion-ssh"
+    assert outputs(OF_ANY_USER, [f"{public}/runner"]) == [str(place)]
+    assert (place.stat().st_uid, stat.S_IMODE(place.stat().st_mode)) == (1000660000, 0o700)
+    (public / "runner").chmod(0o777)
+    assert outputs(OF_ANY_USER, [f"{public}/runner"]) == [WRITABLE.format(public / "runner")]
+
+
+IN_A_NAMESPACE = """
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory, NoBroker
+import ctypes, os
+go()
+(inside, ready), (outside, mapped) = os.pipe(), os.pipe()
+child = os.fork()
+if child:
+    os.read(inside, 1)
+    with open(f"/proc/{child}/uid_map", "w") as file:
+        file.write(sys.argv[2])
+    os.write(mapped, b".")
+    os.waitpid(child, 0)
+    os._exit(0)
+if ctypes.CDLL(None).unshare(0x10000000):  # CLONE_NEWUSER
+    print("no namespace", flush=True)
+    os._exit(0)
+os.write(ready, b".")
+os.read(outside, 1)
+try:
+    Directory(sys.argv[1]).close()
+    print("taken", os.stat(os.path.dirname(sys.argv[1])).st_uid, flush=True)
+except NoBroker as error:
+    print(error, flush=True)
+"""
+
+
+# trust: T27
+@as_root
+def test_an_owner_who_has_no_number_in_our_namespace_counts_as_root(
+    tmp_path: Path, outputs: Callable[..., list[str]]
+) -> None:
+    Directory(f"{tmp_path}/above/place").close()
+    given(tmp_path / "above")
+    users = ["0 0 1", "0 0 70000", "0 0 1\n65000 65000 1000"]
+    found = outputs(IN_A_NAMESPACE, *[[f"{tmp_path}/above/place", each] for each in users])
+    if "no namespace" in found:
+        pytest.skip("there are no user namespaces here")
+    assert found == [f"taken {NOBODY}", *[ANOTHERS.format(tmp_path / "above")] * 2]
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002])
