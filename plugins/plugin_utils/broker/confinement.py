@@ -65,11 +65,7 @@ def limits() -> Rights:
     """
     found = _lines(SELF, _LINES_OF_USE)
     found["limits"] = read(f"{SELF}/limits")
-    found["priority"] = (
-        os.getpriority(os.PRIO_PROCESS, 0),
-        os.sched_getscheduler(0),
-        os.sched_getparam(0).sched_priority,
-    )
+    found["priority"] = _priority(read(f"{SELF}/stat"))
     found["out of memory"] = read(f"{SELF}/oom_score_adj")
     found["control group"] = shared_group(read(f"{SELF}/cgroup"))
     with contextlib.suppress(OSError):  # a kernel without it
@@ -154,6 +150,12 @@ def _lines(process: str, wanted: tuple[str, ...]) -> dict[str, object]:
         if name in wanted:
             found[name] = value.strip()
     return found
+
+
+def _priority(stat: str) -> tuple[str, ...]:
+    """Nice value, priority and policy of /proc/PID/stat (proc_pid_stat(5)); musl has no calls that tell the last two."""
+    fields = stat.rpartition(")")[2].split()  # from the third on; there may be anything in a name, which is the second
+    return fields[19 - 3], fields[40 - 3], fields[41 - 3]
 
 
 def _namespace(process: str, kind: str) -> str:

@@ -103,6 +103,26 @@ def test_a_process_with_little_time_has_no_broker() -> None:
         assert "NoBroker: a limit on processor time (ulimit -t) would soon end" in told
 
 
+MUSL = f"""
+import os
+def refuse(*_arguments):
+    raise OSError(38, "Function not implemented")
+os.sched_getscheduler = os.sched_getparam = refuse
+{NAME}"""
+
+
+def test_a_c_library_that_does_not_tell_the_scheduling_has_a_broker() -> None:
+    """As musl, whose calls are played."""
+    assert output(sys.executable, "-c", MUSL) == output(sys.executable, "-c", NAME)
+    assert output("chrt", "--batch", "0", sys.executable, "-c", MUSL) != output(sys.executable, "-c", NAME)
+
+
+def test_a_name_of_a_process_says_nothing_of_its_priority() -> None:
+    script = "open('/proc/self/comm', 'w').write(') S 1 2 ('); os.nice(3); print(limits()['priority'])"
+    nice = os.getpriority(os.PRIO_PROCESS, 0) + 3
+    assert output(sys.executable, "-c", FIND + script) == f"{(str(nice), '0', '0')}\n"
+
+
 SLICE = "0::/user.slice/user-1000.slice"
 
 
