@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from .confinement import SELF, has_cpu_limit, limits, read, rights
+from .confinement import SELF, has_cpu_limit, own, read
 
 _FOLDER = "bastion-ssh"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -41,9 +41,8 @@ class Directory:
     def __init__(self, path: str, create: bool = True) -> None:
         try:
             above, name = os.path.split(path)
-            above = os.path.realpath(above)
+            above = _checked(above)
             path = self.path = os.path.join(above, name)  # with no symlink in it that could lead elsewhere next time
-            _check_above(above)
             if create:
                 _make(path)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -154,23 +153,33 @@ def _is_private(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
 
 
-def _check_above(path: str) -> None:
-    """Raises NoBroker if a user who is neither root nor ours can put another directory into the place of one in the path.
+def _checked(path: str) -> str:
+    """The path without symlinks. As OpenSSH's safe_path() (misc.c), which does not know of directories such as /tmp, where only its
+    owner may move a file.
 
-    As OpenSSH's safe_path() (misc.c), which does not know of directories such as /tmp, where only its owner may move a file.
+    :raises NoBroker: a user who is neither root nor ours can put another directory into the place of one in it.
     """
+    # abspath() leaves two slashes at the beginning.
+    found = _components(path) if path == os.path.abspath(path) and not path.startswith("//") else {}
+    if not found or any(stat.S_ISLNK(each.st_mode) for each in found.values()):
+        path = os.path.realpath(path)
+        found = _components(path)
+    for each, state in found.items():
+        if state.st_uid not in (0, os.geteuid()) and not _has_no_number(state.st_uid):
+            raise NoBroker(f"{each} belongs to another user, who could replace what is in it")
+        if _is_writable_by_others(state):
+            raise NoBroker(f"{each} can be written by other users, who could replace what is in it")
+    return path
+
+
+def _components(path: str) -> dict[str, os.stat_result]:
+    """What is there on the way from a path to the root; what is missing is to be made by us."""
+    found = {}
     while True:
-        try:
-            found = os.lstat(path)
-        except FileNotFoundError:  # to be made by us
-            found = None
-        if found is not None:
-            if found.st_uid not in (0, os.geteuid()) and not _has_no_number(found.st_uid):
-                raise NoBroker(f"{path} belongs to another user, who could replace what is in it")
-            if _is_writable_by_others(found):
-                raise NoBroker(f"{path} can be written by other users, who could replace what is in it")
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = os.lstat(path)
         if path == os.sep:
-            return
+            return found
         path = os.path.dirname(path)
 
 
@@ -266,7 +275,7 @@ def broker_name() -> str:
     :raises NoBroker: the system does not say what we may do, or a broker would be ended in the middle of its work.
     """
     try:
-        ours, use = rights(SELF), limits()
+        ours, use = own()
     except OSError as error:
         raise NoBroker(f"the rights of this process cannot be read: {error.filename}: {error.strerror}") from error
     if has_cpu_limit(use):
@@ -281,17 +290,20 @@ def broker_name() -> str:
         os.environ.get("PYTHONPATH"),
         sys.executable,
         sys.version,
+        _PACKAGE,
         *_code(),
     ]
     return hashlib.blake2b(repr(same).encode(), digest_size=8).hexdigest()
 
 
-def _code() -> Iterator[tuple[str, int, int]]:
+def _code() -> Iterator[tuple[str, str, int, int]]:
     """The files of this collection that a broker runs: another version of them is another broker."""
     for folder in ("", "chain", "ssh", "broker"):
-        path = os.path.join(_PACKAGE, folder)
-        with os.scandir(path) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.endswith(".py"):
-                    found = entry.stat()
-                    yield entry.path, found.st_size, found.st_mtime_ns
+        descriptor = os.open(os.path.join(_PACKAGE, folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in sorted(os.listdir(descriptor)):
+                if name.endswith(".py"):
+                    found = os.stat(name, dir_fd=descriptor)  # the whole path takes longer
+                    yield folder, name, found.st_size, found.st_mtime_ns
+        finally:
+            os.close(descriptor)

@@ -36,6 +36,9 @@ class BrokerSession:
         self._directory = directory
         self._home = home
         self._report = report
+        self._name: str | None = (
+            None  # of the broker: a task has many requests, and finding it out takes longer than asking
+        )
 
     def start(self, command: str, pty: bool = False) -> BrokerProcess:
         """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
@@ -96,7 +99,7 @@ class BrokerSession:
 
     def _connect(self) -> socket.socket:
         with open_directory(self._directory, self._home) as directory:
-            name = broker_name()
+            name = self._name = self._name or broker_name()
             sock = directory.connect(f"{name}.sock")
             if sock is not None:
                 return sock

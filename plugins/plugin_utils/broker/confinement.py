@@ -15,7 +15,7 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 #: A process as the functions below take it: our own.
 SELF = "/proc/self"
@@ -23,11 +23,12 @@ SELF = "/proc/self"
 Rights = Mapping[str, object]
 
 # Lines of /proc/PID/status, proc_pid_status(5); the last one since Linux 5.9.
-_LINES = (
-    "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters",
-)  # fmt: skip
+_LINES = re.compile(
+    r"^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp|Seccomp_filters):[\t ]*(.*?)[\t ]*$",
+    re.MULTILINE,
+)
 # The mode of new files, and the processors and memory that may be used.
-_LINES_OF_USE = ("Umask", "Cpus_allowed", "Mems_allowed")
+_LINES_OF_USE = re.compile(r"^(Umask|Cpus_allowed|Mems_allowed):[\t ]*(.*?)[\t ]*$", re.MULTILINE)
 # The scope of a login or of a terminal, which has no limits of its own; one of systemd-run(1) may have.
 _SCOPE = re.compile(r"/(?!run-)[^/\n]*\.scope$", re.MULTILINE)
 # All of namespaces(7).
@@ -43,7 +44,30 @@ def rights(process: str) -> Rights:
     :param process: its directory in /proc.
     :raises OSError: it is gone, or may not be looked at.
     """
-    found = _lines(process, _LINES)
+    return _rights(process, read(f"{process}/status"), lambda: read(f"{process}/cgroup"))
+
+
+def own() -> tuple[Rights, Rights]:
+    """The rights of our own process, and what it may use of the machine, in what order it gets that, and who it is on record.
+
+    An unprivileged process can only lower most of the latter, so one that was started with less cannot serve those with more.
+    What systemd limits and ends is a unit, which is a control group. Not seen is the priority of ionice(1).
+
+    :raises OSError: they cannot be read.
+    """
+    status, groups = read(f"{SELF}/status"), read(f"{SELF}/cgroup")
+    found: dict[str, object] = dict(_LINES_OF_USE.findall(status))
+    found["limits"] = read(f"{SELF}/limits")
+    found["priority"] = _priority(read(f"{SELF}/stat"))
+    found["out of memory"] = read(f"{SELF}/oom_score_adj")
+    found["control group"] = shared_group(groups)
+    with contextlib.suppress(OSError):  # a kernel without it
+        found["login"] = read(f"{SELF}/loginuid")  # as audit(8) has it: the user behind sudo(8)
+    return _rights(SELF, status, lambda: groups), found
+
+
+def _rights(process: str, status: str, groups: Callable[[], str]) -> Rights:
+    found: dict[str, object] = dict(_LINES.findall(status))
     for kind in _NAMESPACES:
         found[f"namespace {kind}"] = _namespace(process, kind)
     found["root directory"] = _root(process)
@@ -51,25 +75,7 @@ def rights(process: str) -> Rights:
     if (found.get("NoNewPrivs"), found.get("Seccomp")) != ("0", "0"):
         # What a filter of system calls or Landlock forbids cannot be seen, so a process that may have one shares only
         # with those that were started together: in a container, or in a unit of systemd.
-        found["control group"] = read(f"{process}/cgroup")
-    return found
-
-
-def limits() -> Rights:
-    """What our own process may use of the machine, in what order it gets that, and what is written down of who it is.
-
-    An unprivileged process can only lower most of these, so one that was started with less cannot serve those with more.
-    What systemd limits and ends is a unit, which is a control group. Not seen is the priority of ionice(1).
-
-    :raises OSError: they cannot be read.
-    """
-    found = _lines(SELF, _LINES_OF_USE)
-    found["limits"] = read(f"{SELF}/limits")
-    found["priority"] = _priority(read(f"{SELF}/stat"))
-    found["out of memory"] = read(f"{SELF}/oom_score_adj")
-    found["control group"] = shared_group(read(f"{SELF}/cgroup"))
-    with contextlib.suppress(OSError):  # a kernel without it
-        found["login"] = read(f"{SELF}/loginuid")  # as audit(8) has it: the user behind sudo(8)
+        found["control group"] = groups()
     return found
 
 
@@ -141,15 +147,6 @@ def read(path: str) -> str:
         return b"".join(pieces).decode("latin-1")
     finally:
         os.close(descriptor)
-
-
-def _lines(process: str, wanted: tuple[str, ...]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for line in read(f"{process}/status").split("\n"):
-        name, _colon, value = line.partition(":")
-        if name in wanted:
-            found[name] = value.strip()
-    return found
 
 
 def _priority(stat: str) -> tuple[str, ...]:

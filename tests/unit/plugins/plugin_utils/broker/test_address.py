@@ -356,6 +356,27 @@ def test_a_symlink_in_a_directory_of_another_user_leads_nowhere_else_afterwards(
         Directory(f"{tmp_path}/moved/place")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["{0}/link/../place", "{0}/link/place", "/{0}/first/in/place", "{0}/first//in/place", "{0}/first/in/./place"],
+)
+def test_a_path_is_followed_as_the_system_does(path: str, tmp_path: Path) -> None:
+    (tmp_path / "first/in").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("first/in")
+    with Directory(path.format(tmp_path)) as directory:
+        assert directory.path == f"{tmp_path}/first/{'place' if '..' in path else 'in/place'}"
+
+
+def test_no_part_of_a_path_is_looked_at_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since each task does so."""
+    seen: list[object] = []
+    lstat = os.lstat
+    Directory(f"{tmp_path}/place").close()
+    monkeypatch.setattr(os, "lstat", lambda path: (seen.append(path), lstat(path))[1])
+    Directory(f"{tmp_path}/place").close()
+    assert seen == [str(path) for path in [tmp_path, *tmp_path.parents]]
+
+
 @pytest.mark.parametrize("bits", [0o1777, 0o1770, 0o755])
 def test_a_directory_where_others_can_move_nothing_of_ours_will_do(bits: int, tmp_path: Path) -> None:
     """As /tmp."""

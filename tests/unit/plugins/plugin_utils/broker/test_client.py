@@ -94,6 +94,23 @@ def keeps_it_waiting(connection: Connection) -> None:
     connection.send({"event": "error", **packed(HopUnreachable("the broker", "is full", "Wait."))})
 
 
+def is_done(connection: Connection) -> None:
+    connection.receive(10)
+    connection.send({"event": "done"})
+
+
+def test_a_task_finds_out_the_name_of_its_broker_once(
+    session: BrokerSession, served: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since that takes longer than a request."""
+    name, found = broker_name(), list[str]()
+    monkeypatch.setattr(client, "broker_name", lambda: (found.append(name), name)[1])
+    given = served(is_done, is_done)
+    session.reset()
+    session.reset()
+    assert (len(given), len(found)) == (2, 1)
+
+
 def does_it(connection: Connection, mode: object = None) -> None:
     connection.receive(10)
     descriptor = connection.take_descriptor()

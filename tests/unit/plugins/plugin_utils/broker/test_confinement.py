@@ -103,6 +103,22 @@ def test_a_process_with_little_time_has_no_broker() -> None:
         assert "NoBroker: a limit on processor time (ulimit -t) would soon end" in told
 
 
+def test_nothing_is_read_twice_to_name_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since each task does so; in a container, where a filter of system calls is the rule, the control group is of both kinds."""
+    before, seen = confinement.read, list[str]()
+    filtered = before(f"{SELF}/status").replace("Seccomp:\t0", "Seccomp:\t2")
+    monkeypatch.setattr(
+        confinement, "read", lambda path: (seen.append(path), filtered if path.endswith("/status") else before(path))[1]
+    )
+    ours, use = confinement.own()
+    assert (ours["control group"], use["control group"]) == (
+        before(f"{SELF}/cgroup"),
+        shared_group(before(f"{SELF}/cgroup")),
+    )
+    assert len({*seen}) == len(seen)
+    assert ours == rights(SELF)
+
+
 MUSL = f"""
 import os
 def refuse(*_arguments):
@@ -118,7 +134,7 @@ def test_a_c_library_that_does_not_tell_the_scheduling_has_a_broker() -> None:
 
 
 def test_a_name_of_a_process_says_nothing_of_its_priority() -> None:
-    script = "open('/proc/self/comm', 'w').write(') S 1 2 ('); os.nice(3); print(limits()['priority'])"
+    script = "open('/proc/self/comm', 'w').write(') S 1 2 ('); os.nice(3); print(own()[1]['priority'])"
     nice = os.getpriority(os.PRIO_PROCESS, 0) + 3
     assert output(sys.executable, "-c", FIND + script) == f"{(str(nice), '0', '0')}\n"
 
