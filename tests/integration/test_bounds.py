@@ -7,6 +7,7 @@ from __future__ import annotations
 import resource
 import socket
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -333,11 +334,12 @@ def test_a_server_opens_so_many_connections_to_a_forwarded_agent_at_once(lab: La
 
 # trust: T59
 def test_a_question_that_takes_an_expression_for_ever_holds_up_no_other_host(lab: Lab) -> None:
+    """And the server hears no answer, which it would count as a failed login."""
     asked = threading.Event()
+    rounds: list[str] = []
 
     def ask() -> list[str]:
-        if asked.is_set():
-            return []
+        rounds.append("asked" if not rounds else "answered")
         asked.set()
         return ["a" * 1000 + "!"]
 
@@ -354,7 +356,30 @@ def test_a_question_that_takes_an_expression_for_ever_holds_up_no_other_host(lab
         assert good.run("echo here").stdout == b"here\n"
         assert not failing.done()
         assert "seconds of the patterns of prompts" in failing.result(), failing.result()
-    assert f"hop 1 of 1, root@{slow.address}:{slow.port}: login refused. " in failing.result()
+    assert failing.result().startswith(f"hop 1 of 1, root@{slow.address}:{slow.port}: the question 'aaa")
+    assert rounds == ["asked"]
+
+
+# trust: T59
+@pytest.mark.ways("own process")
+def test_without_a_process_for_expressions_a_question_is_not_answered(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[str] = []
+
+    def ask() -> list[str]:
+        rounds.append("asked" if not rounds else "answered")
+        return ["code"]
+
+    server = lab.hostile("server", Plan(methods="keyboard-interactive", ask=ask))
+    lab.trust(server)
+    monkeypatch.setattr(sys, "executable", "/nonexistent")
+    for _time in range(2):  # nothing was refused, so it is tried again
+        found = outcome(lab, Attack(""), server, ansible_ssh_prompts={"c.*": "123"})
+        assert "as the patterns of prompts need a process, and none can be started: [Errno 2]" in found
+        assert found.startswith(f"hop 1 of 1, root@{server.address}:{server.port}: the question 'code' is not answered")
+        assert rounds == ["asked"]
+        rounds.clear()
 
 
 @pytest.mark.ways("own process")

@@ -31,6 +31,10 @@ _SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
 
 
+class _NotAnswered(paramiko.SSHException):
+    """A question was not looked at, by no fault of the server; the connection ends before there is an answer to it."""
+
+
 class Login:
     """One login.
 
@@ -56,7 +60,8 @@ class Login:
         self._offered: set[bytes] = set()
         self._password_spent = hop.credentials.password is None
         self._questions_spent = False
-        self._secret_sent = self._matching_failed = False
+        self._secret_sent = False
+        self._not_answered: HopError | None = None
         #: Whether a key of last resort was needed; known when the login is complete.
         self.used_fallback = False
 
@@ -168,7 +173,10 @@ class Login:
         return self._attempt("keyboard-interactive", lambda: self._transport.auth_interactive(user, self._answers))
 
     def _answers(self, _title: str, _instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
-        """Answers in the transport's thread; an unknown question leaves all unanswered, which the server refuses."""
+        """Answers in the transport's thread; an unknown question leaves all unanswered, which the server refuses.
+
+        :raises _NotAnswered: an answer without words would be a failure that the server counts.
+        """
         texts = [question for question, _echo in questions]
         answers = [self._answer(*each) for each in zip(texts, self._matches(texts), strict=True)]
         known = [answer for answer in answers if answer is not None]
@@ -178,29 +186,26 @@ class Login:
         return known
 
     def _matches(self, questions: list[str]) -> list[int | None]:
-        """The entry of prompts for each question. No question is looked at any more once one took too long."""
+        """The entry of prompts for each question."""
         patterns = [pattern for pattern, _answer in self._hop.credentials.prompts]
-        seconds = self._deadline.remaining() / 2  # the other half is for what the server then says
-        problem = f"the question {said(questions[0], 80) if questions else ''!r}"
+        deadline = Deadline(self._deadline.remaining() / 2)  # the other half is for what the server then says
         try:
-            if not self._matching_failed:
-                return first_matches(patterns, questions, seconds)
-        except TimeoutError:
-            self._skip(f"{problem}, which took more than {seconds:.1f} seconds of the patterns of prompts")
-        except OSError as error:
-            self._skip(
-                f"{problem}, as the patterns of prompts need a process, and none can be started: {said(str(error))}"
-            )
-        self._matching_failed = True
-        return [None] * len(questions)
+            return first_matches(patterns, questions, deadline)
+        except TimeoutError as error:
+            problem = f"took more than {deadline.seconds:.1f} seconds of the patterns of prompts"
+            advice, cause = "Write a simpler expression, without one repetition in another.", error
+        except (OSError, RuntimeError) as error:
+            problem = f"is not answered, as the patterns of prompts need a process, and none can be started: {said(str(error))}"
+            advice, cause = "Is there a limit of processes or memory on the controller (ulimit -u)?", error
+        shown = said(questions[0], 80) if questions else ""
+        self._not_answered = self._without_answer(f"the question {shown!r} {problem}", advice)
+        raise _NotAnswered("nothing was answered") from cause
 
     def _answer(self, question: str, entry: int | None) -> str | None:
         """The answer to one question, by the entry of prompts that it matches."""
         credentials = self._hop.credentials
         if entry is not None:
             return credentials.prompts[entry][1]
-        if self._matching_failed:
-            return None
         if not self._password_spent and _PASSWORD_PROMPT.search(question):
             self._password_spent = True
             return credentials.password
@@ -226,6 +231,8 @@ class Login:
             self._methods = tuple(error.allowed_types)
             return False
         except Exception as error:
+            if self._not_answered is not None:
+                raise self._not_answered from error
             if self._deadline.expired:
                 raise self.overdue() from error
             ended = isinstance(error, EOFError)

@@ -15,19 +15,22 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from .deadline import Deadline
+
 # Without one of these, a search looks at each character a few times at most.
 _REPETITIONS = frozenset("*+?{")
 
-# Texts and patterns come through its standard input, and it ends by itself if nobody is there any more to end it.
+# Texts and patterns come through its standard input, and it ends by itself if its parent has ended. What it counts for that is
+# the time of the processor, which stands still while it is stopped.
 _PROGRAM = """
 import json, re, signal, sys
 seconds, patterns, texts = json.load(sys.stdin)
-signal.setitimer(signal.ITIMER_REAL, seconds)
+signal.setitimer(signal.ITIMER_PROF, seconds)
 print(json.dumps([next((n for n, each in enumerate(patterns) if re.search(each, text, re.I)), None) for text in texts]))
 """
 
 
-def first_matches(patterns: Sequence[str], texts: Sequence[str], seconds: float) -> list[int | None]:
+def first_matches(patterns: Sequence[str], texts: Sequence[str], deadline: Deadline) -> list[int | None]:
     """For each text, the number of the first pattern that is found in it, whatever the case; None where none is.
 
     :raises TimeoutError: the time is up.
@@ -35,25 +38,21 @@ def first_matches(patterns: Sequence[str], texts: Sequence[str], seconds: float)
     """
     if not any(_REPETITIONS & set(pattern) for pattern in patterns):
         return _search(patterns, texts)
-    asked = json.dumps([seconds, list(patterns), list(texts)])
+    asked = json.dumps([deadline.remaining(), list(patterns), list(texts)])
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
-        done = subprocess.run(
-            command,
-            input=asked,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise TimeoutError from None
-    if done.returncode == -signal.SIGALRM:
+        output, _errors = deadline.limit(lambda: process.communicate(asked))
+    finally:
+        process.kill()
+        status = process.wait()
+    if status == -signal.SIGPROF:
         raise TimeoutError
-    if done.returncode != 0:
-        raise OSError(f"its process ended with status {done.returncode}")
-    found: list[int | None] = json.loads(done.stdout)
+    if status != 0:
+        raise OSError(f"its process ended with status {status}")
+    found: list[int | None] = json.loads(output)
     return found
 
 
