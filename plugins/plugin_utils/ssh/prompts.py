@@ -9,6 +9,7 @@ where the pattern has one repetition in another. So it is done in a process of i
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -19,6 +20,9 @@ from .deadline import Deadline
 
 # Without one of these, a search looks at each character a few times at most.
 _REPETITIONS = frozenset("*+?{")
+
+# What an interpreter that was moved needs to start. The broker's own settings of memory are not among it, nor is a PYTHONPATH.
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME")
 
 # Texts and patterns come through its standard input, and it ends by itself if its parent has ended. What it counts for that is
 # the time of the processor, which stands still while it is stopped.
@@ -39,9 +43,15 @@ def first_matches(patterns: Sequence[str], texts: Sequence[str], deadline: Deadl
     if not any(_REPETITIONS & set(pattern) for pattern in patterns):
         return _search(patterns, texts)
     asked = json.dumps([deadline.remaining(), list(patterns), list(texts)])
-    command = [sys.executable, "-I", "-S", "-c", _PROGRAM]
+    command = [sys.executable, "-S", "-c", _PROGRAM]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd="/",  # in which Python looks for modules first
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
     )
     try:
         output, _errors = deadline.limit(lambda: process.communicate(asked))

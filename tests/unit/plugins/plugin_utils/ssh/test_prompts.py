@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,8 +41,35 @@ def test_a_pattern_that_takes_for_ever_is_ended() -> None:
 # trust: T59
 def test_a_search_ends_by_itself_if_nothing_is_there_any_more_to_end_it() -> None:
     asked = json.dumps([0.5, ["(a+)+$"], ["a" * 1000 + "!"]])
-    command = [sys.executable, "-I", "-S", "-c", _PROGRAM]
+    command = [sys.executable, "-S", "-c", _PROGRAM]
     assert subprocess.run(command, input=asked, text=True, check=False).returncode == -signal.SIGPROF
+
+
+# trust: T59
+def test_a_search_has_what_its_python_needs_to_start_and_nothing_else_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python, seen = tmp_path / "python", tmp_path / "seen"
+    python.write_text(f"""#!{sys.executable} -IS
+import os, sys
+with open({str(seen)!r}, "w") as file:
+    print(os.getcwd(), *sorted(os.environ), file=file)
+os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
+""")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    for name in ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONMALLOC", "GLIBC_TUNABLES", "SECRET"):
+        monkeypatch.setenv(name, "malloc")
+    for name, value in {"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": "/nonexistent", "PATH": "/bin"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert first_matches(["co?de"], TEXTS, Deadline(60)) == [None, 0, None, None]
+    names = set(seen.read_text().split())
+    assert names - {"LC_CTYPE"} == {"/", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME"}  # that one is Python's own (PEP 538)
+    monkeypatch.setenv("PYTHONHOME", "/nonexistent")
+    with pytest.raises(OSError, match="its process ended with status 1"):
+        first_matches(["co?de"], TEXTS, Deadline(60))
 
 
 def test_a_search_that_fails_is_an_error() -> None:
