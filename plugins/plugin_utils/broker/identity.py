@@ -18,11 +18,11 @@ from ..ssh.recent import digest
 # RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
 _CODE = re.compile(r"(\d{6,10})?")
 # What the pattern of a question calls such a code. Digits alone do not tell it from a PIN or a password, which prove nothing if they
-# are others; and no other kind of answer may be asked for by the same pattern. "Code" alone may be either, so that it is one only
-# where something else tells who logs in.
+# are others; and no other kind of answer may be asked for by the same pattern. What is only "authentication", or a "token", may be
+# static. "Code" alone may be either, so that it is one only where something else tells who logs in.
 _CALLED_ONE_TIME = re.compile(
-    r"(one.{0,4}time|(?<![a-z])[th]?otp(?![a-z])|verification|authenticat(or|ion)|token|2fa|mfa|(two|second|2nd)\W{0,8}factor)"
-    r"(\W{0,8}(pass)?(code|word))?|passcode",
+    r"(one.{0,4}time|(?<![a-z])[th]?otp(?![a-z])|2fa|mfa|(two|second|2nd)\W{0,8}factor)(\W{0,8}(pass)?(code|word))?"
+    r"|(verification|authenticat(or|ion)|token)\W{0,8}code(?![a-z])|passcode",
     re.IGNORECASE,
 )
 _CALLED_CODE = re.compile(r"(?<![a-z])code(?![a-z])", re.IGNORECASE)
