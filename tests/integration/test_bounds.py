@@ -125,6 +125,10 @@ def block(number: int, size: int) -> bytes:
     return framed(DATA, number, size.to_bytes(4, "big") + bytes(size))
 
 
+EXTENSION = b"limits@openssh.com"
+LIMITS = framed(VERSION, 3, len(EXTENSION).to_bytes(4, "big") + EXTENSION + b"\0\0\0\x011")
+
+
 def sftp(answer: Callable[[int], bytes]) -> Plan:
     """Speaks SFTP, with its own answer to the number of each request to read."""
 
@@ -227,23 +231,28 @@ ATTACKS = {
     ),
     # In a transfer
     "an SFTP message of 16 MiB": Attack(
-        "cannot read any: it sent an SFTP message of 16777215 bytes, and 262144 are the most",
+        "the connection was lost: it sent an SFTP message of 16777215 bytes, and 262144 are the most",
         sftp(lambda _number: (0x00FFFFFF).to_bytes(4, "big") + bytes(MEBIBYTE)),
         fetched,
     ),
     "a block that is too long": Attack(
-        "cannot read any: it sent a block of 65536 bytes, and 32768 were asked for",
+        "the connection was lost: it sent a block of 65536 bytes, and 32768 were asked for",
         sftp(lambda number: block(number, 65536)),
         fetched,
     ),
     "an answer to no request": Attack(
-        "cannot read any: it answered an SFTP request that was not made, or twice",
+        "the connection was lost: it answered an SFTP request that was not made, or twice",
         sftp(lambda number: block(number + 7777, 5)),
         fetched,
     ),
     "an answer that comes twice": Attack(
-        "cannot read any: it answered an SFTP request that was not made, or twice",
+        "the connection was lost: it answered an SFTP request that was not made, or twice",
         sftp(lambda number: block(number, 5) * 2),
+        fetched,
+    ),
+    "an SFTP limit that is too long": Attack(
+        "the connection was lost: it sent an SFTP message of 4294967295 bytes, and 262144 are the most",
+        Plan(sftp=lambda channel: channel.sendall(LIMITS + bytes([255] * 4) + bytes(MEBIBYTE))),
         fetched,
     ),
     "a status of no text": Attack(
@@ -300,6 +309,28 @@ def test_what_a_server_sends_costs_it_its_own_connection_at_most(lab: Lab) -> No
     assert grown < 48 * MEBIBYTE
     assert the_broker(lab) == broker
     assert "reading what a server sent" not in log(lab)
+
+
+# trust: T53
+@pytest.mark.ways("own process", "broker")
+@pytest.mark.parametrize("begin", [b"Welcome to this host.\n", b"\0"])
+def test_what_comes_in_place_of_sftp_may_be_the_words_of_a_shell(lab: Lab, begin: bytes) -> None:
+    """Files go through dd then, over the same connection."""
+
+    def talks(channel: Any) -> None:
+        channel.sendall(begin * 40)
+        channel.close()
+
+    def command(channel: Any) -> None:
+        ends(channel, words=b"content")
+
+    server = lab.hostile("server", Plan(sftp=talks, command=command))
+    lab.trust(server)
+    with opened(lab, variables_of(server), TransferMethod.SMART, first=None) as session:
+        fetched(session, lab.path)
+        assert (lab.path / "fetched").read_bytes() == b"content"
+        assert session.run("any").stdout == b"content"
+    assert server.connections == 1
 
 
 # trust: T18, T53

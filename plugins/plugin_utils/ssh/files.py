@@ -94,7 +94,7 @@ class _Client(paramiko.SFTPClient):
         return file
 
     def violation(self, words: str) -> Violation:
-        """An error for the end of this subsystem, which is closed here: nobody may wait for it any more."""
+        """An error for the end of the connection; the subsystem is closed here, so that no other answer is waited for."""
         self.close()
         return Violation(words)
 
@@ -119,19 +119,32 @@ class SftpFiles:
     :param place: of the target.
     :param channel: a fresh session channel.
     :param lost: makes the error for a connection that ended.
+    :param abort: ends the connection of a server that breaks the protocol, with the reason.
     :raises NoSftp: the server does not start the subsystem, or it does not speak.
     """
 
-    def __init__(self, place: str, channel: paramiko.Channel, lost: Callable[[], HopError | None]) -> None:
+    def __init__(
+        self,
+        place: str,
+        channel: paramiko.Channel,
+        lost: Callable[[], HopError | None],
+        abort: Callable[[str], None],
+    ) -> None:
         self._place = place
         self._lost = lost
+        self._abort = abort
+        speaks = False  # before that, it may be the words of a shell, which look like an endless message
         try:
             channel.invoke_subsystem("sftp")
             self._client = _Client(channel)
+            speaks = True
             self._block = self._client.largest_block()
         except Exception as error:  # what the server says is read here, in our thread
             channel.close()
-            broken, link_lost = as_broken(error), lost()
+            broken = as_broken(error)
+            if speaks and isinstance(broken, Violation):
+                abort(str(broken))
+            link_lost = lost()
             if link_lost is not None:
                 raise link_lost from broken
             raise NoSftp(said(str(broken))) from broken
@@ -191,8 +204,10 @@ class SftpFiles:
             if isinstance(broken, OSError) and str(broken) != "Socket is closed":
                 words = said(broken.strerror or str(broken)) or "the server gives no reason"
                 raise CommandError(self._place, f"{what}: {words}", CHECK_FILE) from error
-            words = str(broken) if isinstance(broken, Violation) else "the server ended SFTP"
-            raise self._lost() or CommandError(self._place, f"{what}: {words}", "The server's log says why.") from error
+            if isinstance(broken, Violation):
+                self._abort(str(broken))
+            ended = CommandError(self._place, f"{what}: the server ended SFTP", "The server's log says why.")
+            raise self._lost() or ended from error
 
 
 class _WriteRequests:

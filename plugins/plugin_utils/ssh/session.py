@@ -148,7 +148,9 @@ class LinkSession:
             return None
         channel = self._open_channel()
         try:
-            return Deadline(self._timeout).limit(lambda: SftpFiles(self._place, channel, self._lost))
+            return Deadline(self._timeout).limit(
+                lambda: SftpFiles(self._place, channel, self._lost, self._target.abort)
+            )
         except TimeoutError as error:  # it starts no subsystem, and says nothing
             channel.close()
             raise self._silent() from error

@@ -126,6 +126,8 @@ class HostileServer:
         self.address = address
         self.port = port
         self._plan = plan
+        #: How many there were.
+        self.connections = 0
         path.mkdir(parents=True)
         self._key = make_key(path / "host_ed25519")
         self._listening = socket.create_server((address, port))
@@ -153,6 +155,7 @@ class HostileServer:
             while True:
                 sock, _peer = self._listening.accept()
                 self._open.append(sock)
+                self.connections += 1
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
