@@ -193,7 +193,8 @@ class Login:
             return first_matches(patterns, questions, deadline)
         except TimeoutError as error:
             problem = f"took more than {deadline.seconds:.1f} seconds of the patterns of prompts"
-            advice, cause = "Write a simpler expression, without one repetition in another.", error
+            advice = "Write a simpler expression, without one repetition in another."
+            cause: Exception = error
         except (OSError, RuntimeError) as error:
             problem = f"is not answered, as the patterns of prompts need a process, and none can be started: {said(str(error))}"
             advice, cause = "Is there a limit of processes or memory on the controller (ulimit -u)?", error

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -372,7 +373,12 @@ def test_no_part_of_a_path_is_looked_at_twice(tmp_path: Path, monkeypatch: pytes
     seen: list[object] = []
     lstat = os.lstat
     Directory(f"{tmp_path}/place").close()
-    monkeypatch.setattr(os, "lstat", lambda path: (seen.append(path), lstat(path))[1])
+
+    def look(path: Any) -> os.stat_result:
+        seen.append(path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", look)
     Directory(f"{tmp_path}/place").close()
     assert seen == [str(path) for path in [tmp_path, *tmp_path.parents]]
 

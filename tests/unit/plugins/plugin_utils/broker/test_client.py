@@ -104,7 +104,12 @@ def test_a_task_finds_out_the_name_of_its_broker_once(
 ) -> None:
     """Since that takes longer than a request."""
     name, found = broker_name(), list[str]()
-    monkeypatch.setattr(client, "broker_name", lambda: (found.append(name), name)[1])
+
+    def find() -> str:
+        found.append(name)
+        return name
+
+    monkeypatch.setattr(client, "broker_name", find)
     given = served(is_done, is_done)
     session.reset()
     session.reset()

@@ -107,9 +107,12 @@ def test_nothing_is_read_twice_to_name_a_broker(monkeypatch: pytest.MonkeyPatch)
     """Since each task does so; in a container, where a filter of system calls is the rule, the control group is of both kinds."""
     before, seen = confinement.read, list[str]()
     filtered = before(f"{SELF}/status").replace("Seccomp:\t0", "Seccomp:\t2")
-    monkeypatch.setattr(
-        confinement, "read", lambda path: (seen.append(path), filtered if path.endswith("/status") else before(path))[1]
-    )
+
+    def read(path: str) -> str:
+        seen.append(path)
+        return filtered if path.endswith("/status") else before(path)
+
+    monkeypatch.setattr(confinement, "read", read)
     ours, use = confinement.own()
     assert (ours["control group"], use["control group"]) == (
         before(f"{SELF}/cgroup"),
