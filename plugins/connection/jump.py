@@ -700,7 +700,10 @@ class Connection(ConnectionBase):
         try:
             return use(self._session)
         except NoBroker as error:
-            self._do_without(options, f"No broker, so each task connects by itself: {error}")
+            if error.lasting:
+                self._do_without(options, f"No broker, so each task connects by itself: {error}")
+            else:
+                display.v(f"No broker for this task, which connects by itself: {error}", host=self._host)
             self._session = self._own_session(options)
             return use(self._session)
 

@@ -27,8 +27,24 @@ _TIME = struct.Struct("@ll")  # struct timeval
 _SECONDS = 20
 
 
+# What passes, of errno(3): others give back what is short.
+_PASSING = frozenset({errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
 class NoBroker(Exception):
-    """There is no broker, and there cannot be one; the text says why."""
+    """There is no broker for this request; the text says why.
+
+    :param lasting: whether there cannot be one for the next request either.
+    """
+
+    def __init__(self, why: str, lasting: bool = True) -> None:
+        super().__init__(why)
+        self.lasting = lasting
+
+
+def is_lasting(error: OSError) -> bool:
+    """Whether the next try would end in the same way."""
+    return error.errno not in _PASSING
 
 
 class Directory:
@@ -53,7 +69,7 @@ class Directory:
                 raise
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
                 raise NoBroker(f"{path} is not a directory") from error
-            raise NoBroker(f"{path}: {error.strerror}") from error
+            raise NoBroker(f"{path}: {error.strerror}", is_lasting(error)) from error
         found = os.fstat(self._descriptor)
         if not _is_private(found):
             self.close()
@@ -121,7 +137,7 @@ class Directory:
             raise TimeoutError from error
         except OSError as error:
             sock.close()
-            raise NoBroker(f"{os.path.join(self.path, name)}: {error.strerror}") from error
+            raise NoBroker(f"{os.path.join(self.path, name)}: {error.strerror}", is_lasting(error)) from error
         if peer(sock).uid != os.geteuid():
             sock.close()
             raise NoBroker(f"{os.path.join(self.path, name)} is the socket of another user")
@@ -260,13 +276,14 @@ def open_directory(wanted: str | None, ansible_home: str) -> Directory:
     """
     if not hasattr(socket, "SO_PEERCRED"):
         raise NoBroker("this system does not tell who is at the other end of a socket")
-    problems = []
+    problems, lasting = [], True
     for path in directories(wanted, ansible_home):
         try:
             return Directory(path)
         except NoBroker as error:
             problems.append(str(error))
-    raise NoBroker("; ".join(problems))
+            lasting = lasting and error.lasting
+    raise NoBroker("; ".join(problems), lasting)
 
 
 def broker_name() -> str:
@@ -277,7 +294,8 @@ def broker_name() -> str:
     try:
         ours, use = own()
     except OSError as error:
-        raise NoBroker(f"the rights of this process cannot be read: {error.filename}: {error.strerror}") from error
+        why = f"the rights of this process cannot be read: {error.filename}: {error.strerror}"
+        raise NoBroker(why, is_lasting(error)) from error
     if has_cpu_limit(use):
         raise NoBroker("a limit on processor time (ulimit -t) would soon end a process that serves many tasks")
     same = [

@@ -135,7 +135,7 @@ class _Request:
             with contextlib.suppress(Gone):
                 self._connection.send(self._header, descriptor=self._descriptor)
         except WireError as error:
-            raise NoBroker(f"the request does not fit into a frame: {error}") from error
+            raise NoBroker(f"the request does not fit into a frame: {error}", lasting=False) from error
         without_limit(sock)
 
     def first_result(self) -> Frame:
@@ -175,7 +175,7 @@ class _Request:
             elif event == "error":
                 raise unpacked(frame.header)
             elif event == "refused":
-                raise NoBroker(said(str(frame.header["why"])))
+                raise NoBroker(said(str(frame.header["why"])), bool(frame.header["lasting"]))
             else:
                 return frame
 

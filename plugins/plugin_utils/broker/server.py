@@ -28,7 +28,7 @@ from ..ssh.core_dumps import forbid_core_dumps
 from ..ssh.library import why_unusable
 from ..ssh.recent import Recent, digest
 from ..ssh.violation import where
-from .address import Directory, peer
+from .address import Directory, is_lasting, peer
 from .confinement import SELF, differing, rights, rights_of_peer
 from .conversation import Conversation
 from .log import LogFile
@@ -185,12 +185,14 @@ class Broker:
                 log.error("%s", error)
                 return _failed(_no_descriptor(error))
             why = f"the broker cannot see the rights of this process: {error.strerror}"
+            lasting = is_lasting(error) and not isinstance(error, FileNotFoundError)  # it may just have ended
         else:
             if not others:
                 return None
+            lasting = True
             why = f"the broker serves only processes with the same rights as its own; this one differs in: {others}"
         log.warning("refused process %d: %s", who.pid, why)
-        return {"event": "refused", "why": why}
+        return {"event": "refused", "why": why, "lasting": lasting}
 
     def _refuse(self, system: OSError) -> None:
         """Tells a worker that cannot be served; the spare descriptor is for its socket."""

@@ -24,7 +24,7 @@ from typing import BinaryIO, cast
 
 from ..errors import said
 from ..ssh.deadline import Deadline
-from .address import Directory, NoBroker
+from .address import Directory, NoBroker, is_lasting
 
 _MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 # What a program needs to find its files and its agent. Nothing else: a variable may hold a secret.
@@ -64,7 +64,7 @@ def start(directory: Directory, name: str) -> socket.socket:
                 directory.remove(f"{name}.new")
             sock = directory.connect(f"{name}.sock")
     except OSError as error:
-        raise NoBroker(f"{directory.path}: {error.strerror or error}") from error
+        raise NoBroker(f"{directory.path}: {error.strerror or error}", is_lasting(error)) from error
     if sock is None:
         raise NoBroker(f"the broker ended at once; see {directory.path}/broker.log")
     return sock

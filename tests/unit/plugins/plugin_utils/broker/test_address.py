@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -599,3 +600,24 @@ def test_another_user_or_python_has_another_broker(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     names.add(broker_name())
     assert len(names) == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "lasting"), [(errno.EMFILE, False), (errno.ENOMEM, False), (errno.EACCES, True), (errno.ENOENT, True)]
+)
+def test_what_passes_is_no_lasting_reason_to_have_no_broker(
+    number: int, lasting: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_more: object) -> None:
+        raise OSError(number, os.strerror(number), "/proc/self/status")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(address, "own", fail)
+        with pytest.raises(NoBroker, match=r"^the rights of this process cannot be read: ") as caught:
+            broker_name()
+        assert caught.value.lasting is lasting
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.parent))
+    monkeypatch.setattr(address, "_checked", fail)
+    with pytest.raises(NoBroker) as caught:
+        open_directory(None, str(home))
+    assert caught.value.lasting is lasting

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.bastion.ssh.plugins.connection import jump
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import client
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import broker_name
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker, broker_name
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection, Gone
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost, packed
@@ -123,6 +124,43 @@ def does_it(connection: Connection, mode: object = None) -> None:
     os.write(descriptor, b"all")
     os.close(descriptor)
     connection.send({"event": "done", "mode": mode})
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_refusal_is_for_good_or_for_this_task(lasting: bool, session: BrokerSession, served: Serve) -> None:
+    served(lambda connection: connection.send({"event": "refused", "why": "it says so", "lasting": lasting}))
+    with pytest.raises(NoBroker, match=r"^it says so$") as caught:
+        session.reset()
+    assert caught.value.lasting is lasting
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_what_passes_turns_the_broker_off_for_one_task_only(
+    lasting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is one that no inventory has made, with sessions that do nothing."""
+    said: list[str] = []
+
+    def refuse() -> None:
+        raise NoBroker("it says so", lasting)
+
+    def task() -> str:
+        connection = jump.Connection.__new__(jump.Connection)
+        connection._session = connection._session_options = connection._steering = None
+        return str(connection._use(lambda session: session()))  # type: ignore[operator]
+
+    monkeypatch.setattr(jump.display, "v", lambda words, **_host: said.append(words))
+    monkeypatch.setattr(jump.Connection, "get_option", lambda *_name: None)
+    options = {"persist": 60.0, "run_directory": str(tmp_path)}
+    monkeypatch.setattr(jump.Connection, "session_options", lambda _self: options)
+    monkeypatch.setattr(jump.Connection, "_own_session", lambda *_options: lambda: "own")
+    with monkeypatch.context() as patched:
+        patched.setattr(jump.Connection, "_broker_session", lambda *_options: refuse)
+        assert task() == "own"
+    monkeypatch.setattr(jump.Connection, "_broker_session", lambda *_options: lambda: "broker")
+    assert task() == ("own" if lasting else "broker")
+    which = ", so each task connects by itself" if lasting else " for this task, which connects by itself"
+    assert said == [f"No broker{which}: it says so"]
 
 
 def test_who_leaves_before_anything_was_done_is_asked_three_times(session: BrokerSession, served: Serve) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -83,3 +84,29 @@ def test_what_one_run_has_read_is_gone_while_another_goes_on(broker: Broker, mon
         let_time_pass(broker, monkeypatch, math.inf, -math.inf)
         assert read(broker, password="ANOTHER")() is goes_on() is not None
     assert ended() is None
+
+
+# trust: T58
+@pytest.mark.parametrize(
+    ("found", "lasting"),
+    [
+        ({"Uid": "another"}, True),
+        (PermissionError(errno.EACCES, "denied"), True),
+        (FileNotFoundError(errno.ENOENT, "gone"), False),
+        (OSError(errno.ENOMEM, "no memory"), False),
+    ],
+)
+def test_a_worker_hears_whether_it_is_refused_for_good(
+    found: Any, lasting: bool, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_peer: object) -> Any:
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(server, "rights_of_peer", look)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        refusal = broker._refusal(ours)
+    assert refusal is not None
+    assert (refusal["event"], refusal["lasting"]) == ("refused", lasting)
