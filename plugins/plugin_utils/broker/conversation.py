@@ -55,6 +55,7 @@ class Conversation:
         self._connection = connection
         self._broker = broker
         self._process: Process | None = None
+        self._has_run = False  # the command, which need not have read its input
 
     def run(self) -> None:
         """Serves it; whatever goes wrong, the worker hears of it if it is still there."""
@@ -110,6 +111,7 @@ class Conversation:
             self._connection.send({"event": "started"})
             self._pump(process)
         finally:
+            self._has_run = True  # before there is none, for the other thread
             self._process = None  # which knows us, too
             process.close()
 
@@ -130,6 +132,8 @@ class Conversation:
         try:
             while (frame := self._connection.receive()) is not None:
                 process = self._process
+                if process is None and self._has_run:
+                    continue
                 if process is None:
                     raise WireError("input before there is a command")
                 if frame.header.get("op") == "eof":
