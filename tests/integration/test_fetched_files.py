@@ -317,6 +317,18 @@ def test_a_full_disk_leaves_what_was_there(lab: Lab, chain3: Chain3, room: str) 
     assert found(directory) == before
 
 
+def test_a_full_disk_leaves_a_file_with_holes_as_it_was(lab: Lab, chain3: Chain3) -> None:  # trust: T45 T55
+    """Which has no room for what it is long."""
+    (chain3.users[2].home / "source").write_bytes(bytes(300 * 1024))
+    directory = lab.disk("512k")
+    hard_link(directory)
+    os.truncate(directory / "file", 400 * 1024)
+    before = found(directory)
+    with opened(lab, chain3.variables) as session, pytest.raises(CommandError, match="No space left"):
+        session.session.fetch("source", f"{directory}/file")
+    assert found(directory) == before
+
+
 class Claims(asyncssh.SFTPServer):
     """A server that says of every file the same."""
 

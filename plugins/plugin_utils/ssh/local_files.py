@@ -252,15 +252,30 @@ def _besides(descriptor: int) -> tuple[object, ...]:
 
 
 def _copy(new: int, old: int) -> None:
-    """Copies a file into another one; first what goes beyond its end, as it is as it was where there is no room for that."""
+    """Copies a file into another one; first what goes beyond its end, as it is as it was where there is no room for that.
+
+    Room within it is taken before, as it may have holes. Where a disk copies what is written, that says nothing.
+    """
     end, size = os.fstat(old).st_size, os.fstat(new).st_size
     try:
+        _allocate(old, size)
         _copy_range(new, old, end, size)
     except BaseException:
         os.ftruncate(old, end)
         raise
     _copy_range(new, old, 0, min(end, size))
     os.ftruncate(old, size)
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Takes room for all of a file, where the system can do so; raises OSError if there is none."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except AttributeError:  # another system
+        pass
+    except OSError as error:  # the others say that it cannot be done there, or with nothing
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
 
 
 def _copy_range(new: int, old: int, start: int, end: int) -> None:
@@ -277,6 +292,11 @@ def _named(what: str) -> Iterator[None]:
 
 
 def _umask() -> int:
+    """That of our process: by itself, the call that tells it changes it, also for the files of other threads."""
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="latin-1", newline="\n") as status:
+        for line in status:
+            if line.startswith("Umask:"):  # since Linux 4.7
+                return int(line.split()[1], 8)
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

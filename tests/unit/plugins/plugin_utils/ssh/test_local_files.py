@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, JumpError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import local_files
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import LocalFile, complete, new_mode, source
 
 CHECK = "Check its path, its permissions and its disk."
@@ -133,6 +134,24 @@ def test_it_gets_its_source_s_mode_at_last_and_its_owner_alone_reads_it_before(
         local.mode = 0o4755
     assert stat.S_IMODE(file.stat().st_mode) == mode
     assert os.umask(mask) == mask
+
+
+# trust: T55
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("told", [True, False])
+def test_the_umask_changes_only_where_nothing_else_tells_it(
+    told: bool, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since other threads may make files. A system that does not tell it is played."""
+    umask, calls = os.umask, list[int]()
+    os.umask(0o027)
+    monkeypatch.setattr(os, "umask", lambda mask: (calls.append(mask), umask(mask))[1])
+    if not told:
+        monkeypatch.setattr(local_files, "open", lambda *_name, **_mode: io.StringIO("Name:\tx\n"), raising=False)
+    with complete(str(file)) as local:
+        local.mode = 0o666
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert calls == ([] if told else [0o077, 0o027])
 
 
 # trust: T55
@@ -292,6 +311,20 @@ def test_a_file_that_is_written_into_and_has_no_room_to_grow_stays_as_it_was(
         fetch_with_room(str(file), 4 * 1024 * 1024, 3 * 1024 * 1024, monkeypatch)
     assert other.read_bytes() == file.read_bytes() == b"old" * 1000
     assert sorted(os.listdir(file.parent)) == ["file", "other"]
+
+
+# trust: T55
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, None])
+def test_where_no_room_can_be_taken_a_file_is_written_into_nevertheless(
+    number: int | None, file: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_range: int) -> None:
+        raise AttributeError if number is None else OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with complete(str(file)) as local:
+        local.write(b"new" * 2000)
+    assert other.read_bytes() == file.read_bytes() == b"new" * 2000
 
 
 # trust: T55
