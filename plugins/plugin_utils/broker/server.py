@@ -79,6 +79,7 @@ class Broker:
         self._config = ClientConfig()
         self._settings: Recent[TargetSettings] = Recent()
         self._served_at, self._forgot_at = -math.inf, clock.lifetime()
+        self._has_read = False  # since what is in cycles was collected
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options, which are read once; raises SettingsError."""
@@ -86,7 +87,7 @@ class Broker:
         others = {
             name: options.pop(name, None) for name in ("run_directory", "run_key", "task")
         }  # for each run and task
-        self._served_at = clock.lifetime()
+        self._served_at, self._has_read = clock.lifetime(), True
         key = digest((json.dumps(options, sort_keys=True), self._config.version()))
         settings = self._settings.get(key)
         if settings is None:
@@ -232,6 +233,7 @@ class Broker:
 
     def _forget_runs(self) -> None:
         """Lets go of what was read for runs that are over, with their secrets."""
+        working = self.turns.workers > 0  # before anything else: one that leaves meanwhile lets go a moment later
         now = clock.lifetime()
         if self._forgot_at > self._served_at:
             return
@@ -244,7 +246,9 @@ class Broker:
         else:
             return
         self._forgot_at = now
-        gc.collect()  # what ended with an error is in cycles, which Python collects when it is busy only
+        if self._has_read:
+            self._has_read = working
+            gc.collect()  # what ended with an error is in cycles, which Python collects when it is busy only
 
     def _is_over(self) -> bool:
         """Whether the time is over in which somebody may come."""
@@ -320,6 +324,7 @@ def serve(path: str, name: str) -> None:
         log.info("serves %s", name)
         try:
             broker = Broker(directory, name, listening)
+            gc.freeze()  # all that was imported: it is looked at each time that is collected, while no link can work
             _detach()
             broker.run()
         except BaseException as error:

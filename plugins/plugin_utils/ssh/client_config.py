@@ -139,7 +139,8 @@ class ClientConfig:
             usual, files = "", set()
             output = read_plainly(query, directory, environment, files.add)
         said = replace(read_answer(output, usual, query.name), warnings=warnings)
-        answer = _Answer(said, not files or _speak_of_the_environment(query, files))
+        unseen = not files and query.config_file != NO_FILE  # the client does not say what it has read
+        answer = _Answer(said, unseen or _speak_of_the_environment(query, files))
         self._keep(answer, query, directory, files, version, started)
         return answer
 

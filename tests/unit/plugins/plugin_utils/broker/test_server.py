@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import math
 import os
@@ -75,6 +76,33 @@ def test_what_was_read_is_gone_when_nothing_was_asked_for_a_while(
     assert chain() is not None
     let_time_pass(broker, monkeypatch, 0, math.inf)
     assert chain() is None
+
+
+# trust: T57
+def test_links_wait_for_a_collection_only_when_something_was_read(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[int] = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
+
+    def collections_in_a_pause() -> int:
+        collected.clear()
+        let_time_pass(broker, monkeypatch, 0, math.inf)
+        return len(collected)
+
+    read(broker)
+    assert [collections_in_a_pause(), collections_in_a_pause()] == [1, 0]
+    broker.turns.come()  # one that asks for something else, such as what there is
+    broker._gone()
+    assert collections_in_a_pause() == 0
+    broker.turns.come()
+    read(broker)
+    assert collections_in_a_pause() == 1
+    broker._gone()  # which lets go of what was read for it no sooner
+    assert collections_in_a_pause() == 1
+    broker.turns.come()
+    broker._gone()
+    assert collections_in_a_pause() == 0
 
 
 # trust: T57

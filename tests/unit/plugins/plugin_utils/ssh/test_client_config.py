@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import Effective, Query
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import NO_FILE, Effective, Query
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import client_config
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
@@ -289,6 +289,23 @@ def test_what_was_said_in_an_environment_is_forgotten_with_its_run(
     assert [asks(plain), asks(bound)] == [0, 1]
     config.forget_runs(unused=False)
     assert [asks(plain), asks(bound)] == [0, 1]
+
+
+# trust: T57
+@pytest.mark.parametrize(
+    ("agent", "anew"), [("/agent", 0), ("${PLACE}", 1)], ids=["not of the environment", "of the environment"]
+)
+def test_what_is_said_of_arguments_alone_is_kept_if_it_is_of_no_environment(
+    agent: str, anew: int, counted: tuple[str, Callable[[], list[str]]]
+) -> None:
+    program, runs = counted
+    config = ClientConfig(program)
+    query = Query("x", config_file=NO_FILE, arguments=("-o", "Port=1", "-o", f"IdentityAgent={agent}"))
+    asked(query, config, PLACE="/SECRET")
+    config.forget_runs(unused=False)
+    before = len(runs())
+    asked(query, config, PLACE="/SECRET")
+    assert len(runs()) - before == anew
 
 
 def test_no_more_answers_are_kept_than_have_room(
