@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -34,12 +34,14 @@ class Ended:
 
 
 @pytest.mark.parametrize("has_run", [True, False])
-def test_input_that_a_command_did_not_read_is_dropped(has_run: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_input_that_a_command_did_not_read_is_dropped(
+    has_run: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     near, far = socket.socketpair()
     with contextlib.closing(Connection(near)) as worker, contextlib.closing(Connection(far)) as connection:
         ended = Ended()
         conversation = Conversation(connection, cast(Broker, None))
-        conversation._session = lambda _header: cast(Any, ended)  # type: ignore[method-assign]
+        monkeypatch.setattr(conversation, "_session", lambda _header: ended)
         if has_run:
             conversation._start({"command": "true"})
         for header, body in ({"op": "in"}, b"late"), ({"op": "in"}, b"later"), ({"op": "eof"}, b""):

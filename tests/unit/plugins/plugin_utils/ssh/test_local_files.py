@@ -144,8 +144,13 @@ def test_the_umask_changes_only_where_nothing_else_tells_it(
 ) -> None:
     """Since other threads may make files. A system that does not tell it is played."""
     umask, calls = os.umask, list[int]()
+
+    def called(mask: int) -> int:
+        calls.append(mask)
+        return umask(mask)
+
     os.umask(0o027)
-    monkeypatch.setattr(os, "umask", lambda mask: (calls.append(mask), umask(mask))[1])
+    monkeypatch.setattr(os, "umask", called)
     if not told:
         monkeypatch.setattr(local_files, "open", lambda *_name, **_mode: io.StringIO("Name:\tx\n"), raising=False)
     with complete(str(file)) as local:
