@@ -85,6 +85,13 @@ def open_files(pid: int) -> dict[int, str]:
     return found
 
 
+def address_space(pid: int) -> int:
+    """What a process may touch of its memory, and what RLIMIT_AS bounds, in bytes."""
+    found = re.search(r"VmSize:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
 def peak_memory(pid: int) -> int:
     """The most memory that a process has had since it started or :func:`forget_peak`, in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())

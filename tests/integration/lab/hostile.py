@@ -201,12 +201,12 @@ def ends(channel: Any, status: int = 0, words: bytes = b"") -> None:
     channel.close()
 
 
-def lies_about_length(channel: Any) -> None:
-    """Says that a packet has almost 4 GiB, whatever the cipher is, and sends what it has."""
+def lies_about_length(channel: Any, mebibytes: int = 64) -> None:
+    """Says that a packet has almost 4 GiB, whatever the cipher is, and sends so much of it, if it can."""
     packetizer = channel.transport.packetizer
     build = packetizer._build_packet
     packetizer._build_packet = lambda payload: (0xF000000C).to_bytes(4, "big") + build(payload)[4:]
-    sends_on(lambda: send(channel, CHANNEL_DATA, channel.remote_chanid, bytes(32768)))
+    sends_on(lambda: send(channel, CHANNEL_DATA, channel.remote_chanid, bytes(32768)), mebibytes)
 
 
 def sends_on(act: Callable[[], object], mebibytes: int = 16) -> None:
