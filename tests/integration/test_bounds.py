@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that send more than they may, or what nobody can read: each ends its own connection, and nothing else."""
+"""Servers that send more than they may, or what cannot be read: each ends its own connection, and nothing else."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def fetched(session: OpenSession, path: Path) -> None:
 
 
 def unread(session: OpenSession, _path: Path) -> None:
-    """A command whose output nobody takes, until its server has sent all."""
+    """A command whose output is not taken until its server has sent all."""
     process = session.session.start("any")
     try:
         FLOODED.wait(60)
@@ -215,7 +215,7 @@ ATTACKS = {
         "it sent something on a channel that is not open", Plan(opening=once(CHANNEL_DATA, 0, b"early"))
     ),
     "a channel that is opened twice": Attack(
-        "it opened a channel that nobody was opening", Plan(command=once(OPEN_CONFIRMATION, 0, 0, MEBIBYTE, 32768))
+        "it confirmed a channel that was not requested", Plan(command=once(OPEN_CONFIRMATION, 0, 0, MEBIBYTE, 32768))
     ),
     "channels to all kinds of places": Attack(
         "", Plan(command=many(500, CHANNEL_OPEN, "forwarded-tcpip", 7, MEBIBYTE, 32768, "here", 1, "there", 2))

@@ -91,7 +91,7 @@ def test_all_ways_are_drawn(suffix: str, arrow: str, lab: Lab, chain3: Chain3) -
         "ansible_ssh_jump": "none",
         "ansible_proxy_command": "connect --password SECRET %h",
     }
-    words = shown(lab, hosts, "-e", f"bastion_ssh_picture=ways.{suffix}")  # beside whoever runs it
+    words = shown(lab, hosts, "-e", f"bastion_ssh_picture=ways.{suffix}")  # beside the user who runs it
     picture = lab.path / f"ways.{suffix}"
     assert str(picture) in words
     text = picture.read_text()

@@ -352,7 +352,7 @@ def test_a_wrong_answer_is_given_once_whatever_keys_the_targets_have(lab: Lab) -
 def test_a_connection_that_ends_as_the_login_begins_is_told(
     lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever sends may see it before the library's thread has read why; that moment is played to it here."""
+    """The sender may see it before the library's thread has read why; that moment is played to it here."""
 
     def read_on(transport: HopTransport) -> None:
         transport.disconnect_reason = "closed for today"

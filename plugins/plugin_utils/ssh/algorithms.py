@@ -37,13 +37,13 @@ FAST = tuple(
 
 
 class NoAlgorithm(Exception):
-    """None of the algorithms that somebody wants is there."""
+    """None of the algorithms that are wanted is there."""
 
 
 def usable(
     keyword: str, wanted: tuple[str, ...] | None, usual: Sequence[str], known: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Those of the algorithms that are wanted which the library has and which are safe; the usual ones where nobody says any."""
+    """Those of the algorithms that are wanted which the library has and which are safe; the usual ones where none is said."""
     if wanted is None:
         return tuple(usual)
     names = (_ALIASES.get(name, name) for name in wanted)

@@ -153,7 +153,7 @@ class _Window:
 
 
 def send_aside(send: Callable[..., None], *what: Any) -> bool:
-    """Sends something that nobody waits for, in a thread of its own: that of the transport may have to read on first.
+    """Sends something that is not waited for, in a thread of its own: that of the transport may have to read on first.
 
     :returns: False if no thread can be started; the end of the connection then says the same.
     """

@@ -274,7 +274,7 @@ class HostKeyCheck:
         if verdict is Verdict.CHANGED:
             return self._let_pass(
                 self._changed(key),
-                "Either somebody is in the middle, or the host was set up anew; if so, check the new fingerprint on "
+                "Either an attacker is in the middle, or the host was set up anew; if so, check the new fingerprint on "
                 f"its console and remove the old line: {self._how_to_remove()}",
             )
         if checking is HostKeyChecking.STRICT:

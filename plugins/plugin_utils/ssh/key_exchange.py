@@ -26,7 +26,7 @@ _SHOWN = 60
 
 
 def objection(algorithm: str, host_key: bytes, signature: bytes) -> str:
-    """What speaks against a host key and its signature, empty if nothing does: they have to be of what was agreed on, as another
+    """What speaks against a host key and its signature, empty if nothing does: they must be of what was agreed on, as another
     algorithm may be one that is refused (RFC 4253 section 7.1, RFC 8332 section 3).
 
     :param host_key: as on the wire, as ``signature`` is.

@@ -74,7 +74,7 @@ class Packetizer(paramiko.packet.Packetizer):
         self._in_line = 0
 
     def start_handshake(self, timeout: float) -> None:
-        """Nothing: whoever dials has a deadline, and the library's timer would outlive a dial that fails."""
+        """Nothing: a dial has a deadline, and the library's timer would outlive a dial that fails."""
 
     def readline(self, timeout: float) -> str:
         self._in_line = 0

@@ -290,7 +290,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             self._userauth_accepted.set()
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
-        """The host key of a key exchange; that of a later one has to be the one that was verified (clientloop.c asks anew)."""
+        """The host key of a key exchange; that of a later one must be the one that was verified (clientloop.c asks anew)."""
         problem = objection(self.host_key_type, host_key, sig)
         if not problem and self._shown_key not in (None, host_key):
             problem = "the server shows another host key than before in a new key exchange"
@@ -348,14 +348,14 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             channel = self._channels.get(number)
             late = number in self._unwanted
             self._unwanted.discard(number)
-            if opened is not None and channel is not None:  # nothing has been received on it, and nobody uses it
+            if opened is not None and channel is not None:  # nothing has been received on it, and it is not in use
                 HopChannel.adopt(channel, self)
                 channel._set_remote_channel(theirs, window, packet_size)
                 opened.set()
         if late:
             send_aside(self._close_unwanted, theirs)
         elif opened is None:  # OpenSSH's channels.c: "open confirmation for non-opening channel"
-            raise Violation("it opened a channel that nobody was opening")
+            raise Violation("it confirmed a channel that was not requested")
 
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
         number = m.get_int()

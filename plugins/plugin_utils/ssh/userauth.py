@@ -24,7 +24,7 @@ _ROUNDS = 20
 class Userauth(paramiko.auth_handler.AuthOnlyHandler):
     """The library makes the event after it has sent the request, and so misses an answer that comes between.
 
-    What a server says while it lets somebody in is bounded; the deadline of the login is what bounds its time.
+    What a server says while it lets a user in is bounded; the deadline of the login is what bounds its time.
     """
 
     def __init__(self, transport: Any) -> None:

@@ -227,7 +227,7 @@ def test_one_that_answers_is_kept_however_long_nothing_else_came(
     assert ended_at(count, heard_at=heard_at, answers_after=answers_after) is None
 
 
-# As for ssh(1), one request at least has to be without an answer for an interval.  trust: T34
+# As for ssh(1), one request at least must be without an answer for an interval.  trust: T34
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_one_that_falls_silent_is_given_up_in_time(count: int) -> None:
     for tenths in range(1, 40):
