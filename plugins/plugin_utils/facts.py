@@ -9,7 +9,7 @@ ansible-core makes variables of facts, which come before those of the inventory,
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from .errors import SettingsError, said
@@ -29,7 +29,11 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def refuse_steering_facts(
-    variables: Mapping[str, Any], names: Collection[str], dropped: Collection[str], injected: bool
+    variables: Mapping[str, Any],
+    names: Collection[str],
+    dropped: Collection[str],
+    injected: bool,
+    is_trusted: Callable[[str], bool],
 ) -> None:
     """Refuse facts that have the name of a variable that must not come from a host, or of one that such a variable is made of.
 
@@ -37,6 +41,7 @@ def refuse_steering_facts(
     :param names: of the variables.
     :param dropped: those of them that ansible-core drops itself and that are everyday words without their prefix, such as ``port``.
     :param injected: whether facts become variables (``INJECT_FACTS_AS_VARS``).
+    :param is_trusted: whether ansible-core renders templates in a text, as it does in those of the inventory and of plays.
     :raises SettingsError: which names the variable, the host, and the value unless it may be a secret.
     """
     facts = _facts(variables)
@@ -48,7 +53,7 @@ def refuse_steering_facts(
             raise _refused(name, f"host {_host(variables)} has a fact of this name{_value(name, facts[key])}")
         if injected and name in variables:
             for used in _used_by(variables[name], variables, set()):
-                if _is_injected(used, variables, facts):
+                if used.removeprefix(_PREFIX) in facts and not _is_authors(variables[used], is_trusted):
                     value = _value(f"{name} {used}", facts[used.removeprefix(_PREFIX)])
                     raise _refused(
                         name, f"it is made of {used}, of which name host {_host(variables)} has a fact{value}"
@@ -82,10 +87,18 @@ def _used_by(value: Any, variables: Mapping[str, Any], seen: set[str]) -> Iterat
             yield from _used_by(each, variables, seen)
 
 
-def _is_injected(name: str, variables: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether a variable has its value from a fact: the play may have set it to another one."""
-    key = name.removeprefix(_PREFIX)
-    return key in facts and bool(variables[name] == facts[key])
+def _is_authors(value: Any, is_trusted: Callable[[str], bool]) -> bool:
+    """Whether all of a value comes from those who write inventories and plays, as its texts tell.
+
+    A host decides what is in its facts, and whether what ``ansible_facts`` has under the same name is equal.
+    """
+    if isinstance(value, str):
+        return is_trusted(value)
+    if isinstance(value, Mapping):
+        return bool(value) and all(_is_authors(each, is_trusted) for each in value.values())
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_authors(each, is_trusted) for each in value)
+    return not isinstance(value, (bool, int, float, type(None)))  # what is left is a vault's text
 
 
 def _facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -18,6 +18,11 @@ from ansible import constants as C
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.module_utils.parsing.convert_bool import boolean
 
+try:
+    from ansible.template import is_trusted_as_template
+except ImportError:  # before ansible-core 2.19
+    is_trusted_as_template = None
+
 from .chain.become import BecomeRules
 from .errors import SettingsError, said
 from .facts import refuse_steering_facts
@@ -61,7 +66,14 @@ def refuse_facts(variables: Mapping[str, Any], further: Iterable[str] = ()) -> N
     define_options()
     names = {*C.config.get_plugin_vars("connection", CONNECTION), *further}
     injected = C.config.get_config_value("INJECT_FACTS_AS_VARS")
-    refuse_steering_facts(variables, names, C.COMMON_CONNECTION_VARS, injected)
+    refuse_steering_facts(variables, names, C.COMMON_CONNECTION_VARS, injected, _is_trusted)
+
+
+def _is_trusted(text: str) -> bool:
+    """Whether ansible-core renders templates in a text, which no text of a host's facts is."""
+    if is_trusted_as_template is None:
+        return not getattr(text, "__UNSAFE__", False)
+    return bool(is_trusted_as_template(text))
 
 
 def plain(value: Any) -> Any:

@@ -208,14 +208,30 @@ def test_a_fact_called_hostvars_is_not_taken_for_the_inventory(lab: Lab, site: S
 def test_a_fact_in_the_place_of_a_variable_that_others_are_made_of_is_refused(
     behind: bool, lab: Lab, site: Site
 ) -> None:
-    made_of = {PROXY: "{{ command }}", "command": "{{ program }}", "program": f"nc {site.server.addresses[2]} %p"}
-    hosts = {"edge": site.host({"program": site.wanted(PROXY)}, place=2, **made_of), "inner": site.host()}
-    hosts["inner"]["ansible_ssh_jump"] = "{{ lookup('bastion.ssh.hops', 'edge') }}"
-    run = playbook(lab, hosts, [play(ASK, hosts="edge"), play(TRUE, hosts="inner" if behind else "edge")])
-    last = run.results["inner" if behind else "edge"][-1]
-    assert last.status == "failed", run
-    assert f"{PROXY}: it is made of program, of which name host edge has a fact" in last.result["msg"]
+    """However the host says it: once, twice with and without the prefix, or with a part that ansible-core drops."""
+    evil = site.wanted(PROXY)
+    programs = {"edge": evil, "twice": evil, "nested": {"paris": evil, "_ansible_x": 1}}
+    hosts: dict[str, Any] = {}
+    for name, program in programs.items():
+        made_of = {PROXY: "{{ command }}", "command": "{{ program.paris | default(program) }}"}
+        facts = {"program": program} | ({"ansible_program": "x"} if name == "twice" else {})
+        hosts[name] = site.host(facts, place=2, **made_of, program=f"nc {site.server.addresses[2]} %p")
+        hosts[f"behind-{name}"] = site.host(ansible_ssh_jump=f"{{{{ lookup('bastion.ssh.hops', '{name}') }}}}")
+    last = "behind-*" if behind else ":".join(programs)
+    run = playbook(lab, hosts, [play(ASK, hosts=":".join(programs)), play(TRUE, hosts=last)])
+    for name in programs:
+        result = run.results[f"behind-{name}" if behind else name][-1]
+        assert result.status == "failed", run
+        assert f"{PROXY}: it is made of program, of which name host {name} has a fact" in result.result["msg"]
     site.assert_nothing_happened()
+
+
+# trust: T52
+def test_a_variable_may_have_the_name_of_a_fact_without_its_prefix(lab: Lab, site: Site) -> None:
+    """As hostname and domain have, of which many inventories make addresses."""
+    hosts = {"web": site.host({"ansible_hostname": "elsewhere", "ansible_domain": "elsewhere"})}
+    hosts["web"] |= {"hostname": site.server.addresses[0], "ansible_host": "{{ hostname }}"}
+    playbook(lab, hosts, play(ASK, TRUE)).check()
 
 
 # trust: T52

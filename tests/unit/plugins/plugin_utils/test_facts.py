@@ -21,6 +21,16 @@ DROPPED = ["ansible_port"]
 HOST = {"inventory_hostname": "web.example", "inventory_hostname_short": "web"}
 
 
+class Trusted(str):
+    """A text of an inventory or a play."""
+
+    __slots__ = ()
+
+
+def refuse(variables: dict[str, Any], injected: bool) -> None:
+    refuse_steering_facts(variables, NAMES, DROPPED, injected, lambda text: isinstance(text, Trusted))
+
+
 def variables(facts: Any, **others: Any) -> dict[str, Any]:
     return {**HOST, "ansible_facts": facts, **others}
 
@@ -52,10 +62,10 @@ def variables(facts: Any, **others: Any) -> dict[str, Any]:
 )
 def test_which_facts_are_refused(facts: Any, others: dict[str, Any], injected: bool, refused: str | None) -> None:
     if refused is None:
-        refuse_steering_facts(variables(facts, **others), NAMES, DROPPED, injected)
+        refuse(variables(facts, **others), injected)
         return
     with pytest.raises(SettingsError) as error:
-        refuse_steering_facts(variables(facts, **others), NAMES, DROPPED, injected)
+        refuse(variables(facts, **others), injected)
     assert error.value.setting == refused
 
 
@@ -73,8 +83,15 @@ def test_which_facts_are_refused(facts: Any, others: dict[str, Any], injected: b
         (["a", {"host": "{{ edge }}"}], {"edge": "x"}, True),
         ("{{ way }}", {"edge": "x", "way": ["{{ more }}"], "more": {"host": "{{ edge }}"}}, True),
         ("{{ way }}", {"edge": "x", "way": "{{ way }}"}, False),
-        # What the play has set, and what says that it is a fact.
-        ("{{ edge }}", {"edge": "of the play"}, False),
+        # A host may say the same name twice, with and without the prefix, or let ansible-core drop a part of it.
+        ("{{ edge }}", {"edge": "y", "ansible_edge": "x"}, True),
+        ("{{ edge }}", {"edge": {"paris": Trusted("a"), "oslo": "y"}}, True),
+        ("{{ edge }}", {"edge": [Trusted("a"), 1]}, True),
+        ("{{ edge }}", {"edge": []}, True),
+        ("{{ edge }}", {"edge": 22}, True),
+        # What an inventory or a play has set, though there is such a fact with the prefix; and what says that it is a fact.
+        ("{{ edge }}", {"edge": Trusted("a"), "ansible_edge": "x"}, False),
+        ("{{ edge }}", {"edge": [Trusted("a"), {"host": Trusted("b")}]}, False),
         ("{{ ansible_facts.edge }} {{ ansible_facts['edge'] }}", {"edge": "x"}, False),
         ("{{ edges }}", {"edge": "x", "edges": "y"}, False),
         (22, {"edge": "x"}, False),
@@ -86,13 +103,13 @@ def test_what_a_variable_is_made_of_may_be_no_fact(
 ) -> None:
     all_variables = variables({"edge": "x"}, ansible_proxy_command=value, **others)
     if not (refused and injected):
-        refuse_steering_facts(all_variables, NAMES, DROPPED, injected)
+        refuse(all_variables, injected)
         return
     words = (
         r"^ansible_proxy_command: it is made of (ansible_)?edge, of which name host web.example has a fact \('x'\), and"
     )
     with pytest.raises(SettingsError, match=words):
-        refuse_steering_facts(all_variables, NAMES, DROPPED, injected)
+        refuse(all_variables, injected)
 
 
 @pytest.mark.parametrize(
@@ -106,20 +123,20 @@ def test_what_a_variable_is_made_of_may_be_no_fact(
 )
 def test_the_host_is_named(others: dict[str, Any], host: str) -> None:
     with pytest.raises(SettingsError, match=r"^ansible_proxy_command: host ") as error:
-        refuse_steering_facts(variables({"proxy_command": "x"}, **others), NAMES, DROPPED, True)
+        refuse(variables({"proxy_command": "x"}, **others), True)
     assert f": host {host} has a fact of this name ('x'), and" in str(error.value)
 
 
 def test_a_value_that_may_be_a_secret_is_not_shown_and_others_are_bounded() -> None:
     with pytest.raises(SettingsError) as error:
-        refuse_steering_facts(variables({"ssh_jump_password": "hidden"}), NAMES, DROPPED, True)
+        refuse(variables({"ssh_jump_password": "hidden"}), True)
     assert "hidden" not in str(error.value)
     made_of = variables({"word": "hidden"}, ansible_ssh_jump_password="{{ word }}", word="hidden")
     with pytest.raises(SettingsError) as error:
-        refuse_steering_facts(made_of, NAMES, DROPPED, True)
+        refuse(made_of, True)
     assert "hidden" not in str(error.value)
     with pytest.raises(SettingsError) as error:
-        refuse_steering_facts(variables({"proxy_command": "x" * 10_000}), NAMES, DROPPED, True)
+        refuse(variables({"proxy_command": "x" * 10_000}), True)
     assert len(str(error.value)) < 700
 
 
