@@ -29,8 +29,12 @@ _LINES = re.compile(
 )
 # The mode of new files, and the processors and memory that may be used.
 _LINES_OF_USE = re.compile(r"^(Umask|Cpus_allowed|Mems_allowed):[\t ]*(.*?)[\t ]*$", re.MULTILINE)
-# The scope of a login or of a terminal, which has no limits of its own; one of systemd-run(1) may have.
-_SCOPE = re.compile(r"/(?!run-)[^/\n]*\.scope$", re.MULTILINE)
+# The scope of a login (pam_systemd(8)), or of a terminal of VTE or tmux(1), as they name it; none has limits of its own.
+# Any other may have some, as those of systemd-run(1), which bear any name.
+_SCOPE = re.compile(
+    r"((?<=/user\.slice)/user-[0-9]+\.slice)/session-c?[0-9]+\.scope$|/(?:vte|tmux)-spawn-[0-9a-f-]{32,36}\.scope$",
+    re.MULTILINE,
+)
 # All of namespaces(7).
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _CHUNK = 65536
@@ -87,7 +91,7 @@ def has_cpu_limit(found: Rights) -> bool:
 
 def shared_group(groups: str) -> str:
     """The control groups (/proc/PID/cgroup) that all logins and terminals of a user have in common."""
-    return _SCOPE.sub("", groups)
+    return _SCOPE.sub(r"\1", groups)
 
 
 def differing(ours: Rights, theirs: Rights) -> str:

@@ -143,18 +143,37 @@ def test_a_name_of_a_process_says_nothing_of_its_priority() -> None:
 
 
 SLICE = "0::/user.slice/user-1000.slice"
+APPS = f"{SLICE}/user@1000.service/app.slice"
+UUID = "01234567-89ab-cdef-0123-456789abcdef"
 
 
+# trust: T58
 @pytest.mark.parametrize(
     ("group", "shared"),
     [
         ("0::/\n", "0::/\n"),
         (f"{SLICE}/session-3.scope\n", f"{SLICE}\n"),
-        (f"{SLICE}/user@1000.service/app.slice/vte-spawn-1.scope\n", f"{SLICE}/user@1000.service/app.slice\n"),
-        (f"{SLICE}/user@1000.service/app.slice/run-r1.scope\n", None),
+        (f"{SLICE}/session-c12.scope\n", f"{SLICE}\n"),
+        (f"{APPS}/vte-spawn-{UUID}.scope\n", f"{APPS}\n"),
+        (f"{APPS}/tmux-spawn-{UUID}.scope\n", f"{APPS}\n"),
+        (f"{APPS}/tmux-spawn-{UUID.replace('-', '')}.scope\n", f"{APPS}\n"),
+        (f"{APPS}/run-r1.scope\n", None),
+        (f"{APPS}/confined-build.scope\n", None),
+        (f"{APPS}/app-gnome-org.gnome.Console-7.scope\n", None),
+        (f"{APPS}/vte-spawn-build.scope\n", None),
+        (f"{APPS}/session-3.scope\n", None),
+        (f"{SLICE}/session-build.scope\n", None),
+        (f"{SLICE}/session-3.scope/build\n", None),
+        ("0::/atk.slice/confined-build.scope\n", None),
+        ("0::/atk.slice/session-3.scope\n", None),
+        ("0::/atk.slice/user-1000.slice/session-3.scope\n", None),
+        ("0::/init.scope\n", None),
         ("0::/system.slice/nightly.service\n", None),
         ("0::/docker/0123\n", None),
-        ("4:memory:/a/session-1.scope\n1:name=systemd:/a/session-1.scope\n", "4:memory:/a\n1:name=systemd:/a\n"),
+        (
+            "4:memory:/user.slice/user-0.slice/session-1.scope\n1:name=systemd:/user.slice/user-0.slice/session-1.scope\n",
+            "4:memory:/user.slice/user-0.slice\n1:name=systemd:/user.slice/user-0.slice\n",
+        ),
     ],
 )
 def test_logins_of_a_user_share_a_control_group_and_units_do_not(group: str, shared: str | None) -> None:
