@@ -183,7 +183,7 @@ def _checked(path: str) -> str:
     for each, state in found.items():
         if state.st_uid not in (0, os.geteuid()) and not _has_no_number(state.st_uid):
             raise NoBroker(f"{each} belongs to another user, who could replace what is in it")
-        if _is_writable_by_others(state):
+        if _is_writable_by_others(each, state):
             raise NoBroker(f"{each} can be written by other users, who could replace what is in it")
     return path
 
@@ -218,10 +218,26 @@ def _has_no_number(uid: int) -> bool:
     return not any(first <= uid < first + count for first, _outside, count in extents)
 
 
-def _is_writable_by_others(found: os.stat_result) -> bool:
+def _is_writable_by_others(path: str, found: os.stat_result) -> bool:
     if found.st_mode & stat.S_ISVTX:
         return False
-    return bool(found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid)))
+    if found.st_mode & stat.S_IWOTH:
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and (_has_acl(path) or not _is_own_group(found.st_gid))
+
+
+def _has_acl(path: str) -> bool:
+    """Whether more users and groups than those of its mode may have rights; the group's bits there are then the most of any (acl(5)).
+
+    :raises OSError: it cannot be known.
+    """
+    try:
+        os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
+    except (AttributeError, OSError) as error:  # Python made for another system
+        if isinstance(error, OSError) and error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
 
 
 def _is_own_group(number: int) -> bool:
@@ -238,7 +254,10 @@ def _is_own_group(number: int) -> bool:
         group, user = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
     except KeyError:
         return False
-    return (group.gr_name, number) == (user.pw_name, user.pw_gid) and {*group.gr_mem} <= {user.pw_name}
+    if (group.gr_name, number) != (user.pw_name, user.pw_gid) or not {*group.gr_mem} <= {user.pw_name}:
+        return False
+    # A group does not name those who have it as their first one.
+    return all(each.pw_uid == user.pw_uid for each in pwd.getpwall() if each.pw_gid == number)
 
 
 def _make(path: str, mode: int = 0o700) -> None:

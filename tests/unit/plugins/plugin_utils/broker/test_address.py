@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -396,7 +397,10 @@ OF_A_GROUP = """
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory, NoBroker
 import grp, os, pwd
 grp.getgrgid = lambda number: grp.struct_group((sys.argv[2], "x", number, [*filter(None, sys.argv[3].split(","))]))
-pwd.getpwuid = lambda number: pwd.struct_passwd(("me", "x", number, int(sys.argv[4]), "", "/", "/bin/sh"))
+def user(name, number, group):
+    return pwd.struct_passwd((name, "x", number, int(group), "", "/", "/bin/sh"))
+pwd.getpwuid = lambda number: user("me", number, sys.argv[4])
+pwd.getpwall = lambda: [pwd.getpwuid(os.geteuid()), user("also me", os.geteuid(), sys.argv[4]), user("other", 7, sys.argv[5])]
 go()
 try:
     Directory(sys.argv[1]).close()
@@ -406,16 +410,78 @@ except NoBroker as error:
 """
 
 
+# trust: T27
 @as_root
 def test_the_group_of_the_user_alone_may_write_above(tmp_path: Path, outputs: Callable[..., list[str]]) -> None:
     """As where each user has a group and a umask of 002; what the system says of its users is played."""
     (tmp_path / "above").mkdir()
     given_to_a_group(tmp_path / "above")
     mine = str(NOBODY)
-    groups = [["me", "", mine], ["me", "me", mine], ["me", "other", mine], ["users", "", mine], ["me", "", "100"]]
+    groups = [
+        ["me", "", mine, "100"],
+        ["me", "me", mine, "100"],
+        ["me", "other", mine, "100"],
+        ["me", "", mine, mine],
+        ["users", "", mine, "100"],
+        ["me", "", "100", "100"],
+    ]
     assert outputs(OF_A_GROUP, *[[f"{tmp_path}/above/place", *words] for words in groups]) == [
-        "taken", "taken", *[WRITABLE.format(tmp_path / "above")] * 3
+        "taken", "taken", *[WRITABLE.format(tmp_path / "above")] * 4
     ]  # fmt: skip
+
+
+def with_an_acl(path: Path, most: int) -> None:
+    """Gives a user all rights to a directory, of which the mask (``most``) leaves some."""
+    # linux/posix_acl_xattr.h and posix_acl.h: a version, and entries of tag, permissions and id.
+    owner, user, group, mask, others, none = 1, 2, 4, 0x10, 0x20, 0xFFFFFFFF
+    entries = [(owner, 7, none), (user, 7, NOBODY), (group, 5, none), (mask, most, none), (others, 5, none)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        pytest.skip(f"the file system of {path} has no access control lists")
+
+
+# trust: T27
+@as_root
+def test_an_access_control_list_lets_others_write_above(tmp_path: Path) -> None:
+    """Where the mode shows its mask as the rights of root's group."""
+    above = tmp_path / "above"
+    above.mkdir()
+    os.chown(above, -1, 0)
+    with_an_acl(above, 5)
+    assert stat.S_IMODE(above.stat().st_mode) == 0o755
+    Directory(f"{above}/place").close()
+    with_an_acl(above, 7)
+    assert stat.S_IMODE(above.stat().st_mode) == 0o775
+    assert refused(above / "place") == WRITABLE.format(above)
+    above.chmod(0o1775)
+    Directory(f"{above}/place").close()
+
+
+@as_root
+def test_without_access_control_lists_the_mode_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file system says is played."""
+    above = tmp_path / "above"
+    above.mkdir()
+    os.chown(above, -1, 0)
+    above.chmod(0o775)
+
+    found = [errno.ENODATA, errno.ENOTSUP, errno.EIO]
+
+    def fail(*_arguments: object, **_more: object) -> bytes:
+        number = found.pop(0)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "getxattr", fail)
+    Directory(f"{above}/place").close()
+    Directory(f"{above}/place").close()
+    assert refused(above / "place") == f"{above}/place: {os.strerror(errno.EIO)}"
+    assert not found
+    monkeypatch.delattr(os, "getxattr")
+    Directory(f"{above}/place").close()
 
 
 @pytest.fixture
