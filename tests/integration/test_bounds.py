@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import struct
@@ -34,6 +35,7 @@ from lab.hostile import (
     send,
     sends_on,
 )
+from lab.processes import descriptors, wait_until
 from sessions import OpenSession, opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, HopError
@@ -46,7 +48,7 @@ ROOM = 384 * MEBIBYTE  # measured: 230 for eight hosts, most of it the stacks of
 LIE = b"SSH-2.0-x\r\n" + (0xF0000004).to_bytes(4, "big")
 # RFC 4250 section 4.1.2, RFC 8308
 DISCONNECT, IGNORE, EXT_INFO, BANNER, GLOBAL_REQUEST, OPEN_CONFIRMATION, OPEN_FAILURE = 1, 2, 7, 53, 80, 91, 92
-NEWKEYS = 21
+NEWKEYS, WINDOW_ADJUST, CHANNEL_EOF, CHANNEL_CLOSE = 21, 93, 96, 97
 # draft-ietf-secsh-filexfer-02 section 3
 INIT, VERSION, OPEN, READ, FSTAT, STATUS, HANDLE, DATA, ATTRS = 1, 2, 3, 5, 8, 101, 102, 103, 105
 
@@ -393,6 +395,93 @@ def test_a_server_opens_so_many_connections_to_a_forwarded_agent_at_once(lab: La
     with opened(lab, variables, first=None) as session:
         assert session.run("any").status == 0
     assert answers == ["opened"] * 32 + ["refused"] * 28
+
+
+@dataclass
+class Rounds:
+    """A server that opens channels to the agent, asks it for its keys, closes them, and does so again when that is wanted."""
+
+    opened: list[int] = field(default_factory=list)
+    wanted: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def command(self, channel: Any) -> None:
+        while self.wanted.wait(60) and not self.over.is_set():
+            self.wanted.clear()
+            for _round in range(4):
+                self.opened.append(self._round(channel))
+            self.done.set()
+        ends(channel)
+
+    @staticmethod
+    def _round(channel: Any) -> int:
+        numbers: list[int] = []
+        answers, all_came = [0], threading.Event()
+
+        def answered(message: Any, opened: bool) -> None:
+            message.get_int()
+            if opened:
+                numbers.append(message.get_int())
+            answers[0] += 1
+            if answers[0] == 30:
+                all_came.set()
+
+        channel.transport._handler_table |= {
+            OPEN_CONFIRMATION: partial(answered, opened=True),
+            OPEN_FAILURE: partial(answered, opened=False),
+            **dict.fromkeys((WINDOW_ADJUST, CHANNEL_EOF, CHANNEL_CLOSE), lambda _message: None),
+        }
+        for number in range(30):
+            send(channel, CHANNEL_OPEN, "auth-agent@openssh.com", 1000 + number, MEBIBYTE, 32768)
+        assert all_came.wait(60)
+        if not numbers:  # those before have not ended yet
+            return 0
+        for number in numbers:
+            send(channel, CHANNEL_DATA, number, b"\0\0\0\1\x0b")
+        for _number in range(32):  # more than the agent's socket takes, where nothing is read
+            send(channel, CHANNEL_DATA, numbers[0], bytes(32768))
+        for number in numbers:
+            send(channel, CHANNEL_CLOSE, number)
+        return len(numbers)
+
+
+# trust: T18, T53
+@pytest.mark.ways("broker")
+@pytest.mark.parametrize("queue", [1024, 0], ids=["silent", "stuck"])
+def test_closed_channels_to_an_agent_that_never_answers_leave_nothing(lab: Lab, queue: int) -> None:
+    """Nor does an agent that takes no connection."""
+    rounds = Rounds()
+    server = lab.hostile("server", Plan(command=rounds.command))
+    lab.trust(server)
+    path = lab.path / "agent"
+
+    def taken() -> tuple[int, int]:
+        return len(os.listdir(f"/proc/{broker}/task")), descriptors(broker)
+
+    def back() -> bool:
+        return all(now <= then for now, then in zip(taken(), before, strict=True))
+
+    with (
+        socket.socket(socket.AF_UNIX) as agent,
+        opened(lab, variables_of(server, ansible_ssh_args=f"-o ForwardAgent={path}"), first=None) as session,
+    ):
+        agent.bind(str(path))
+        agent.listen(queue)
+        process = session.session.start("any")
+        broker = the_broker(lab)
+        before = taken()
+        for _time in range(2):
+            rounds.done.clear()
+            rounds.wanted.set()
+            assert rounds.done.wait(60)
+            wait_until(back, 8, "end of what the connections to the agent took")
+        rounds.over.set()
+        rounds.wanted.set()
+        assert isinstance(process.read(60), Exited)
+        process.close()
+    # All of a first round, as the ones before have ended.
+    assert (rounds.opened[0], rounds.opened[4]) == (30, 30)
 
 
 # trust: T59

@@ -71,6 +71,8 @@ class HopChannel(paramiko.Channel):
     exit_signal: str | None = None
     #: Whether the server has closed it, and not merely the connection ended.
     server_closed = False
+    #: What is done as it closes, by either side or with the connection; it may wait for nothing, and come twice.
+    on_close: Callable[[], None] | None = None
     _pipe: Any
     _window: _Window
 
@@ -107,6 +109,11 @@ class HopChannel(paramiko.Channel):
         with contextlib.suppress(*BROKEN):
             super().close()
 
+    def _set_closed(self) -> None:
+        super()._set_closed()  # type: ignore[misc]
+        if self.on_close is not None:
+            self.on_close()
+
     def abandon(self) -> None:
         """Ends it for all who wait for it, whatever the thread of its transport is stuck in."""
         self.closed = True
@@ -116,6 +123,8 @@ class HopChannel(paramiko.Channel):
         self.status_event.set()
         if self._pipe is not None:
             self._pipe.set_forever()
+        if self.on_close is not None:
+            self.on_close()
         self._wake_senders()
 
     def _wake_senders(self) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -161,7 +160,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
         self._unwanted: set[int] = set()  # channels that were not opened in time
-        self._agents: weakref.WeakSet[HopChannel] = weakref.WeakSet()  # those that the server has opened
+        self._agents: list[threading.Thread] = []  # of the connections that the server has opened
 
     def _follow(self, options: TransportOptions) -> None:
         security = self.get_security_options()
@@ -368,18 +367,25 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
                 opened.set()
 
     def _set_forward_agent_handler(self, handler: Any) -> None:
-        """Hands over the channels that the server opens to a forwarded agent, the only ones that it may open."""
+        """Hands over the channels that the server opens to a forwarded agent, the only ones that it may open.
+
+        :param handler: returns the thread that ends with what the connection takes; None if there is none.
+        """
 
         def opened(channel: Any) -> None:
             HopChannel.adopt(channel, self)
-            self._agents.add(channel)
-            handler(channel)
+            carrier = handler(channel)
+            if carrier is not None:
+                self._agents.append(carrier)
 
         super()._set_forward_agent_handler(opened)
 
     def _parse_channel_open(self, m: paramiko.Message) -> None:
         """The library refuses all but those to an agent that is forwarded, and knows no bound for these."""
-        if sum(not channel.closed for channel in self._agents) < _AGENTS:
+        self._agents = [
+            carrier for carrier in self._agents if carrier.is_alive()
+        ]  # a channel may be closed long before
+        if len(self._agents) < _AGENTS:
             super()._parse_channel_open(m)
             return
         m.get_binary()
