@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import TRUE, Prompt, Sshd
+from lab.hostile import Plan
 
 from .host_keys import CHECKING, KNOWN
 from .provocation import WAITING, Provocation, Stage, Variables
@@ -71,6 +72,20 @@ def _waiting_for_another(stage: Stage) -> Variables:
     return first | awaited | {ARGUMENTS: f"-C {arguments}", "ansible_ssh_timeout": 1}
 
 
+def _matched_too_long(stage: Stage) -> Variables:
+    """A question on which a pattern with one repetition in another looks for ever."""
+    server = stage.recorder(rounds=[[Prompt(f"{'a' * 60}!: ", "1")]])
+    return stage.host(server, **{KEY: None, "ansible_ssh_prompts": {"(a+)+$": "1"}, "ansible_ssh_timeout": 4})
+
+
+def _asked_too_much(stage: Stage) -> Variables:
+    plan = Plan(methods="keyboard-interactive", ask=lambda: ["code"] * 101)
+    server = stage.lab.hostile(stage.name("hostile"), plan)
+    known = server.known_hosts_lines()
+    more = {KEY: None, KNOWN: known, "ansible_ssh_prompts": {"code": "1"}}
+    return stage.host((server.address, server.port), **more)
+
+
 _LOGINS = [
     Provocation(
         "login refused. Tried: …; not offered: …. The server takes: …. It says: …", HOP,
@@ -80,6 +95,11 @@ _LOGINS = [
         "not tried again, since this login was refused before in this run: …", HOP, _refused, _CHECK, tasks=_LATER
     ),
     Provocation("no answer to the login within … seconds", HOP, _unanswered, "a second factor wait for somebody?"),
+    Provocation(
+        "the question … took more than … seconds of the patterns of prompts", HOP, _matched_too_long,
+        "Write a simpler expression",
+    ),
+    Provocation("the login failed: …", HOP, _asked_too_much, "Its log may say why."),
     Provocation("the server ended the connection during the login", HOP, _ended, "Its log says why"),
     Provocation("…, after a secret was sent", HOP, _ended_after_the_password, "Its log says why"),
     Provocation(

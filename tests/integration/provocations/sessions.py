@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from functools import partial
 from typing import Any
 
 import asyncssh
 from lab import raw
+from lab.hostile import Plan, ends
 
 from .provocation import Provocation, Stage, Variables
 
@@ -24,12 +27,18 @@ def _without_sessions(stage: Stage) -> Variables:
 
 
 def _without_an_answer(stage: Stage) -> Variables:
-    """A link that takes nothing to the server any more when the login is over."""
-    server = stage.recorder()
-    link = stage.lab.forwarder(server)
-    known = server.known_hosts_line(f"[{link.address}]:{link.port}")
-    server.when["login"] = lambda: link.stall("up")
-    return stage.host(link, ansible_ssh_known_hosts=known, ansible_ssh_timeout=2)
+    """A server that lets the user in, and says nothing when a session is asked for."""
+
+    def wait(_transport: object) -> None:
+        threading.Event().wait(20)
+
+    return _hostile(stage, Plan(opening=wait), ansible_ssh_timeout=2)
+
+
+def _hostile(stage: Stage, plan: Plan, **more: Any) -> Variables:
+    server = stage.lab.hostile(stage.name("hostile"), plan)
+    known = server.known_hosts_lines()
+    return stage.host((server.address, server.port), ansible_ssh_known_hosts=known, **more)
 
 
 def _without_commands(stage: Stage) -> Variables:
@@ -49,6 +58,10 @@ def _without_a_status(stage: Stage) -> Variables:
         process.close()
 
     return stage.host(stage.recorder(process_factory=close))
+
+
+def _with_a_long_status(stage: Stage) -> Variables:
+    return _hostile(stage, Plan(command=partial(ends, status=256)))
 
 
 def _falling_silent(stage: Stage) -> Variables:
@@ -105,6 +118,10 @@ PROVOCATIONS = [
     Provocation(
         "logged in, but the shell did not run a command: it ended with …", HOP, _without_a_shell,
         "ansible_shell_executable", status="failed", tasks=_CHECK,
+    ),
+    Provocation(
+        "the command ended with status …", HOP, _with_a_long_status, "A status has eight bits",
+        status="failed", where="stderr", tasks=COMMAND,
     ),
     Provocation(
         "the command was ended by signal …", HOP, lambda stage: stage.host(stage.server, command="kill -9 $$"),

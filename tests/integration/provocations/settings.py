@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from lab import TRUE
+
 from .provocation import Provocation, setting
 
 JUMP = "ansible_ssh_jump"
@@ -98,4 +102,26 @@ _VALUES = [
     _jump("expected text without NUL, not …", [{"host": "edge", "password": ["x"]}], "[0].password"),
 ]  # fmt: skip
 
-PROVOCATIONS = [*_WAYS, *_NAMES, *_COMMANDS, *_VALUES]
+
+def _of_facts(message: str, fact: str, command: str) -> Provocation:
+    """A fact that would decide how a host is reached; what set_fact puts into the cache is one, here of words of a program."""
+    words = "{{ lookup('ansible.builtin.pipe', 'echo nc') }}"
+    tasks = ({"name": "Fact", "ansible.builtin.set_fact": {fact: words, "cacheable": True}}, TRUE)
+    made = setting(message, COMMAND, **{COMMAND: command, "command": "nc %h"})
+    return replace(made, tasks=tasks)
+
+
+_FACTS = [
+    _of_facts(
+        "host … has a fact of this name…, and facts must not decide how a host is reached. Nothing was connected or started. "
+        "The host may be compromised: find out what sent the fact, and remove it with 'meta: clear_facts'. "
+        "set_fact may set the variable, but not with cacheable",
+        COMMAND, "nc %h",
+    ),
+    _of_facts(
+        "it is made of …, of which name host … has a fact…, and facts must not decide how a host is reached…",
+        "command", "{{ command }}",
+    ),
+]  # fmt: skip
+
+PROVOCATIONS = [*_WAYS, *_NAMES, *_COMMANDS, *_VALUES, *_FACTS]
