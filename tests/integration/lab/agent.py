@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -30,13 +31,18 @@ class Agent:
                 stderr=log,
                 env={"PATH": "/usr/bin:/bin", MARK: mark},
             )
-        processes.wait_until(self.socket.exists, 30, f"ssh-agent listening on {self.socket}")
+        processes.wait_until(self._listens, 30, f"ssh-agent listening on {self.socket}")
 
     def __enter__(self) -> Agent:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _listens(self) -> bool:
+        """Whether it takes connections, which is a moment after its socket has a name."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
 
     @property
     def env(self) -> dict[str, str]:
