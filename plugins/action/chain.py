@@ -13,8 +13,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.origin import facts_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.facts import PLAYBOOK_VARIABLES
-from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, refuse_facts
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, refuse_playbook_facts
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings, resolution
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
 
@@ -31,10 +30,7 @@ class ActionModule(ActionBase):
         """Returns what is documented of the module."""
         super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
-        try:
-            refuse_facts(task_vars or {}, PLAYBOOK_VARIABLES)
-        except SettingsError as error:
-            raise AnsibleActionFail(str(error)) from error
+        refuse_playbook_facts(task_vars)
         if self._connection.transport != CONNECTION:
             line = f"its connection is {self._connection.transport}"
             nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "lines": [line]}

@@ -8,15 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import directories
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask, described
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.facts import PLAYBOOK_VARIABLES
 from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
-from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_facts
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_playbook_facts
 
 
 class ActionModule(ActionBase):
@@ -32,10 +29,7 @@ class ActionModule(ActionBase):
         _spec, arguments = self.validate_argument_spec(
             argument_spec={"stop": {"type": "bool", "default": False}, "directory": {"type": "path"}}
         )
-        try:
-            refuse_facts(task_vars or {}, PLAYBOOK_VARIABLES)
-        except SettingsError as error:
-            raise AnsibleActionFail(str(error)) from error
+        refuse_playbook_facts(task_vars)
         ends = arguments["stop"] and not self._task.check_mode
         paths = list(_paths(arguments["directory"], task_vars or {}))
         brokers = list(ask(paths, "stop" if ends else "status"))

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.facts import PLAYBOOK_VARIABLES
-from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_facts
+from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_playbook_facts
 
 _TRUSTED = ("known", "added")
 
@@ -31,10 +28,7 @@ class ActionModule(ActionBase):
                 "fingerprints": {"type": "list", "elements": "str"},
             }
         )
-        try:
-            refuse_facts(task_vars or {}, PLAYBOOK_VARIABLES)
-        except SettingsError as error:
-            raise AnsibleActionFail(str(error)) from error
+        refuse_playbook_facts(task_vars)
         survey = getattr(self._connection, "survey", None)
         if survey is None:
             line = f"its connection is {self._connection.transport}"

@@ -23,7 +23,7 @@ _PREFIX = "ansible_"
 # Ends of the names of variables whose value is a secret.
 _SECRETS = ("pass", "password", "passphrase", "private_key", "prompts")
 _TEMPLATE = re.compile(r"\{[{%]")
-# A use of facts that says so, and any name. A template that is not valid is told when it is used.
+# A use of facts that says so, and any name. Whether a template is valid shows when it is used.
 _EXPLICIT = re.compile(r"""\bansible_facts(\.\w+|\[\s*(["'])\w+\2\s*\])""")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 

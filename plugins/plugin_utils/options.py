@@ -15,6 +15,7 @@ from multiprocessing.process import current_process
 from typing import Any
 
 from ansible import constants as C
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.module_utils.parsing.convert_bool import boolean
 
@@ -25,7 +26,7 @@ except ImportError:  # before ansible-core 2.19
 
 from .chain.become import BecomeRules
 from .errors import SettingsError, said
-from .facts import refuse_steering_facts
+from .facts import FACTS, PLAYBOOK_VARIABLES, refuse_steering_facts
 from .loading import CONNECTION, define_options
 
 #: The options that say what the session is; the others are the door's own.
@@ -63,10 +64,23 @@ def refuse_facts(variables: Mapping[str, Any], further: Iterable[str] = ()) -> N
     :param further: names of other variables that must not come from a host.
     :raises SettingsError: with the variable's name.
     """
+    if not variables.get(FACTS):  # as for most tasks, which need not wait for the names
+        return
     define_options()
     names = {*C.config.get_plugin_vars("connection", CONNECTION), *further}
     injected = C.config.get_config_value("INJECT_FACTS_AS_VARS")
     refuse_steering_facts(variables, names, C.COMMON_CONNECTION_VARS, injected, _is_trusted)
+
+
+def refuse_playbook_facts(variables: Mapping[str, Any] | None) -> None:
+    """Refuse facts that would answer for the user who runs a playbook of this collection.
+
+    :raises AnsibleActionFail: with the variable's name.
+    """
+    try:
+        refuse_facts(variables or {}, PLAYBOOK_VARIABLES)
+    except SettingsError as error:
+        raise AnsibleActionFail(str(error)) from error
 
 
 def _is_trusted(text: str) -> bool:

@@ -83,7 +83,7 @@ class Pool:
     def __init__(self) -> None:
         self._shared: dict[_Place, list[Shared]] = {}
         self._limits: dict[_Place, int] = {}
-        self._troubles: _Troubles = {}  # by what was dialled, and for which task
+        self._troubles: _Troubles = {}  # by what was connected to, and for which task
         self._closing: list[Shared] = []
 
     def find(
