@@ -4,7 +4,8 @@
 # Everything is made inside .venv and .build; a second run makes only what changed.
 # Variables: PYTHON=/path/to/python  ARGS='-k chain -x' (for pytest, or for bench and soak: ARGS=--help)
 
-PYTHON ?= 3.13 3.12
+# The first of these that is there; the newest ansible-core is the newest that runs on it.
+PYTHON ?= 3.13 3.12 3.11
 ARGS ?=
 # More than there are processors: most tests wait for a server most of their time.
 PYTEST := pytest --numprocesses 4
@@ -14,6 +15,10 @@ PYTHON_core-2_18 := 3.12
 PYTHON_core-2_19 := 3.11
 PYTHON_core-2_20 := 3.12
 NEEDS := ssh:openssh-client nc:netcat-openbsd ip:iproute2
+# On Debian, Python's venv is in a package of its own, which brings Python, too.
+NEED_python := python-with-venv:python3-venv
+NEEDS_python = $(shell .ci/python $(PYTHON) >/dev/null 2>&1 || echo $(NEED_python))
+NEEDS_tests := sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck
 CHECKS := ruff mypy reuse changelog ansible-lint docs importer sanity
 ROWS := oldest core-2_18 core-2_19 core-2_20
 
@@ -28,7 +33,7 @@ BENCH := .ci/in .build/bench/venv .build/bench
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install test tests test-matrix lint unit integration sanity format demo molecule bench soak clean needs venv tree containers scenarios \
+.PHONY: help install test tests test-matrix lint unit integration sanity format demo molecule bench soak clean needs packages setup venv tree containers scenarios \
 	$(CHECKS) $(addprefix test-,$(ROWS))
 
 help: ## Show the targets
@@ -36,8 +41,11 @@ help: ## Show the targets
 	@printf '%-14s %s\n' $(foreach row,$(ROWS),test-$(row) "Run only this row of the matrix")
 
 needs:
-	@.ci/needs $(NEEDS)
-	@.ci/needs sshd:openssh-server sudo:sudo doas:opendoas shellcheck:shellcheck
+	@.ci/needs $(NEEDS) $(NEEDS_tests) $(NEEDS_python)
+
+# What is installed before anything runs side by side.
+packages: needs
+	@.ci/engine
 
 venv: needs
 	@.ci/venv .venv dev $(PYTHON)
@@ -47,14 +55,16 @@ tree:
 
 containers: tree
 	@rm -rf .build/home/.ansible/collections # where molecule leaves a copy of this collection, and ansible-lint finds an older one
-	@.ci/needs $(NEEDS)
+	@.ci/needs $(NEEDS) $(NEEDS_python)
 	@.ci/venv .build/molecule/venv molecule $(PYTHON)
 	@$(MOLECULE) .ci/install $(TREE) .build/molecule/venv .build/molecule
+
+setup: packages install containers ## Make all that the tests need, and run nothing
 
 install: venv tree ## Make .venv, and install the collection to .build/collections
 	@$(RUN) .ci/install $(TREE) .venv .build
 
-test: ## Run the checks, the scenarios, and all tests, side by side, on the newest ansible-core and paramiko
+test: packages ## Run the checks, the scenarios, and all tests, side by side, on the newest ansible-core and paramiko
 	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target tests scenarios lint
 
 tests: install ## Run all tests
@@ -107,6 +117,7 @@ format: venv ## Format the code
 	$(RUN) ruff check --fix .
 
 demo: ## Show what the collection does, in a lab on this machine
+	@.ci/python python3 3.14 $(PYTHON) >/dev/null 2>&1 || .ci/needs $(NEED_python)
 	@demo/run
 
 scenarios: containers
