@@ -77,7 +77,7 @@ class Server:
     def refused(self, kind: type[HopError], server: Exchanger) -> str:
         with pytest.raises(kind) as error:
             self.run(server)
-        assert type(error.value) is kind
+        assert error.type is kind
         assert error.value.place == f"hop 1 of 1, me@{server.endpoint}"
         return error.value.problem
 
