@@ -22,7 +22,8 @@ from lab.brokers import the_broker
 from lab.chains import CONNECT, place, same_addresses
 from lab.playbook import TaskResult
 
-pytestmark = pytest.mark.timeout(300)
+LONGEST = 300  # seconds
+pytestmark = pytest.mark.timeout(LONGEST)
 
 FORKS = ["--forks", "20"]
 
@@ -30,7 +31,8 @@ FORKS = ["--forks", "20"]
 @pytest.fixture(autouse=True)
 def busy() -> Iterator[None]:
     """Every processor has more to do than it can."""
-    spinning = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _each in range(2 * (os.cpu_count() or 1))]
+    spin = ["sh", "-c", f"ulimit -t {LONGEST}; while :; do :; done"]  # which ends, too, when these tests are killed
+    spinning = [subprocess.Popen(spin) for _each in range(2 * (os.cpu_count() or 1))]
     yield
     for process in spinning:
         processes.end_child(process)
