@@ -78,6 +78,7 @@ class Injector:
                 pass  # plays go on after the last fault
         except Exception as error:
             self.error = error
+            self._lift(until=float("inf"))  # else a play would wait for a broker that stays stopped
 
     def _wait(self, until: float) -> bool:
         """Waits for the next fault, and takes old ones back meanwhile; False when all is over."""

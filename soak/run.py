@@ -110,7 +110,7 @@ class Soak:
         lock = threading.Lock()
 
         def lane() -> None:
-            while time.monotonic() < end and not self._player.stopped.is_set():
+            while time.monotonic() < end and not self._player.stopped.is_set() and not self._injector.error:
                 with lock:
                     plan = next(plans)
                 self._one(plan)
