@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.origin import facts_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, refuse_playbook_facts
+from ansible_collections.bastion.ssh.plugins.plugin_utils.playbooks import refuse_former_name
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings, resolution
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
 
@@ -31,6 +32,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         refuse_playbook_facts(task_vars)
+        refuse_former_name("bastion_ssh_picture", self._loader, task_vars)
         if self._connection.transport != CONNECTION:
             line = f"its connection is {self._connection.transport}"
             nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "lines": [line]}

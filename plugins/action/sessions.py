@@ -14,6 +14,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask, described
 from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_playbook_facts
+from ansible_collections.bastion.ssh.plugins.plugin_utils.playbooks import refuse_former_name
 
 
 class ActionModule(ActionBase):
@@ -30,6 +31,7 @@ class ActionModule(ActionBase):
             argument_spec={"stop": {"type": "bool", "default": False}, "directory": {"type": "path"}}
         )
         refuse_playbook_facts(task_vars)
+        refuse_former_name("bastion_ssh_stop", self._loader, task_vars)
         ends = arguments["stop"] and not self._task.check_mode
         paths = list(_paths(arguments["directory"], task_vars or {}))
         brokers = list(ask(paths, "stop" if ends else "status"))

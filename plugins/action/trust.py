@@ -9,6 +9,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_playbook_facts
+from ansible_collections.bastion.ssh.plugins.plugin_utils.playbooks import refuse_former_name
 
 _TRUSTED = ("known", "added")
 
@@ -29,6 +30,7 @@ class ActionModule(ActionBase):
             }
         )
         refuse_playbook_facts(task_vars)
+        refuse_former_name("bastion_ssh_accept", self._loader, task_vars)
         survey = getattr(self._connection, "survey", None)
         if survey is None:
             line = f"its connection is {self._connection.transport}"
