@@ -129,7 +129,7 @@ options:
     description:
       - Arguments for the C(ssh) program. C(-J), C(-F), C(-i), C(-l), C(-p), C(-C) and C(-o) mean to this host what they mean to C(ssh), which
         is asked for that; but a variable of this plugin comes before them. To jump hosts, only C(-F) has a meaning.
-      - What has no meaning here, such as C(-X), is a warning; C(-W) is an error.
+      - What has no meaning here, such as C(-X), is a warning, and so is C(-J) beside O(ssh_jump); C(-W) is an error.
     type: string
     default: ''
     vars:
@@ -154,6 +154,17 @@ options:
       - name: ANSIBLE_SSH_EXTRA_ARGS
     cli:
       - name: ssh_extra_args
+  ssh_executable:
+    description:
+      - Has no effect, and is a warning where it is set. The C(ssh) of the C(PATH) is asked for its configuration, and makes no connection.
+    type: string
+    vars:
+      - name: ansible_ssh_executable
+    ini:
+      - section: ssh_connection
+        key: ssh_executable
+    env:
+      - name: ANSIBLE_SSH_EXECUTABLE
   config_file:
     description:
       - OpenSSH's configuration file, in place of C(~/.ssh/config) and C(/etc/ssh/ssh_config), for all hops. V(none) means no file.
@@ -577,6 +588,7 @@ class Connection(ConnectionBase):
         self._task = str(kwargs.get("task_uuid", ""))
         self._session_options: dict[str, Any] | None = None
         self._session: Session | None = None
+        self._variables: Mapping[str, Any] = {}  # of the host, for what an error says of their names
         self._steering: SettingsError | None = None  # a fact of the host that would decide how it is reached
         self.told: list[str] = []  # what was said of the way, a line each, without secrets
         self.place = ""  # of the target, as its errors name it, once a command has begun
@@ -591,6 +603,7 @@ class Connection(ConnectionBase):
 
     def _resolve_option_variables(self, variables: Mapping[str, Any], templar: Any) -> dict[str, Any]:
         """Looks at the facts of the host that options are taken of, without templating them, which takes longer than a task."""
+        self._variables = variables
         if not self._facts_are_harmless(variables):
             return {}
         resolved: dict[str, Any] = super()._resolve_option_variables(variables, templar)
@@ -698,6 +711,13 @@ class Connection(ConnectionBase):
             self._session = self._broker_session(options) if wanted else self._own_session(options)
             self._connected = True
         try:
+            return self._use_now(use, options)
+        except HopError as error:
+            raise self._explained(error) from None
+
+    def _use_now(self, use: Callable[[Session], _T], options: dict[str, Any]) -> _T:
+        assert self._session is not None
+        try:
             return use(self._session)
         except NoBroker as error:
             if error.lasting:
@@ -706,6 +726,15 @@ class Connection(ConnectionBase):
                 display.v(f"No broker for this task, which connects by itself: {error}", host=self._host)
             self._session = self._own_session(options)
             return use(self._session)
+
+    def _explained(self, error: HopError) -> HopError:
+        """What may be wrong in the inventory where a hop is not reached: each misspelt variable is shown once in a run."""
+        from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_variables, with_hint
+
+        for line in misspelt_variables(self._variables):
+            display.warning(line)
+        groups = self._variables.get("groups")
+        return with_hint(error, groups.get("all", ()) if isinstance(groups, Mapping) else ())
 
     def _broker_session(self, options: dict[str, Any]) -> Session:
         directory = self.get_option("persist_directory")

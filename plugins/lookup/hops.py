@@ -19,7 +19,7 @@ description:
   - Only variables of the hosts that are named are looked at.
   - What a jump host cannot have is an error, which is its own arguments for C(ssh) and its own C(ansible_ssh_config_file).
 notes:
-  - To be used with C(lookup), as in the examples, not with C(query).
+  - C(query) gives the same jump hosts as C(lookup).
   - A group variable that makes a bastion a jump host of its group applies to the bastion itself, too, if that is in the group. Let its own
     C(ansible_ssh_jump) be V(none).
 options:

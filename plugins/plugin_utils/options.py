@@ -34,7 +34,7 @@ NAMES = (
     "certificate_file", "config_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
     "persist", "persist_max", "port", "private_key", "private_key_file", "private_key_passphrase", "prompts", "proxy_command",
     "reconnection_retries", "remote_addr", "remote_user", "server_alive_count_max", "server_alive_interval", "ssh_args",
-    "ssh_common_args", "ssh_extra_args", "ssh_jump", "ssh_jump_password", "ssh_jump_private_key_file", "ssh_jump_timeout",
+    "ssh_common_args", "ssh_executable", "ssh_extra_args", "ssh_jump", "ssh_jump_password", "ssh_jump_private_key_file", "ssh_jump_timeout",
     "ssh_jump_user", "transfer_method",
 )  # fmt: skip
 

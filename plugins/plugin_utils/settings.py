@@ -18,7 +18,7 @@ from .chain.model import Chain
 from .chain.names import check_alias, check_user
 from .chain.openssh import NO_FILE, SOURCE, Ask, nothing_said
 from .chain.resolve import Resolution, resolve
-from .chain.spec import is_none, parse_checking, parse_known_hosts, parse_prompts, parse_text, parse_timeout
+from .chain.spec import is_none, parse_checking, parse_jump, parse_known_hosts, parse_prompts, parse_text, parse_timeout
 from .chain.tokens import Controller
 from .chain.way import Visit
 from .errors import SettingsError, said
@@ -98,7 +98,7 @@ def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetS
         run_directory=get("run_directory"),
         run_key=get("run_key"),
         task=get("task"),
-        warnings=_warnings(found, arguments),
+        warnings=_warnings(found, arguments, parse_text(get("ssh_executable"), "ansible_ssh_executable")),
         remarks=_remarks(found),
     )
 
@@ -198,9 +198,16 @@ def _timeout(value: object) -> float | None:
     return None if timeout == _USUAL_TIMEOUT else timeout
 
 
-def _warnings(found: Resolution, arguments: Arguments) -> tuple[str, ...]:
-    """What somebody wrote for ssh, and what ssh would warn of as well."""
-    unused = (f"{option} has no effect on this connection" for option in arguments.unused)
+def _warnings(found: Resolution, arguments: Arguments, program: str | None) -> tuple[str, ...]:
+    """Return what was set for ssh and has no effect, and what ssh would warn of as well.
+
+    :param program: that the user wants in place of ssh.
+    """
+    unused = [f"{option} has no effect on this connection" for option in arguments.unused]
+    if program is not None:
+        unused.append("ansible_ssh_executable has no effect on this connection: no ssh program makes it")
+    if arguments.jump and parse_jump(found.settings.jump):
+        unused += [f"{option} has no effect, as ansible_ssh_jump is set" for option in arguments.jump]
     said_by_ssh = (warning for visit in _visits(found) for warning in visit.openssh.warnings)
     return tuple(dict.fromkeys([*unused, *said_by_ssh]))
 

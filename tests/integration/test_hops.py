@@ -50,6 +50,7 @@ def message(result: Run) -> str:
     "ways",
     [
         {"web": hops("edge", "core")},
+        {"web": hops("edge", "core").replace("lookup", "query")},
         {"web": hops("core"), "core": hops("edge")},
         {"web": hops("core"), "core": hops("edge"), "edge": "none"},
         # A later host's own way does not count: its place in the list is its way.

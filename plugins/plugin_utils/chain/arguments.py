@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import SettingsError, said
+from .spec import is_none
 
 # Of ssh(1); all others take no value.
 _WITH_VALUE = frozenset("BDEFIJLOPQRSWbceilmopw")
@@ -27,11 +28,13 @@ class Arguments:
     :param asked: what OpenSSH is asked about, in its order.
     :param config_file: of -F.
     :param unused: arguments that have no effect here.
+    :param jump: those that set jump hosts.
     """
 
     asked: tuple[str, ...] = ()
     config_file: str | None = None
     unused: tuple[str, ...] = ()
+    jump: tuple[str, ...] = ()
 
 
 def read_arguments(texts: Iterable[tuple[str, str]]) -> Arguments:
@@ -42,6 +45,7 @@ def read_arguments(texts: Iterable[tuple[str, str]]) -> Arguments:
     """
     asked: list[str] = []
     unused: list[str] = []
+    jump: list[str] = []
     config_file = None
     for setting, text in texts:
         for letter, value in _options(_words(text, setting), setting):
@@ -53,10 +57,17 @@ def read_arguments(texts: Iterable[tuple[str, str]]) -> Arguments:
             elif letter == "W":
                 raise SettingsError(setting, _STDIO)
             elif letter in _MEANT:
+                jump += [f"{option} of {setting}"] if _sets_jump(letter, value or "") else []
                 asked += [option] if value is None else [option, value]
             elif letter not in _NEEDLESS:
                 unused.append(f"{option} of {setting}")
-    return Arguments(tuple(asked), config_file, tuple(unused))
+    return Arguments(tuple(asked), config_file, tuple(unused), tuple(jump))
+
+
+def _sets_jump(letter: str, value: str) -> bool:
+    """Whether an option names jump hosts, other than with the word for none of them."""
+    keyword, hosts = ("proxyjump", value) if letter == "J" else (value.replace("=", " ").partition(" ")[::2])
+    return letter in "Jo" and keyword.lower() == "proxyjump" and not is_none(hosts)
 
 
 def _words(text: str, setting: str) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from urllib.parse import unquote_to_bytes
 
@@ -66,7 +66,7 @@ def is_none(value: object) -> bool:
 def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpec, ...]:
     """The jump hosts of a chain, in the order in which they are visited.
 
-    :param value: OpenSSH's ``-J`` string, or a list of such strings and of mappings; empty, None and
+    :param value: OpenSSH's ``-J`` string, or a list of such strings, of mappings, and of lists of these; empty, None and
         ``none`` give no hop.
     :param setting: the variable's name, for errors.
     :raises SettingsError: with the place in the list, before anything is resolved or connected.
@@ -80,7 +80,7 @@ def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpe
     if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):
         raise SettingsError(setting, f"expected a string or a list of hops, not {type(value).__name__}")
     hops: list[HopSpec] = []
-    for index, item in enumerate(value):
+    for index, item in enumerate(_flattened(value)):
         name = f"{setting}[{index}]"
         if isinstance(item, Mapping):
             hops.append(_parse_mapping(item, name))
@@ -95,6 +95,15 @@ def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpe
                 "only the first hop can have one; this hop is reached through the hop before it",
             )
     return tuple(hops)
+
+
+def _flattened(items: Sequence[object]) -> Iterator[object]:
+    """A list in the list counts as its items: ``query`` of a lookup gives a list of what ``lookup`` gives."""
+    for item in items:
+        if isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
+            yield from item
+        else:
+            yield item
 
 
 def _parse_text(text: str, setting: str) -> tuple[HopSpec, ...]:

@@ -29,12 +29,28 @@ COMMON = "ansible_ssh_common_args"
     ],
 )
 def test_openssh_is_asked_about_all_that_has_a_meaning(text: str, asked: tuple[str, ...]) -> None:
-    assert read_arguments([(COMMON, text)]) == Arguments(asked)
+    assert read_arguments([(COMMON, text)]).asked == asked
 
 
 def test_arguments_are_asked_about_in_their_order() -> None:
     given = [("ansible_ssh_args", "-C -F /a"), (COMMON, "-J a"), ("ansible_ssh_extra_args", "-J b -F /b")]
-    assert read_arguments(given) == Arguments(("-C", "-J", "a", "-J", "b"), "/b")
+    jump = ("-J of ansible_ssh_common_args", "-J of ansible_ssh_extra_args")
+    assert read_arguments(given) == Arguments(("-C", "-J", "a", "-J", "b"), "/b", jump=jump)
+
+
+@pytest.mark.parametrize(
+    ("text", "jump"),
+    [
+        ("-J a", "-J"),
+        ("-o ProxyJump=a -C", "-o"),
+        ("-o 'proxyjump a'", "-o"),
+        ("-J none", None),
+        ("-o 'ProxyJump  None'", None),
+        ("-o ProxyCommand='ssh -J a -W %h:%p b' -l a", None),
+    ],
+)
+def test_arguments_with_jump_hosts_are_known(text: str, jump: str | None) -> None:
+    assert read_arguments([(COMMON, text)]).jump == (() if jump is None else (f"{jump} of {COMMON}",))
 
 
 def test_what_has_no_effect_is_told() -> None:

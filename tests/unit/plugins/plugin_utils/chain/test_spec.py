@@ -126,6 +126,11 @@ def test_a_hop_knows_where_it_was_set(value: object, names: list[str]) -> None:
     assert [hop.setting for hop in parse_jump(value)] == names
 
 
+@pytest.mark.parametrize("value", [[["a", {"host": "b", "port": 2222}]], ["a", [{"host": "b", "port": 2222}]]])
+def test_a_list_in_the_list_is_its_hops(value: object) -> None:
+    assert parsed(value) == [("a", None, None), ("b", 2222, None)]
+
+
 # trust: T03
 @pytest.mark.parametrize("value", [None, "", " ", "\n", [], (), "none", "NONE", "None", " none\n"])
 def test_nothing_and_none_mean_no_hop(value: object) -> None:
@@ -146,7 +151,8 @@ def test_nothing_and_none_mean_no_hop(value: object) -> None:
         (["a", ""], "ansible_ssh_jump[1]"),
         (["a", "none"], "ansible_ssh_jump[1]"),
         (["none"], "ansible_ssh_jump[0]"),
-        (["a", ["b"]], "ansible_ssh_jump[1]"),
+        (["a", [["b"]]], "ansible_ssh_jump[1]"),
+        (["a", ["b", "none"]], "ansible_ssh_jump[2]"),
         ([{}], "ansible_ssh_jump[0].host"),
         ([{"host": None}], "ansible_ssh_jump[0].host"),
         ([{"host": "a,b"}], "ansible_ssh_jump[0].host"),
