@@ -11,8 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.origin import facts_of
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.origin import DEFAULT, facts_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_variables
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, refuse_playbook_facts
 from ansible_collections.bastion.ssh.plugins.plugin_utils.playbooks import refuse_former_name
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings, resolution
@@ -35,8 +36,9 @@ class ActionModule(ActionBase):
         refuse_former_name("bastion_ssh_picture", self._loader, task_vars)
         if self._connection.transport != CONNECTION:
             line = f"its connection is {self._connection.transport}"
-            nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "lines": [line]}
-            return {"skipped": True, "skip_reason": line, "directory": os.getcwd(), **nothing}
+            nothing: dict[str, Any] = {"chain": [], "legs": [], "hops": [], "notes": [], "lines": [line]}
+            connection = {"connection": self._connection.transport, "directory": os.getcwd()}
+            return {"skipped": True, "skip_reason": line, **connection, **nothing}
         try:
             options = self._connection.session_options()
             asker = ClientConfig().asker
@@ -51,14 +53,23 @@ class ActionModule(ActionBase):
         facts_by_hop = facts_of(found, self._origins(task_vars or {}))
         for number, (label, facts) in enumerate(zip(labels, facts_by_hop, strict=True), 1):
             lines.append(f"hop {number} of {len(labels)}, {label}")
-            lines += [f"    {fact.name}: {fact.value} ({fact.source})" for fact in facts]
+            lines += [f"    {fact.name}: {fact.value} ({fact.source})" for fact in facts if fact.source != DEFAULT]
             hops.append(
                 {"hop": label, "values": [{"name": f.name, "value": f.value, "source": f.source} for f in facts]}
             )
-        lines += [f"note: {remark}" for remark in (*settings.warnings, *settings.remarks)]
-        legs = _legs(str((task_vars or {}).get("inventory_hostname", "")), labels, first.proxy_command is not None)
-        directory = options["directory"]
-        return {"changed": False, "chain": labels, "legs": legs, "hops": hops, "lines": lines, "directory": directory}
+        notes = [*settings.warnings, *settings.remarks, *misspelt_variables(task_vars)]
+        return {
+            "changed": False,
+            "chain": labels,
+            "legs": _legs(
+                str((task_vars or {}).get("inventory_hostname", "")), labels, first.proxy_command is not None
+            ),
+            "hops": hops,
+            "notes": notes,
+            "lines": [*lines, *(f"note: {note}" for note in notes)],
+            "directory": options["directory"],
+            "_ansible_verbose_override": True,  # with -v, the playbook shows the lines, and not all of this as JSON
+        }
 
     def _origins(self, variables: dict[str, Any]) -> dict[str, str]:
         """Where each option was set, as ansible-core tells it; nothing of what is the default."""

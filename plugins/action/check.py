@@ -11,6 +11,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_variables
 
 
 class ActionModule(ActionBase):
@@ -23,12 +24,19 @@ class ActionModule(ActionBase):
         """Returns what is documented of the module; a host that cannot be reached is unreachable."""
         super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
+        connect = getattr(self._connection, "connect_hops", None)
+        notes = [] if connect is None else misspelt_variables(task_vars)
         started = time.monotonic()
         try:
+            hops = [] if connect is None else connect()
             answer = self._low_level_execute_command("echo reached", sudoable=False)
         except AnsibleConnectionFailure as error:
-            return {"unreachable": True, "msg": str(error), "lines": self._way()}
+            told = getattr(self._connection, "told", [])
+            return {"unreachable": True, "msg": str(error), "lines": [*told, *_noted(notes)], "notes": notes}
         seconds = round(time.monotonic() - started, 3)
+        others = {} if connect else {"connection": self._connection.transport}
+        lines = [_line(hop) for hop in hops] if connect else [f"its connection is {self._connection.transport}"]
+        found = {"hops": hops, "notes": notes, **others}
         if answer["rc"] or "reached" not in answer["stdout_lines"]:
             said = answer["stderr"].strip() or answer["stdout"].strip()
             problem = f"logged in, but the shell did not run a command: it ended with {answer['rc']}: {said}"
@@ -36,9 +44,14 @@ class ActionModule(ActionBase):
             failure = CommandError(
                 getattr(self._connection, "place", "") or self._connection.transport, problem, advice
             )
-            return {"failed": True, "msg": str(failure), "lines": self._way()}
-        return {"changed": False, "seconds": seconds, "lines": [*self._way(), f"reached after {seconds:.3f} s"]}
+            return {"failed": True, "msg": str(failure), "lines": [*lines, *_noted(notes)], **found}
+        lines += [f"reached in {seconds:.3f} s", *_noted(notes)]
+        return {"changed": False, "seconds": seconds, "lines": lines, **found}
 
-    def _way(self) -> list[str]:
-        told = getattr(self._connection, "told", None)
-        return [f"its connection is {self._connection.transport}"] if told is None else list(told)
+
+def _line(hop: dict[str, Any]) -> str:
+    return f"{hop['hop']}: login {hop['login']:.3f} s, connected for {hop['age']:.0f} s"
+
+
+def _noted(notes: list[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]

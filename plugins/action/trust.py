@@ -34,7 +34,8 @@ class ActionModule(ActionBase):
         survey = getattr(self._connection, "survey", None)
         if survey is None:
             line = f"its connection is {self._connection.transport}"
-            return {"skipped": True, "skip_reason": line, "hops": [], "new": [], "trusted": False, "lines": [line]}
+            nothing: dict[str, Any] = {"hops": [], "new": [], "trusted": False, "lines": [line]}
+            return {"skipped": True, "skip_reason": line, "connection": self._connection.transport, **nothing}
         accept = arguments["accept"] and not self._task.check_mode
         hops = survey(accept, arguments["fingerprints"])
         refused = [hop["msg"] for hop in hops if hop["status"] in ("refused", "unreachable")]

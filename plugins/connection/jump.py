@@ -680,6 +680,11 @@ class Connection(ConnectionBase):
         except JumpError as error:  # which would end the whole run
             display.warning(str(error))
 
+    def connect_hops(self) -> list[dict[str, Any]]:
+        """Connects to each hop; what is said of each is with :meth:`interface.Session.connect`."""
+        with _ansible_errors():
+            return self._use(lambda session: session.connect())
+
     def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """The host keys on the way to the host; what is said of each is with :class:`interface.Session`."""
         with _ansible_errors():

@@ -11,13 +11,14 @@ DOCUMENTATION = r"""
 module: chain
 author:
   - bastion.ssh contributors (!UNKNOWN)
-short_description: Show the way to a host, without going it
+short_description: Show the route to a host, without connecting
 version_added: 0.1.0
 description:
-  - Tells each hop on the way to a host, and where each value comes from, which is a variable, C(ssh_config) or a default.
+  - Shows each hop of the route to a host, and where each value comes from, which is a variable, C(ssh_config) or a default.
   - Nothing is connected, but the C(ssh) program is asked for its configuration. Secrets are not shown, nor the arguments of commands.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.chain -i inventory) shows the ways of an inventory; with
-    C(-e bastion_ssh_picture=ways.svg), or another file whose name ends in C(.dot) or C(.mmd), it draws them, too.
+  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.chain -i inventory) shows each route with the hosts behind it,
+    and the values with C(-v), or for one host with C(-l). With C(-e bastion_ssh_picture=routes.svg), or another file whose name ends in
+    C(.dot) or C(.mmd), it draws the routes, too.
 options: {}
 attributes:
   action:
@@ -78,8 +79,17 @@ directory:
   description: The working directory of Ansible, where relative paths begin.
   returned: always
   type: str
+notes:
+  description: Settings that have no effect, and variables whose names are like those of the connection plugin.
+  returned: always
+  type: list
+  elements: str
+connection:
+  description: The connection plugin of a host that is skipped, as it has another one.
+  returned: when it is skipped
+  type: str
 lines:
-  description: The same, for people.
+  description: The hops and notes for people, without defaults.
   returned: always
   type: list
   elements: str

@@ -11,13 +11,14 @@ DOCUMENTATION = r"""
 module: check
 author:
   - bastion.ssh contributors (!UNKNOWN)
-short_description: Reach a host, and tell how
+short_description: Reach a host, and show how long each hop took
 version_added: 0.1.0
 description:
-  - Runs a shell command on a host that changes nothing, and tells each hop on the way to it, with times.
+  - Connects to a host, runs a shell command there that changes nothing, and shows each hop with its times.
   - A host that cannot be reached is unreachable, and the message names the hop at which the way ends.
   - Needs no Python on the host.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.check -i inventory) goes to every host of an inventory.
+  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.check -i inventory) goes to every host of an inventory, and shows
+    one table of all hops, in which a jump host of several hosts is one row.
 options: {}
 attributes:
   action:
@@ -47,17 +48,42 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+hops:
+  description: The hops, the host itself last. It is empty for a host with another connection plugin.
+  returned: when it was reached
+  type: list
+  elements: dict
+  contains:
+    hop:
+      description: Which hop it is.
+      type: str
+    label:
+      description: User, host and port.
+      type: str
+    login:
+      description: Seconds from the beginning of its connection to the end of its login, whichever task made it.
+      type: float
+    age:
+      description: Seconds for which it has been connected.
+      type: float
+notes:
+  description: Variables whose names are like those of the connection plugin.
+  returned: always
+  type: list
+  elements: str
+connection:
+  description: The connection plugin of the host, if it is another one.
+  returned: when it is another one
+  type: str
 lines:
-  description:
-    - The hops on the way, for people. Of each, how long its login took, or for how long it has been connected.
-    - Where the whole way was connected already, it is one line. Where the host was not reached, they are the hops that were.
+  description: The hops for people. Where the host was not reached, what was done until then.
   returned: always
   type: list
   elements: str
   sample:
-    - "hop 1 of 2, guest@edge.example.com:22: reused, connected for 12 s"
-    - "hop 2 of 2, deploy@web.internal:22 (via guest@edge.example.com:22): logged in after 0.113 s"
-    - "reached after 0.131 s"
+    - "hop 1 of 2, guest@edge.example.com:22: login 0.201 s, connected for 12 s"
+    - "hop 2 of 2, deploy@web.internal:22 (via guest@edge.example.com:22): login 0.113 s, connected for 0 s"
+    - "reached in 0.131 s"
 seconds:
   description: How long all of it took.
   returned: when it was reached

@@ -115,7 +115,7 @@ brokers:
           description: Bytes that came from the hop.
           type: int
     hops:
-      description: What has become of each hop since the broker began; of very many, those that were used last.
+      description: What has become of each hop since the broker began, the first hops first; of very many, those that were used last.
       type: list
       elements: dict
       contains:

@@ -18,8 +18,8 @@ description:
     bastions, and not to the host itself.
   - No hop is passed whose key is not trusted. Without O(accept), the keys behind the first one that is new are therefore not seen.
   - Compare the fingerprints with those that the hosts show on their consoles, before or after they are added.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.trust -i inventory) shows the fingerprints, and asks on a terminal
-    whether to add those that are new; C(-e bastion_ssh_accept=true) adds them without asking.
+  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.trust -i inventory) shows the fingerprints by route, and asks on a
+    terminal about each key that is new, hop by hop, until all hosts are trusted; C(-e bastion_ssh_accept=true) adds all without asking.
 options:
   accept:
     description: Whether keys of hosts of which no key is known are added to the first file of known_hosts. A changed key never is.
@@ -55,7 +55,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     var: keys.lines
 
-- name: Add the one that somebody has read to us
+- name: Add the one whose fingerprint was compared
   bastion.ssh.trust:
     accept: true
     fingerprints: ["SHA256:4oxIgrRyh2+V1ATpxOl7hrIO4EYxGWmiOCDCZm7ZZcg"]
@@ -71,6 +71,12 @@ hops:
     hop:
       description: Which hop it is.
       type: str
+    label:
+      description: User, host and port.
+      type: str
+    target:
+      description: Whether it is the host itself.
+      type: bool
     status:
       description: V(known), V(new), V(added), V(refused) or V(unreachable).
       type: str
@@ -98,6 +104,10 @@ trusted:
   description: Whether all hops are trusted, the host included.
   returned: always
   type: bool
+connection:
+  description: The connection plugin of a host that is skipped, as it has another one.
+  returned: when it is skipped
+  type: str
 lines:
   description: The hops, for people.
   returned: always

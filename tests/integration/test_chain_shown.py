@@ -48,8 +48,41 @@ def shown(lab: Lab, hosts: dict[str, Any], *args: str, expected: int = 0) -> str
     return own_playbook(lab, "bastion.ssh.chain", "-i", str(file), *args, expected=expected)
 
 
+def test_each_route_is_a_line_with_the_hosts_behind_it(lab: Lab, chain3: Chain3) -> None:
+    hosts = inventory(lab, chain3)
+    a, b = f"guest@{chain3.a.address}:2222", f"operator@{chain3.b.endpoint}"
+    hosts["edge"] = hosts["web"] | {
+        "ansible_host": chain3.a.address,
+        "ansible_ssh_jump": "none",
+        "ansible_ssh_jumps": "x",
+    }
+    hosts["tunnel"] = hosts["edge"] | {"ansible_proxy_command": "nc %h %p"}
+    text = shown(lab, hosts)
+    lines = re.findall(r'^        "(.*?)",?$', text, re.MULTILINE)
+    assert lines[:4] == [
+        "controller: edge",
+        "controller -> ProxyCommand: tunnel",
+        f"controller -> {a} -> {b}: web, db",
+        "connection local: here",
+    ]
+    assert (
+        "note: ansible_ssh_jumps is not a variable of bastion.ssh.jump. Is ansible_ssh_jump meant? (edge, tunnel)"
+        in lines
+    )
+    assert "ansible_ssh_known_hosts" not in text
+
+
+@pytest.mark.parametrize("args", [("-v",), ("-l", "web")])
+def test_details_are_shown_with_verbosity_and_for_one_host(args: tuple[str, ...], lab: Lab, chain3: Chain3) -> None:
+    text = shown(lab, inventory(lab, chain3), *args)
+    assert f'"web: controller -> guest@{chain3.a.address}:2222 -> ' in text
+    assert '"        known_hosts: /known (ansible_ssh_known_hosts)"' in text
+    assert "(default)" not in text
+    assert '"values"' not in text  # the JSON of the module
+
+
 def test_each_value_is_shown_with_who_says_it(lab: Lab, chain3: Chain3) -> None:
-    words = re.sub(r'[",\s]+', " ", shown(lab, inventory(lab, chain3)))
+    words = re.sub(r'[",\s]+', " ", shown(lab, inventory(lab, chain3), "-v"))
     a, b = chain3.a.address, chain3.b
     for line in (
         f"controller -> guest@{a}:2222 -> operator@{b.address}:{b.port} -> deploy@192.0.2.1:22",
@@ -59,15 +92,15 @@ def test_each_value_is_shown_with_who_says_it(lab: Lab, chain3: Chain3) -> None:
         f"host: {b.address} (ssh_config) port: {b.port} (ssh_config) user: operator (ssh_config)",
         "/operator (ssh_config)",
         "compression: True (ssh_config)",
-        "host: 192.0.2.1 (ansible_host) port: 22 (default) user: deploy (ansible_user) password: (set) (ansible_password)",
+        "host: 192.0.2.1 (ansible_host) user: deploy (ansible_user) password: (set) (ansible_password)",
         "known_hosts: /known (ansible_ssh_known_hosts)",
         "port: 23 (ansible_port)",
-        "key: /key (ansible_ssh_private_key_file) key: keys of the agent (default)",
-        "host_key_checking: yes (default)",
+        "key: /key (ansible_ssh_private_key_file)",
         "its connection is local",
     ):
         assert line in words, words
     assert "SECRET" not in words
+    assert "(default)" not in words
     assert [server.connections() for server in chain3.hosts] == [0, 0, 0]
 
 
@@ -79,10 +112,11 @@ def test_the_module_returns_the_same_as_data(lab: Lab, chain3: Chain3) -> None:
     assert [leg["name"] for leg in result["legs"]] == [*labels[:2], f"web: {labels[2]}"]
     assert [leg["from"] for leg in result["legs"]] == ["controller", *(leg["to"] for leg in result["legs"][:2])]
     assert {"name": "user", "value": "operator", "source": "ssh_config"} in result["hops"][1]["values"]
+    assert {"name": "timeout", "value": "10 s", "source": "default"} in result["hops"][1]["values"]
     assert "SECRET" not in json.dumps(result)
 
 
-@pytest.mark.parametrize(("suffix", "arrow"), [("mmd", "--> h"), ("dot", '" -> "')])
+@pytest.mark.parametrize(("suffix", "arrow"), [("mmd", "--> h"), ("dot", " -> h")])
 def test_all_ways_are_drawn(suffix: str, arrow: str, lab: Lab, chain3: Chain3) -> None:
     hosts = inventory(lab, chain3)
     # The same address behind another bastion is another host.
@@ -91,12 +125,15 @@ def test_all_ways_are_drawn(suffix: str, arrow: str, lab: Lab, chain3: Chain3) -
         "ansible_ssh_jump": "none",
         "ansible_proxy_command": "connect --password SECRET %h",
     }
+    # A bastion that is a host as well, where another user logs in.
+    hosts["edge"] = hosts["web"] | {"ansible_host": chain3.a.address, "ansible_port": 2222, "ansible_ssh_jump": "none"}
     words = shown(lab, hosts, "-e", f"bastion_ssh_picture=ways.{suffix}")  # beside the user who runs it
     picture = lab.path / f"ways.{suffix}"
     assert str(picture) in words
     text = picture.read_text()
     bastions = [f"guest@{chain3.a.address}:2222", f"operator@{chain3.b.endpoint}"]
-    for label in (*bastions, *(f"{name}: deploy@192.0.2.1:22" for name in ("web", "twin", "tunnel"))):
+    edge = f"edge: guest@{chain3.a.address}:2222, deploy@{chain3.a.address}:2222"
+    for label in (edge, bastions[1], *(f"{name}: deploy@192.0.2.1:22" for name in ("web", "twin", "tunnel"))):
         assert f'"{label}"' in text
     assert text.count(arrow) == 7  # to three bastions and to four hosts
     assert text.count("ProxyCommand") == 1
@@ -118,6 +155,7 @@ def test_a_way_that_cannot_be_gone_is_an_error_of_its_host(lab: Lab, chain3: Cha
     words = re.sub(r"\s+", " ", shown(lab, hosts, expected=2))
     assert "ansible_ssh_jump[1]: the hop is empty" in words
     assert re.search(r"web : ok=2", words)
+    assert ": web, db" in words
 
 
 def test_sources_are_those_that_ansible_tells(lab: Lab) -> None:

@@ -13,6 +13,7 @@ from lab import Chain3, Lab
 from lab.playbook import own_playbook
 
 TIME = r"\d+\.\d{3} s"
+AGE = r"\d+ s"
 
 
 def check(lab: Lab, inventory: dict[str, dict[str, Any]], expected: int = 0) -> str:
@@ -23,15 +24,32 @@ def check(lab: Lab, inventory: dict[str, dict[str, Any]], expected: int = 0) -> 
     return re.sub(r"\s+", " ", shown)
 
 
+def labels(chain3: Chain3) -> list[str]:
+    return [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
+
+
 @pytest.mark.ways("broker", "own process")
-def test_each_hop_is_shown_with_its_time(lab: Lab, chain3: Chain3) -> None:
+def test_each_hop_is_shown_with_its_times(lab: Lab, chain3: Chain3) -> None:
     shown = check(lab, {"web": chain3.variables})
-    for number, (user, host) in enumerate(zip(chain3.users, chain3.hosts, strict=True), 1):
-        assert re.search(rf"hop {number} of 3, {user.name}@{host.endpoint}[^\"]*: logged in after {TIME}", shown)
-    assert re.search(f"reached after {TIME}", shown)
+    a, b, target = labels(chain3)
+    assert "login connected for reached in" in shown
+    for route, name, more in (
+        ("controller", re.escape(a), ""),
+        (f"controller -> {a}", re.escape(b), ""),
+        (f"controller -> {a} -> {b}", rf"web \({target}\)", f" {TIME}"),
+    ):
+        assert re.search(rf'"{re.escape(route)}", " {name} {TIME} {AGE}{more}"', shown), shown
 
 
-def test_hops_that_were_connected_before_are_shown_as_such(lab: Lab, chain3: Chain3) -> None:
+def test_what_was_connected_before_has_the_same_columns(lab: Lab, chain3: Chain3) -> None:
+    cold, warm = check(lab, {"web": chain3.variables}), check(lab, {"web": chain3.variables})
+    times = [re.findall(rf"({TIME}) {AGE}", shown) for shown in (cold, warm)]
+    assert len(times[0]) == 3
+    assert times[0] == times[1]  # of the same logins
+    assert re.sub(r"\d+", "0", warm) == re.sub(r"\d+", "0", cold)
+
+
+def test_hosts_on_one_route_have_its_jump_hosts_once(lab: Lab, chain3: Chain3) -> None:
     first, second = chain3.jump_list
     bastion = chain3.target_variables | {
         "ansible_host": second["host"],
@@ -40,19 +58,20 @@ def test_hops_that_were_connected_before_are_shown_as_such(lab: Lab, chain3: Cha
         "ansible_ssh_private_key_file": second["private_key_file"],
         "ansible_ssh_jump": [first],
     }
-    check(lab, {"bastion": bastion})
-    shown = check(lab, {"web": chain3.variables})
-    for number in (1, 2):
-        assert re.search(rf"hop {number} of 3, [^\"]*: reused, connected for \d+ s", shown)
-    assert re.search(rf"hop 3 of 3, [^\"]*: logged in after {TIME}", shown)
-    assert re.search(r"controller -> [^\"]*: reused, connected for \d+ s", check(lab, {"web": chain3.variables}))
+    shown = check(lab, {"bastion": bastion, "web": chain3.variables, "twin": chain3.variables})
+    a, b, target = labels(chain3)
+    assert len(re.findall(f"{TIME} {AGE}", shown)) == 4
+    for name in (a, f"bastion ({b})", f"web ({target})", f"twin ({target})"):
+        assert len(re.findall(rf"{re.escape(name)} {TIME}", shown)) == 1, shown
 
 
 def test_a_host_that_is_not_reached_is_told_apart(lab: Lab, chain3: Chain3) -> None:
     chain3.target.stop()
-    shown = check(lab, {"bad": chain3.variables, "other": {"ansible_connection": "local"}}, expected=4)
+    hosts = {"bad": chain3.variables | {"ansible_ssh_jumps": "x"}, "other": {"ansible_connection": "local"}}
+    shown = check(lab, hosts, expected=4)
     assert re.search(rf"bad\]: UNREACHABLE.*hop 2 of 3, [^\"]*: logged in after {TIME}.*hop 3 of 3", shown)
-    assert "its connection is local" in shown
+    assert '"connection local: other", "unreachable: bad"' in shown
+    assert "note: ansible_ssh_jumps is not a variable of bastion.ssh.jump. Is ansible_ssh_jump meant? (bad)" in shown
     assert re.search(r"other : ok=2", shown)
 
 

@@ -49,10 +49,10 @@ def written(known: Path) -> list[str]:
 
 def test_an_unknown_bastion_is_shown_and_not_passed(lab: Lab, chain3: Chain3, known: Path) -> None:
     shown = trust(lab, chain3, known, expected=2)
-    assert f"hop 1 of 3, {chain3.users[0].name}@{chain3.a.endpoint}: ssh-ed25519 {chain3.a.fingerprint()}: new" in shown
-    assert "hop 2 of 3" not in shown
-    assert "not trusted yet: run it once more for the hops behind" in shown
-    assert "its connection is local" in shown
+    assert f"{chain3.users[0].name}@{chain3.a.endpoint}: ssh-ed25519 {chain3.a.fingerprint()}: new" in shown
+    assert chain3.b.endpoint not in shown
+    assert "not trusted: a host key is new, and was not confirmed" in shown
+    assert "connection local: here" in shown
     assert written(known) == []
     assert [host.logins() for host in chain3.hosts] == [[], [], []]
 
@@ -60,8 +60,8 @@ def test_an_unknown_bastion_is_shown_and_not_passed(lab: Lab, chain3: Chain3, kn
 @pytest.mark.ways("broker", "own process")
 def test_what_is_accepted_is_added_without_a_login_to_the_target(lab: Lab, chain3: Chain3, known: Path) -> None:
     shown = trust(lab, chain3, known, "-e", "bastion_ssh_accept=true")
-    for number, host in enumerate(chain3.hosts, 1):
-        assert re.search(rf"hop {number} of 3, [^\"]*: ssh-ed25519 {re.escape(host.fingerprint())}: added", shown)
+    for user, host in zip(chain3.users, chain3.hosts, strict=True):
+        assert re.search(rf"{user.name}@{host.endpoint}\)?: ssh-ed25519 {re.escape(host.fingerprint())}: added", shown)
     assert written(known) == lines_of(chain3)
     assert (len(chain3.a.logins()), len(chain3.b.logins())) == (1, 1)
     assert chain3.target.userauth_requests() == []
@@ -116,10 +116,14 @@ def test_a_hop_that_is_not_reached_is_an_error(lab: Lab, chain3: Chain3, known: 
     assert written(known) == lines_of(chain3)[:1]
 
 
-@pytest.mark.parametrize(("answer", "added"), [("yes", 1), ("no", 0)])
-def test_whoever_has_a_terminal_is_asked(answer: str, added: int, lab: Lab, chain3: Chain3, known: Path) -> None:
+@pytest.mark.parametrize(("answer", "asked", "status"), [("yes", 3, 0), ("no", 1, 2)])
+def test_a_user_with_a_terminal_is_asked_once_about_each_key(
+    answer: str, asked: int, status: int, lab: Lab, chain3: Chain3, known: Path
+) -> None:
+    """In one run, hop by hop, for two hosts with the same jump hosts and one key."""
     file = lab.path / "trust.json"
-    file.write_text(json.dumps({"all": {"hosts": {"web": inventory(chain3, known)}}}))
+    hosts = dict.fromkeys(("web", "twin"), inventory(chain3, known))
+    file.write_text(json.dumps({"all": {"hosts": hosts}}))
     run = [str(Path(sys.executable).parent / "ansible-playbook"), "bastion.ssh.trust", "-i", str(file)]
     command = ["setsid", "--ctty", "--wait", *run]
     ours, theirs = pty.openpty()
@@ -128,8 +132,12 @@ def test_whoever_has_a_terminal_is_asked(answer: str, added: int, lab: Lab, chai
     ) as process:
         os.close(theirs)
         said = _talk(ours, answer)
-        assert process.wait(60) == 2, said  # the hops behind are not trusted yet
-    assert written(known) == lines_of(chain3)[:added]
+        assert process.wait(60) == status, said
+    assert said.count("New host key: ") == asked, said
+    assert said.count(", before web, twin") == min(asked, 2)
+    assert ("fatal:" in said) is (status != 0), said
+    assert written(known) == lines_of(chain3)[: 0 if status else asked]
+    assert chain3.target.userauth_requests() == []
 
 
 def _talk(terminal: int, answer: str) -> str:
@@ -142,5 +150,5 @@ def _talk(terminal: int, answer: str) -> str:
                 continue
             try:
                 said += stream.read(4096)
-            except OSError:  # nobody is there any more
+            except OSError:  # all that had it open have ended
                 return said.decode()

@@ -27,6 +27,8 @@ OTHERS = {"ansible_connection", "ansible_become_password", "ansible_paramiko_", 
 # Of ansible.builtin.ssh alone; the page for those who come from there says so.
 OTHERS |= {"ansible_ssh_executable", "ansible_ssh_pkcs11_provider", "ansible_control_path"}
 OTHERS |= {"ansible_scp_extra_args", "ansible_sftp_extra_args"}
+# Misspelt on purpose.
+OTHERS |= {"ansible_ssh_jumps"}
 OTHERS |= {
     "ansible_python_interpreter",
     "ansible_shell_executable",

@@ -67,6 +67,13 @@ class BrokerSession:
         """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         self._done(_Request(self._report, {"op": "reset", "options": self._options}))
 
+    def connect(self) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        found: list[dict[str, Any]] = self._done(
+            _Request(self._report, {"op": "connect", "options": self._options})
+        ).header["found"]
+        return found
+
     def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         header = {"op": "survey", "accept": accept, "fingerprints": fingerprints, "options": self._options}

@@ -91,24 +91,32 @@ def described(broker: dict[str, Any]) -> list[str]:
         return [f"{place}: {broker['problem']}"]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(broker["since"]))
     lines = [f"broker {broker['pid']} since {since}, {broker['workers']} tasks at work, {place}"]
-    for transport in broker["transports"]:
-        use = f"{transport['leases']} in use" if transport["leases"] else f"idle for {transport['idle']:.0f} s"
-        if transport["state"] == "open":
-            lines.append(
-                f"  {_hop(transport)}: open for {transport['age']:.0f} s, {use}, {transport['served']} times used, {_traffic(transport)}"
-            )
-        else:
-            lines.append(f"  {_hop(transport)}: {transport['state']}")
-    return [*lines, *map(_counted, broker["hops"])]
+    if broker["transports"]:
+        lines.append("  connections now; the bytes of a bastion are also those of all that it carries:")
+    lines += [f"    {_hop(transport)}: {_connected(transport)}" for transport in broker["transports"]]
+    if broker["hops"]:
+        lines.append(f"  all connections since {since}:")
+    return [*lines, *(f"    {_hop(hop)}: {_counted(hop)}" for hop in broker["hops"])]
+
+
+def _connected(transport: dict[str, Any]) -> str:
+    """A connection that there is now."""
+    if transport["state"] != "open":
+        return "connecting"
+    use = f"in use by {transport['leases']}" if transport["leases"] else f"idle for {transport['idle']:.0f} s"
+    return f"open for {transport['age']:.0f} s, {use}, used {_times(transport['served'])}, {_traffic(transport)}"
 
 
 def _counted(hop: dict[str, Any]) -> str:
     """What has become of a hop since the broker began."""
     failures = "; ".join(f"{count} x {cause}" for cause, count in hop["failures"].items())
-    failed = f", failed: {sum(hop['failures'].values())} ({failures})" if failures else ""
-    alive = "" if hop["round_trip"] is None else f", keepalive answered in {1000 * hop['round_trip']:.0f} ms"
-    use = f"dials: {hop['dials']}{failed}, reused: {hop['reused']}"
-    return f"  since then, {_hop(hop)}: {use}, {_traffic(hop)}{alive}"
+    failed = f", {sum(hop['failures'].values())} of them failed ({failures})" if failures else ""
+    alive = "" if hop["round_trip"] is None else f", last keepalive answered in {1000 * hop['round_trip']:.0f} ms"
+    return f"connected to {_times(hop['dials'])}{failed}, used again {_times(hop['reused'])}, {_traffic(hop)}{alive}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _hop(told: dict[str, Any]) -> str:

@@ -90,6 +90,7 @@ class Conversation:
             "put": self._put,
             "fetch": self._fetch,
             "reset": self._reset,
+            "connect": self._connect,
             "survey": self._survey,
         }
         questions = {"status": self._status, "stop": self._stop}
@@ -160,6 +161,9 @@ class Conversation:
     def _reset(self, header: dict[str, Any]) -> None:
         self._session(header).reset()
         self._connection.send({"event": "done"})
+
+    def _connect(self, header: dict[str, Any]) -> None:
+        self._connection.send({"event": "done", "found": self._session(header).connect()})
 
     def _survey(self, header: dict[str, Any]) -> None:
         fingerprints = header.get("fingerprints")

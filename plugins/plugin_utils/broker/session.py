@@ -80,6 +80,10 @@ class PooledSession:
         """See :class:`interface.Session`."""
         self._transports.reset(self._settings)
 
+    def connect(self) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`."""
+        return self._leased(lambda lease: lease.hops())
+
     def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """See :class:`interface.Session`."""
         return Survey(self._transports, self._settings, self._report, Accept(accept, fingerprints)).run()

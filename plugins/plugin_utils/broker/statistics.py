@@ -70,12 +70,13 @@ class Statistics:
         self._of(shared).add_link(shared.link)
 
     def described(self) -> list[dict[str, Any]]:
-        """All of it as JSON's types."""
+        """All of it as JSON's types, the first hops first; of those as far away, the ones that were used last come last."""
         totals = {way: HopCount(way) for way in self._hops}
         for shared in self._open:
             if _way(shared) in totals:
                 totals[_way(shared)].add_link(shared.link)
-        return [_described(count, totals[way]) for way, count in self._hops.items()]
+        by_depth = sorted(self._hops.items(), key=lambda item: len(item[0]))
+        return [_described(count, totals[way]) for way, count in by_depth]
 
     def _of(self, shared: Shared) -> HopCount:
         way = _way(shared)

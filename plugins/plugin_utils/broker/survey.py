@@ -52,8 +52,8 @@ class Survey:
         """What was found of each hop, as JSON's types; it ends at the first that cannot be passed."""
         found: list[dict[str, Any]] = []
         try:
-            for index in range(len(self._chain.hops)):
-                found.append(self._visit(index))
+            for index, hop in enumerate(self._chain.hops):
+                found.append({"label": hop.label, "target": hop is self._chain.target} | self._visit(index))
                 if found[-1]["status"] not in ("known", "added"):
                     break
         finally:

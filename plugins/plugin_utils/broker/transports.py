@@ -52,8 +52,22 @@ class Lease:
         self.session = LinkSession(self.links, way.chain, way.report)
         self._transports = transports
         self._path = tuple(path)
+        self._chain = way.chain
         self._persist = way.settings.persist
         self._released = False
+
+    def hops(self) -> list[dict[str, Any]]:
+        """Return what is known of the login of each hop; see :meth:`interface.Session.connect`."""
+        now = lifetime()
+        return [
+            {
+                "hop": self._chain.place(index),
+                "label": shared.label,
+                "login": round(shared.link.login_seconds, 3),
+                "age": round(now - shared.opened_at, 3),
+            }
+            for index, shared in enumerate(self._path)
+        ]
 
     def release(self) -> None:
         """Harmless when repeated."""

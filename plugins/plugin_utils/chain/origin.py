@@ -149,7 +149,7 @@ def _facts(visit: Visit, hop: Hop, said: _Said, settings: Settings) -> Iterator[
     for number, identity in enumerate(credentials.identities):
         yield Fact("key", _shown(identity), _key_source(identity, number, named, said, visit))
     for identity in credentials.fallback:
-        yield Fact("key of last resort", _shown(identity), "the target's")
+        yield Fact("key, offered last", _shown(identity), "the target's")
     for path in credentials.certificates:
         yield Fact("certificate", path, said.openssh)
     yield Fact("host_key_checking", policy.checking.value, source(said.checking, openssh.checking))

@@ -74,7 +74,8 @@ def open_hop(
         except BaseException:
             hang_up([link])
             raise
-    report.note(f"{place}: logged in after {time.monotonic() - started:.3f} s")
+    link.login_seconds = time.monotonic() - started
+    report.note(f"{place}: logged in after {link.login_seconds:.3f} s")
     return link
 
 

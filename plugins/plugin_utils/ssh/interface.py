@@ -98,13 +98,19 @@ class Session(Protocol):
     def reset(self) -> None:
         """Ends the connection to the target, and lets a login that it refused be tried again; its bastions stay."""
 
+    def connect(self) -> list[dict[str, Any]]:
+        """Connects to all hops on the way that are not connected yet.
+
+        :returns: of each hop ``hop``, ``label``, ``login`` (seconds that its login took) and ``age`` (seconds since then).
+        """
+
     def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """Looks at the host key of each hop on the way, without logging in to the target.
 
         :param accept: whether keys that are not known are added to known_hosts.
         :param fingerprints: of the only ones that are; None for all.
-        :returns: of each hop ``hop``, ``status`` (known, new, added, refused, unreachable), and, as far as they are there,
-            ``key_type``, ``fingerprint``, ``certified``, ``line`` and ``msg``.
+        :returns: of each hop ``hop``, ``label``, ``target``, ``status`` (known, new, added, refused, unreachable), and, as far as they
+            are there, ``key_type``, ``fingerprint``, ``certified``, ``line`` and ``msg``.
         """
 
     def close(self) -> None:

@@ -46,6 +46,8 @@ class Link:
         self.address: str | None = None
         #: Whether one of the keys of last resort logged in.
         self.used_fallback = False
+        #: Seconds from the beginning of the connection to the end of the login.
+        self.login_seconds = 0.0
         #: Whether its server has told that it has no SFTP.
         self.no_sftp = False
         #: Seconds of silence after which it is given up.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,16 @@ def test_a_value_that_may_be_a_secret_is_not_shown_and_others_are_bounded() -> N
 
 
 # What ansible-core itself says to a play, and what no fact overrides.
-MAGIC = {"ansible_play_hosts", "hostvars", "ansible_playbook_python", "lookup"}
+MAGIC = {
+    "ansible_play_hosts",
+    "ansible_play_hosts_all",
+    "hostvars",
+    "ansible_check_mode",
+    "ansible_playbook_python",
+    "ansible_verbosity",
+    "lookup",
+    "dict",
+}
 PLAYBOOKS = Path(plugin_utils.__path__[0]).parents[1] / "playbooks"
 
 
@@ -162,6 +172,8 @@ def _set_by(value: Any) -> Iterator[str]:
     """The variables that a playbook sets itself, which come before facts."""
     if isinstance(value, dict):
         yield from value.get("vars") or {}
+        if "loop_var" in value:
+            yield value["loop_var"]
         if "register" in value:
             yield value["register"]
         for item in value.values():
@@ -171,11 +183,34 @@ def _set_by(value: Any) -> Iterator[str]:
             yield from _set_by(item)
 
 
+def _content(playbook: Path) -> list[Any]:
+    """A playbook with the files of tasks that it includes, and that these include."""
+    files, todo = {playbook}, [playbook]
+    content = []
+    while todo:
+        path = todo.pop()
+        text = path.read_text("utf-8")
+        content.append(yaml.safe_load(text))
+        included = {
+            path.parent / name for name in re.findall(r"(?:include_tasks|file): ([\w/]+\.yml)$", text, re.MULTILINE)
+        }
+        todo += included - files
+        files |= included
+    return content
+
+
 # trust: T52
 @pytest.mark.parametrize("path", sorted(PLAYBOOKS.glob("*.yml")), ids=lambda path: path.stem)
 def test_a_playbook_takes_nothing_from_outside_but_what_no_fact_may_set(path: Path) -> None:
-    content = yaml.safe_load(path.read_text("utf-8"))
+    content = _content(path)
     trees = [Environment().parse(f"{{{{ {text} }}}}" if bare else text) for text, bare in _texts(content)]
     read = {name.name for tree in trees for name in tree.find_all(nodes.Name)}
     assert "bastion_ssh_" in "".join(read)
     assert read - set(_set_by(content)) - MAGIC <= PLAYBOOK_VARIABLES
+
+
+def test_every_file_of_tasks_is_looked_into() -> None:
+    tasks = [yaml.safe_load(path.read_text("utf-8")) for path in (PLAYBOOKS / "tasks").glob("*.yml")]
+    found = [part for path in PLAYBOOKS.glob("*.yml") for part in _content(path)]
+    assert len(tasks) == 3
+    assert [part for part in tasks if part not in found] == []

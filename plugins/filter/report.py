@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One report of the results of many hosts."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: report
+author:
+  - bastion.ssh contributors (!UNKNOWN)
+short_description: One report of what the modules of this collection found for many hosts
+version_added: 0.1.0
+description:
+  - Puts results of M(bastion.ssh.chain), M(bastion.ssh.trust) or M(bastion.ssh.check) together, as the playbooks of these names show them.
+  - It is made for people. A program should read the results themselves.
+positional: what
+options:
+  _input:
+    description: Names of hosts, each with its result of one of the modules.
+    required: true
+    type: dict
+  what:
+    description:
+      - V(routes) is a line for each route, with the hosts behind it, and V(details) the lines of each host, of M(bastion.ssh.chain).
+      - V(picture) is what there is to draw of the same, which is a dictionary of nodes and edges.
+      - V(keys) is the host keys by route, and V(questions) a question for each new key, of M(bastion.ssh.trust).
+      - V(times) is a table of the hops by route, of M(bastion.ssh.check).
+    type: string
+    required: true
+    choices: [routes, details, picture, keys, questions, times]
+seealso:
+  - module: bastion.ssh.chain
+  - module: bastion.ssh.trust
+  - module: bastion.ssh.check
+"""
+
+EXAMPLES = r"""
+- name: Learn the route to each host
+  bastion.ssh.chain:
+  register: route
+
+- name: Show the routes
+  ansible.builtin.debug:
+    msg: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'route'))) | bastion.ssh.report('routes') }}"
+  run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description: Lines; of V(questions), dictionaries with C(fingerprint) and C(question); of V(picture), a dictionary of C(nodes) and C(edges).
+  type: raw
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.report import REPORTS
+
+
+def report(results: Any, what: str) -> Any:
+    """Return one of the reports."""
+    if what not in REPORTS:
+        raise AnsibleFilterError(f"bastion.ssh.report: there is no {what!r}, but {', '.join(REPORTS)}")
+    return REPORTS[what](results)
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return it by its name."""
+        return {"report": report}
