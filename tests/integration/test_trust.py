@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -17,6 +18,10 @@ from typing import Any
 import pytest
 from lab import Chain3, Lab, certify, environment, play, playbook
 from lab.playbook import own_playbook
+from sessions import options_of
+
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.own import OwnSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
 
 
 @pytest.fixture
@@ -82,6 +87,25 @@ def test_a_changed_key_is_never_added(place: int, lab: Lab, chain3: Chain3, know
     assert re.search(rf"hop {place + 1} of 3, [^\"]*: refused", shown)
     assert "the host key has changed: the server shows" in shown
     assert known.read_text() == before
+
+
+# trust: T01
+@pytest.mark.ways("own process")
+def test_a_bastion_whose_key_another_task_adds_meanwhile_is_not_left_out(lab: Lab, chain3: Chain3, known: Path) -> None:
+    """Its key is not known when it is to be passed, and known a moment later when it is looked at."""
+    first, second, _target = lines_of(chain3)
+    known.write_text(f"{first}\n")
+
+    def add(line: str) -> None:
+        if line.startswith("hop 2 of 3") and line.endswith("looking at its host key"):
+            known.write_text(f"{first}\n{second}\n")
+
+    options = options_of(lab, chain3.variables) | {"known_hosts": [str(known)]}
+    with contextlib.closing(OwnSession(options, Report(note=add, warn=add))) as session:
+        found = session.survey(False, None)
+    assert [hop["status"] for hop in found] == ["known", "known", "new"], found
+    assert chain3.a.count("but the request was denied") == 0
+    assert len(chain3.b.logins()) == 1
 
 
 def test_only_named_fingerprints_are_added(lab: Lab, chain3: Chain3, known: Path) -> None:

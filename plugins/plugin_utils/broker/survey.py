@@ -18,6 +18,8 @@ from ..ssh.interface import Report
 from ..ssh.known_hosts import fingerprint
 from .transports import Lease, Transports
 
+_PASSABLE = ("known", "added")
+
 
 @dataclass(frozen=True)
 class Accept:
@@ -54,7 +56,7 @@ class Survey:
         try:
             for index, hop in enumerate(self._chain.hops):
                 found.append({"label": hop.label, "target": hop is self._chain.target} | self._visit(index))
-                if found[-1]["status"] not in ("known", "added"):
+                if found[-1]["status"] not in _PASSABLE:
                     break
         finally:
             self._release()
@@ -70,7 +72,7 @@ class Survey:
             finding = self._look(index)
         except HopError as error:
             return {"hop": place, "status": "unreachable", "msg": str(type(error)(place, error.problem, error.advice))}
-        if finding["status"] == "added":
+        if finding["status"] in _PASSABLE:  # known: another task has added it meanwhile
             try:
                 self._pass(index)
             except HopError as error:
