@@ -18,6 +18,7 @@ from ..errors import said
 from .certificates import CERTIFIED, certifies
 from .known_hosts import fingerprint
 from .library import paramiko
+from .packetizer import Incoming
 
 _PUBLIC = re.compile(r"\s*(?:ssh|ecdsa|sk)-[^\s]+ ([A-Za-z0-9+/]+=*)(?:\s|$)")
 _LOCKED = "it cannot be decrypted with the passphrase that is set"
@@ -132,6 +133,12 @@ class _Agent(paramiko.agent.AgentSSH):
         except BaseException:
             sock.close()
             raise
+
+    def _send_message(self, msg: paramiko.Message) -> tuple[int, paramiko.Message]:
+        """Asks; the comments in the answer are whatever bytes a user has chosen, and the library wants UTF-8."""
+        kind, answer = super()._send_message(msg)  # type: ignore[misc]
+        answer.__class__ = Incoming
+        return kind, answer
 
     def close(self) -> None:
         """Hangs up."""

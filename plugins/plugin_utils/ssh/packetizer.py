@@ -15,6 +15,7 @@ from .violation import Violation
 PACKET_SIZE = 256 * 1024
 _MAC = 64  # of hmac-sha2-512, the longest
 _LINE = 8192  # OpenSSH's ssh.h, SSH_MAX_BANNER_LEN; RFC 4253 section 4.2 says 255 for the version
+_LINES = 1024  # the version among them (OpenSSH's ssh.h, SSH_MAX_PRE_BANNER_LINES)
 _INTEGER = 2048 + 1  # bytes of a multiple precision integer, and its sign (OpenSSH's sshbuf.h, SSHBUF_MAX_BIGNUM)
 _GREETING_LINES = 10
 
@@ -43,6 +44,16 @@ class Incoming(paramiko.Message):
         if len(data) > _INTEGER:
             raise Violation(f"it sent an integer of {len(data)} bytes, and {_INTEGER} are the most")
         return int.from_bytes(data, "big", signed=True)
+
+
+class _Line(str):
+    """A line that is not UTF-8; its bytes are kept, since those of the version are part of the exchange hash."""
+
+    __slots__ = ()
+
+    def encode(self, _encoding: str = "utf-8", _errors: str = "strict") -> bytes:
+        """The bytes that came; the library keeps a version as text, and encodes it itself."""
+        return super().encode("utf-8", "surrogateescape")
 
 
 class _Inflate:
@@ -77,11 +88,24 @@ class Packetizer(paramiko.packet.Packetizer):
         """Nothing: a dial has a deadline, and the library's timer would outlive a dial that fails."""
 
     def readline(self, timeout: float) -> str:
+        """The version of the server, behind the lines that may come before it (RFC 4253 section 4.2).
+
+        The library takes a hundred of them, and each within two seconds; a dial has a deadline.
+        """
+        for _number in range(_LINES):
+            line = self._next_line(timeout)
+            if line.startswith("SSH-"):
+                return line
+            if len(self.greeting) < _GREETING_LINES:
+                self.greeting.append(line)
+        raise Violation(f"it sent {_LINES} lines and no version")
+
+    def _next_line(self, timeout: float) -> str:
         self._in_line = 0
-        line = str(super().readline(timeout))
-        if not line.startswith("SSH-") and len(self.greeting) < _GREETING_LINES:
-            self.greeting.append(line)
-        return line
+        try:
+            return str(super().readline(timeout))
+        except UnicodeDecodeError as error:  # the library has taken it, and wants UTF-8
+            return _Line(error.object.decode("utf-8", "surrogateescape"))
 
     def _read_timeout(self, timeout: float) -> Any:
         """The next piece of a line."""

@@ -288,6 +288,13 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         if m.get_text() == "ssh-userauth":
             self._userauth_accepted.set()
 
+    def _parse_ext_info(self, msg: paramiko.Message) -> None:
+        """What the server can do (RFC 8308). The library reads a value as UTF-8 when it signs, and so might not log in."""
+        super()._parse_ext_info(msg)
+        self.server_extensions = {
+            name: value.decode("utf-8", "replace").encode() for name, value in self.server_extensions.items()
+        }
+
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         """The host key of a key exchange; that of a later one must be the one that was verified (clientloop.c asks anew)."""
         problem = objection(self.host_key_type, host_key, sig)
