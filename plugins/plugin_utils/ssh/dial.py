@@ -343,10 +343,7 @@ def _handshake_error(link: Link, error: BaseException | None) -> HopUnreachable:
 
 
 def _incompatible(transport: HopTransport, words: str) -> tuple[str, str]:
-    if "host key" not in words:
-        return f"no common algorithm that is safe to use: {said(words)}", "Update the SSH server."
-    offered = ", ".join(transport.offered_host_keys)
-    return (
-        f"the server offers only the host key algorithms {offered}, and none of them is safe to use (ssh-rsa signs with SHA-1)",
-        "Give it an ed25519 host key, or update it so that it signs with rsa-sha2-256.",
+    return transport.nothing_common or (
+        f"no common algorithm that is safe to use: {said(words)}",
+        "Update the SSH server.",
     )

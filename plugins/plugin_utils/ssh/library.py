@@ -41,6 +41,7 @@ else:
             _channel_handler_table = {}  # noqa: RUF012
             _kex_info = {}  # noqa: RUF012
             _preferred_ciphers = ()
+            _preferred_kex = ()
 
         paramiko = SimpleNamespace(
             ServiceRequestingTransport=_Base,

@@ -8,12 +8,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..chain.model import TransportOptions
 from ..errors import said
-from .algorithms import ALL_WEAK, FAST, WEAK, usable
+from .algorithms import ALL_WEAK, FAST, KEX, KEX_INFO, WEAK, Offer, nothing_common, usable
 from .channel import (
     MSG_CHANNEL_CLOSE,
     SHORT,
@@ -43,7 +43,6 @@ _LOG = "bastion.ssh.paramiko"
 
 _AGENTS = 32  # connections to a forwarded agent at once; each takes two threads (OpenSSH's channels.c: 16,384 channels)
 _RESOURCE_SHORTAGE = 4  # RFC 4254 section 5.1
-_NAMES = 40  # of a list that are shown (OpenSSH's match.c looks at as many, MAX_PROP)
 
 
 class ChannelRefused(Exception):
@@ -120,7 +119,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         for name in paramiko.Transport._preferred_ciphers  # type: ignore[attr-defined]
         if name not in FAST
     )
-    _kex_info = paramiko.Transport._kex_info | CHECKED  # type: ignore[attr-defined]
+    _preferred_kex = KEX
+    _kex_info = KEX_INFO | CHECKED
     server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it, and the next two
     auth_handler: Any
     _handler_table: dict[int, Any]
@@ -139,7 +139,9 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def __init__(self, sock: Any, options: TransportOptions | None = None) -> None:
         super().__init__(sock, disabled_algorithms=WEAK, packetizer_class=Packetizer)
-        self._handler_table = _Handlers(self._handler_table, self._pass_over)
+        # A request that the server has no name for, such as a keepalive, was refused (RFC 4254 section 4), whatever it says.
+        answers = {**self._handler_table, _MSG_UNIMPLEMENTED: self._parse_request_failure}
+        self._handler_table = _Handlers(answers, self._pass_over)
         self.daemon = True
         if options is not None:
             self._follow(options)
@@ -149,8 +151,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         #: Why the other side disconnected (RFC 4253 section 11.1), safe to show; empty if it did not say.
         self.disconnect_reason = ""
         self._shown_key: bytes | None = None
-        #: Host key algorithms that the server offers, once the key exchange has begun.
-        self.offered_host_keys: tuple[str, ...] = ()
+        #: What the server has nothing in common with us of, once the key exchange has begun, and what to do.
+        self.nothing_common: tuple[str, str] | None = None
         self.channels_seen = _Seen()
         # In place of the library's, which it does not use before it is started.
         self.clear_to_send_lock = TransportLock(self)
@@ -407,8 +409,30 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> Any:
         parsed = super()._really_parse_kex_init(m, ignore_first_byte)
         if not ignore_first_byte:
-            self.offered_host_keys = tuple(said(name, 60) for name in parsed["server_key_algo_list"][:_NAMES])
+            self._pass_over_macs(parsed)
+            self.nothing_common = nothing_common(self._offers(parsed))
         return parsed
+
+    def _pass_over_macs(self, parsed: dict[str, Any]) -> None:
+        """Needs no MAC where the cipher is one itself (OpenSSH's kex.c, kex_choose_conf); the library looks for one."""
+        for side in ("client", "server"):
+            offered = parsed[f"{side}_encrypt_algo_list"]
+            cipher = next((name for name in self.preferred_ciphers if name in offered), "")
+            if self._cipher_info.get(cipher, {}).get("is_aead"):
+                parsed[f"{side}_mac_algo_list"] = list(self.preferred_macs)
+
+    def _offers(self, parsed: Mapping[str, Any]) -> Iterator[Offer]:
+        """In the order in which the library looks for what is common."""
+        # Some names in this list are of no key exchange, but say what else a server can do (RFC 8308; CVE-2023-48795).
+        kex = [name for name in parsed["kex_algo_list"] if not name.startswith(("ext-info-", "kex-strict-"))]
+        yield Offer("key exchanges", "KexAlgorithms", kex, self.preferred_kex, self._kex_info)
+        keys = parsed["server_key_algo_list"]
+        yield Offer("host key algorithms", "HostKeyAlgorithms", keys, self.preferred_keys, self._key_info)
+        for side in ("client", "server"):
+            offered = parsed[f"{side}_encrypt_algo_list"]
+            yield Offer("ciphers", "Ciphers", offered, self.preferred_ciphers, self._cipher_info)
+        for side in ("client", "server"):
+            yield Offer("MACs", "MACs", parsed[f"{side}_mac_algo_list"], self.preferred_macs, self._mac_info)
 
 
 def _silence() -> None:

@@ -76,12 +76,12 @@ def _torn(stage: Stage) -> Variables:
     return stage.host(stage.lab.sink(saying(b"SSH-2.0-torn\r\n" + b"\xff" * 64)))
 
 
+def _of_the_last_century(stage: Stage) -> Variables:
+    return stage.host(stage.lab.sink(saying(b"SSH-1.5-old\r\n")))
+
+
 def _sha1_exchange(stage: Stage) -> Variables:
     return stage.host(stage.sshd(KexAlgorithms="diffie-hellman-group14-sha1"))
-
-
-def _sha1_host_key(stage: Stage) -> Variables:
-    return stage.host(stage.sshd(key_types=["rsa"], HostKeyAlgorithms="ssh-rsa"))
 
 
 def _with_a_shell_that_is_none(_stage: Stage) -> dict[str, Any]:
@@ -110,10 +110,10 @@ _FIRST = [
         "do its MaxStartups",
     ),
     Provocation("the key exchange failed: …", "hop 1 of 1", _torn, "Is it an SSH server?"),
-    Provocation("no common algorithm that is safe to use: …", "hop 1 of 1", _sha1_exchange, "Update the SSH server."),
+    Provocation("no common algorithm that is safe to use: …", "hop 1 of 1", _of_the_last_century, "Update the SSH server."),
     Provocation(
-        "the server offers only the host key algorithms …, and none of them is safe to use", "hop 1 of 1",
-        _sha1_host_key, "Give it an ed25519 host key",
+        "the server offers only the … …, and none of them can be used here: …", "hop 1 of 1", _sha1_exchange,
+        "Let the server offer one of these, too (KexAlgorithms of sshd_config)",
     ),
     Provocation(
         "the ProxyCommand cannot be started: …", "hop 1 of 1", _by_a_command, "It is run by $SHELL",
