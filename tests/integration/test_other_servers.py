@@ -103,7 +103,7 @@ def test_what_is_left_out_here_is_named(lab: Lab) -> None:
     ],
     ids=["one name of two", "no MAC"],
 )
-def test_what_both_have_is_used(lab: Lab, offered: dict[str, str]) -> None:
+def test_what_both_have_is_used(lab: Lab, offered: dict[str, Any]) -> None:
     if offered.get("Ciphers", "aes128-ctr") not in HAS._cipher_info:  # type: ignore[attr-defined]
         pytest.skip("this paramiko has no AES-GCM")
     key = lab.key("key")

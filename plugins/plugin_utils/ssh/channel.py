@@ -17,6 +17,7 @@ from .library import BROKEN, paramiko
 from .violation import Violation
 
 MSG_CHANNEL_CLOSE = 97  # RFC 4250 section 4.1.2
+_MSG_CHANNEL_WINDOW_ADJUST = 93
 _ATTENTION = 1.0
 _STDERR = 1  # RFC 4254 section 5.2
 #: A server may exceed its window by the tenth part of the whole (OpenSSH's channels.c, local_window_exceeded).
@@ -71,6 +72,8 @@ class HopChannel(paramiko.Channel):
     exit_signal: str | None = None
     #: Whether the server has closed it, and not merely the connection ended.
     server_closed = False
+    #: Whether what comes on standard error is of no use; it is not kept then, and takes no room from the output.
+    drops_stderr = False
     #: What is done as it closes, by either side or with the connection; it may wait for nothing, and come twice.
     on_close: Callable[[], None] | None = None
     _pipe: Any
@@ -98,6 +101,16 @@ class HopChannel(paramiko.Channel):
         if not self._window.take(len(data)):
             raise Violation("it sends on and on, and ignores the window of a channel")
         return data
+
+    def allow(self, count: int) -> None:
+        """Lets the server send so many bytes more, in place of those that were taken (RFC 4254 section 5.2)."""
+        granted = self._check_add_window(count)
+        if granted > 0:
+            message = paramiko.Message()
+            message.add_byte(bytes([_MSG_CHANNEL_WINDOW_ADJUST]))
+            message.add_int(self.remote_chanid)
+            message.add_int(granted)
+            self.transport._send_user_message(message)
 
     def _check_add_window(self, n: int) -> int:
         granted = int(super()._check_add_window(n))  # type: ignore[misc]
@@ -192,7 +205,9 @@ def handle_extended_data(channel: HopChannel, message: paramiko.Message) -> None
     """Keeps what a command writes to standard error; there is no other kind."""
     kind = message.get_int()
     data = channel.receive(message.get_binary())
-    if kind == _STDERR:
+    if kind == _STDERR and channel.drops_stderr:
+        channel.allow(len(data))
+    elif kind == _STDERR:
         channel.in_stderr_buffer.feed(data)
 
 

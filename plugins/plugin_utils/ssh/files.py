@@ -14,9 +14,11 @@ from typing import Any
 
 from ..chain.become import Stream
 from ..errors import CommandError, HopError, said
+from .channel import HopChannel
 from .interface import Exited, Output, Process
 from .library import BROKEN, paramiko
 from .local_files import CHECK_FILE, PERMISSIONS, LocalFile
+from .marks import Marks
 from .packetizer import Incoming
 from .violation import Violation, as_broken
 
@@ -26,12 +28,20 @@ _IN_FLIGHT = 64
 _BYTES_IN_FLIGHT = 4 * 1024 * 1024
 _LIMITS = b"limits@openssh.com"
 _MESSAGE = 256 * 1024  # OpenSSH's sftp-common.h, SFTP_MAX_MSG_LENGTH
+_SHOWN = 100  # bytes of what a shell prints
 _HANDLE = 256  # draft-ietf-secsh-filexfer-02 section 3
 _DD_BLOCK = 65536
 
 
 class NoSftp(Exception):
-    """The server has no SFTP subsystem."""
+    """The server has no SFTP subsystem.
+
+    :param shell_says: the first words of a shell that come in place of SFTP, safe to show; empty where there are none.
+    """
+
+    def __init__(self, problem: str, shell_says: str = "") -> None:
+        super().__init__(problem)
+        self.shell_says = shell_says
 
 
 class _Client(paramiko.SFTPClient):
@@ -42,18 +52,28 @@ class _Client(paramiko.SFTPClient):
 
     extensions = b""
 
-    def __init__(self, channel: paramiko.Channel) -> None:
+    def __init__(self, channel: HopChannel) -> None:
+        self._begun = False
         self._askers: dict[int, Any] = {}  # of the requests in flight, by their numbers
         super().__init__(channel)
 
     def _read_packet(self) -> tuple[int, bytes]:
-        size = int.from_bytes(self._read_all(4), "big")  # type: ignore[attr-defined]
+        head: bytes = self._read_all(4)  # type: ignore[attr-defined]
+        size = int.from_bytes(head, "big")
+        if not 0 < size <= _MESSAGE and not self._begun:
+            raise NoSftp("what comes first is no SFTP", self._shell_says(head))
+        self._begun = True
         if not 0 < size <= _MESSAGE:
             raise self.violation(f"it sent an SFTP message of {size} bytes, and {_MESSAGE} are the most")
         data: bytes = self._read_all(size)  # type: ignore[attr-defined]
         if data[0] == paramiko.sftp.CMD_VERSION:
             self.extensions = data[5:]
         return data[0], data[1:]
+
+    def _shell_says(self, begin: bytes) -> str:
+        """What a startup file of the shell has printed, up to where SFTP begins, with the length of its first message."""
+        waiting = self.sock.recv(_SHOWN) if self.sock.recv_ready() else b""
+        return said((begin + waiting).partition(b"\0")[0], _SHOWN) or "a blank line"
 
     def _async_request(self, asker: Any, kind: int, *arguments: Any) -> int:
         number: int = super()._async_request(asker, kind, *arguments)  # type: ignore[misc]
@@ -126,7 +146,7 @@ class SftpFiles:
     def __init__(
         self,
         place: str,
-        channel: paramiko.Channel,
+        channel: HopChannel,
         lost: Callable[[], HopError | None],
         abort: Callable[[str], None],
     ) -> None:
@@ -135,10 +155,14 @@ class SftpFiles:
         self._abort = abort
         speaks = False  # before that, it may be the words of a shell, which look like an endless message
         try:
+            channel.drops_stderr = True
             channel.invoke_subsystem("sftp")
             self._client = _Client(channel)
             speaks = True
             self._block = self._client.largest_block()
+        except NoSftp:
+            channel.close()
+            raise
         except Exception as error:  # what the server says is read here, in our thread
             channel.close()
             broken = as_broken(error)
@@ -335,33 +359,38 @@ class PipedFiles:
                 except OSError:  # dd has ended: its status says why
                     break
             process.close_stdin()
-            self._finish(process, None, f"cannot write {target}")
+            self._finish(process, lambda _data: None, f"cannot write {target}")
         finally:
             process.close()
 
     def fetch(self, source: str, target: LocalFile) -> None:
         """Streams the file out of ``dd``; its exit status decides.
 
-        The file's permissions stay unknown: it would take another command to ask for them.
+        What the shell prints around it is not the file's. The file's permissions stay unknown: it would take another command
+        to ask for them.
         """
-        process = self._start(f"dd if={shlex.quote(source)} bs={_DD_BLOCK}")
+        marks = Marks()
+        process = self._start(marks.around(f"dd if={shlex.quote(source)} bs={_DD_BLOCK}"))
+        what = f"cannot read {source}"
         try:
             process.close_stdin()
-            self._finish(process, target, f"cannot read {source}")
+            self._finish(process, lambda data: target.write(marks.feed(data)), what)
+            if not marks.ended:
+                raise CommandError(self._place, f"{what}: its shell lost the begin or the end of it", CHECK_FILE)
         finally:
             process.close()
 
     def close(self) -> None:
         """Nothing is kept between transfers."""
 
-    def _finish(self, process: Process, target: LocalFile | None, what: str) -> None:
+    def _finish(self, process: Process, take: Callable[[bytes], object], what: str) -> None:
         words = b""
         while True:
             event = process.read(None)
             if isinstance(event, Output) and event.stream is Stream.STDERR:
                 words = (words + event.data)[-4096:]
-            elif isinstance(event, Output) and target is not None:
-                target.write(event.data)
+            elif isinstance(event, Output):
+                take(event.data)
             elif isinstance(event, Exited):
                 if event.status != 0:
                     why = said(words) or f"dd ended with {event.status or event.signal}"

@@ -48,8 +48,8 @@ class Link:
         self.used_fallback = False
         #: Seconds from the beginning of the connection to the end of the login.
         self.login_seconds = 0.0
-        #: Whether its server has told that it has no SFTP.
-        self.no_sftp = False
+        #: What a shell says there in place of SFTP, empty where it says nothing; None as long as there may be SFTP.
+        self.no_sftp: str | None = None
         #: Seconds of silence after which it is given up.
         self.patience = math.inf
         #: Seconds until the last keepalive was answered; None if there was none yet.

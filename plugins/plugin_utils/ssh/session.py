@@ -20,6 +20,9 @@ from .local_files import LocalFile, TransferMethod
 from .process import ChannelProcess
 from .transport import ChannelRefused
 
+_TALKS = "the shell prints before SFTP begins: {}"
+_QUIET = "Let no startup file of its shell, such as .bashrc, print where there is no terminal."
+
 
 class LinkSession:
     """Commands and files on the target of some links, which it does not own.
@@ -144,8 +147,10 @@ class LinkSession:
             files.close()
 
     def _sftp(self, method: TransferMethod) -> SftpFiles | None:
-        if method is TransferMethod.PIPED or (method is TransferMethod.SMART and self._target.no_sftp):
+        if method is TransferMethod.PIPED:
             return None
+        if method is TransferMethod.SMART and self._target.no_sftp is not None:
+            return self._without_sftp(self._target.no_sftp)
         channel = self._open_channel()
         try:
             return Deadline(self._timeout).limit(
@@ -158,12 +163,23 @@ class LinkSession:
             if self._cancelled:  # which says nothing of the server, and nobody hears it
                 raise self._silent() from error
             if method is TransferMethod.SFTP:
-                raise CommandError(
-                    self._place, "it offers no SFTP", "Let ansible_ssh_transfer_method be 'smart' or 'piped'."
-                ) from error
-            self._target.no_sftp = True
+                raise self._not_offered(error.shell_says) from error
+            self._target.no_sftp = error.shell_says
+            return self._without_sftp(error.shell_says)
+
+    def _without_sftp(self, shell_says: str) -> None:
+        """Says that files go through dd: to all where something can be done about it, in each run that meets it."""
+        if shell_says:
+            self._report.warn(
+                str(CommandError(self._place, f"{_TALKS.format(shell_says)}, so files go through dd", _QUIET))
+            )
+        else:
             self._report.note(f"{self._place}: no SFTP, files go through dd")
-            return None
+
+    def _not_offered(self, shell_says: str) -> CommandError:
+        if shell_says:
+            return CommandError(self._place, _TALKS.format(shell_says), _QUIET)
+        return CommandError(self._place, "it offers no SFTP", "Let ansible_ssh_transfer_method be 'smart' or 'piped'.")
 
     @property
     def _target(self) -> Link:

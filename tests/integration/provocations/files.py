@@ -22,6 +22,7 @@ _UNARCHIVE = (
 _PUT = ({"name": "Put", "lab_put": {"src": "/nonexistent"}},)
 
 
+_TALKS, _QUIET = "the shell prints before SFTP begins: …", "Let no startup file of its shell"
 _CHECK = "Check its path, its permissions and its disk."
 
 
@@ -65,6 +66,18 @@ def _without_sftp(stage: Stage) -> Variables:
     return stage.host(stage.sshd(sftp=None), ansible_ssh_transfer_method="sftp")
 
 
+def _talking(method: str, line: str) -> Any:
+    """A shell whose startup file does something."""
+
+    def host(stage: Stage) -> Variables:
+        user, dest = stage.lab.user(stage.name("talks")), stage.lab.path / stage.name("fetched")
+        (user.home / ".bashrc").write_text(line)
+        server = stage.lab.sshd(stage.name("sshd"), users=[user], keys=[stage.key], sftp="external")
+        return stage.host(server, ansible_user=user.name, ansible_ssh_transfer_method=method, dest=str(dest))
+
+    return host
+
+
 def _failed(message: str, host: Any, tasks: Any, names: str = "", **more: Any) -> Provocation:
     return Provocation(message, names, host, status="failed", tasks=tasks, **more)
 
@@ -76,6 +89,16 @@ PROVOCATIONS = [
     _failed("cannot write …: …", _to_a_full_disk, _FETCH, "on the controller", then=_CHECK),
     _failed("cannot write …: … of … bytes arrived", _short, _PING, "hop 1 of 1", then=_CHECK),
     _failed("it offers no SFTP", _without_sftp, _PING, "hop 1 of 1", then="Let ansible_ssh_transfer_method be 'smart'"),
+    _failed(_TALKS, _talking("sftp", "echo Welcome"), _PING, "hop 1 of 1", then=_QUIET),
+    Provocation(
+        f"{_TALKS}, so files go through dd",
+        "hop 1 of 1",
+        _talking("smart", "echo Welcome"),
+        _QUIET,
+        "ok",
+        where="output",
+        tasks=_FETCH,
+    ),
     _failed(
         "file or module does not exist: …",
         _plain,
