@@ -356,7 +356,8 @@ def test_what_comes_in_place_of_sftp_may_be_the_words_of_a_shell(lab: Lab, begin
         channel.close()
 
     def command(channel: Any) -> None:
-        ends(channel, words=b"content")
+        mark, _and, _dd = channel.command.removeprefix(b"echo ").partition(b" && dd ")
+        ends(channel, words=b"content" if mark == b"any" else b"words%s\ncontent%s\nwords" % (mark, mark))
 
     server = lab.hostile("server", Plan(sftp=talks, command=command))
     lab.trust(server)

@@ -5,21 +5,90 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import paramiko
 import pytest
-from lab import Lab
+from lab import Lab, known_hosts_name
 from lab.chains import place
+from lab.dropbear import Dropbear
 from lab.hostile import Plan, ends, send
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import AlgorithmsRefused
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.peculiarities import one_session_at_a_time
 
 UNIMPLEMENTED, GLOBAL_REQUEST = 3, 80  # RFC 4250 section 4.1.2
 HAS = paramiko.Transport
 CHACHA, SNTRUP = "chacha20-poly1305@openssh.com", "sntrup761x25519-sha512@openssh.com"
-BOTH = {"Ciphers": "aes128-ctr", "KexAlgorithms": "curve25519-sha256@libssh.org", "MACs": "hmac-sha2-256"}
+BOTH: dict[str, Any] = {
+    "Ciphers": "aes128-ctr",
+    "KexAlgorithms": "curve25519-sha256@libssh.org",
+    "MACs": "hmac-sha2-256",
+}
+
+
+@pytest.fixture
+def far_dropbear(lab: Lab) -> tuple[Dropbear, dict[str, Any]]:
+    """A dropbear at a distance, so that there is time between the begin of a session and its command; and its variables."""
+    user, key = lab.user("target"), lab.key("key")
+    server = lab.dropbear("target", user, key)
+    link = lab.forwarder((server.address, server.port), delay=0.05)
+    lab.trust(server.known_hosts_line(known_hosts_name(link.address, link.port)))
+    end = {"ansible_host": link.address, "ansible_port": link.port, "ansible_user": user.name}
+    return server, end | {"ansible_ssh_private_key_file": str(key.path)}
+
+
+# trust: T40, T45
+@pytest.mark.ways("broker", "own process")
+def test_dropbear_begins_a_session_when_the_one_before_has_ended(
+    lab: Lab, far_dropbear: tuple[Dropbear, dict[str, Any]]
+) -> None:
+    """Versions from 2022.82 to 2024.86 lose a session that begins as the command of another one ends, and may die of that."""
+    server, variables = far_dropbear
+    file = lab.path / "file"
+    file.write_bytes(bytes(30_000))
+    with opened(lab, variables) as session:
+        for _number in range(2):
+            session.session.put(str(file), "there")
+            assert session.run("wc -c <there").stdout.strip() == b"30000"
+            if not lab.broker:  # which would hear of it later, and connect once more
+                session.session.start("cat").close()  # ends when its input has
+            session.session.fetch("there", str(lab.path / "back"))
+    assert (lab.path / "back").read_bytes() == file.read_bytes()
+    assert server.logins() == 1
+
+
+# trust: T40
+def test_sessions_of_dropbear_at_the_same_time_have_connections_of_their_own(
+    lab: Lab, far_dropbear: tuple[Dropbear, dict[str, Any]]
+) -> None:
+    server, variables = far_dropbear
+
+    def work(_number: int) -> list[bytes]:
+        with opened(lab, variables, first=None) as session:
+            return [session.run("echo out").stdout for _time in range(4)]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, range(2))) == [[b"out\n"] * 4] * 2
+    assert server.logins() == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "found"),
+    [
+        ("SSH-2.0-dropbear_2020.81", False),
+        ("SSH-2.0-dropbear_2022.82", True),
+        ("SSH-2.0-dropbear_2024.86", True),
+        ("SSH-2.0-dropbear_2025.87", False),
+        ("SSH-2.0-dropbear", True),
+        ("SSH-2.0-OpenSSH_9.9", False),
+        ("", False),
+    ],
+)
+def test_versions_that_have_one_session_at_a_time(version: str, found: bool) -> None:
+    assert one_session_at_a_time(version) is found
 
 
 # trust: T34, T56

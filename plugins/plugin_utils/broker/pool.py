@@ -172,10 +172,15 @@ class Pool:
     def crowded(self, shared: Shared) -> bool:
         """Takes note that a server let nobody open one session more; False if nobody has any, which is no limit then."""
         others = shared.sessions - 1
-        place = _place(shared.parent, shared.step)
-        if others > 0 and place in self._shared:
-            self._limits[place] = min(others, self._limits.get(place, others))
+        if others > 0:
+            self.limit(shared, others)
         return others > 0
+
+    def limit(self, shared: Shared, sessions: int) -> None:
+        """Takes note of how many sessions a server can have on one connection."""
+        place = _place(shared.parent, shared.step)
+        if place in self._shared:
+            self._limits[place] = min(sessions, self._limits.get(place, sessions))
 
     def retire(self, shared: Shared) -> None:
         """Nobody new may use it, nor what it carries."""

@@ -73,6 +73,8 @@ class Lease:
         """Harmless when repeated."""
         released, self._released = self._released, True
         if not released:
+            if not self.session.has_ended():
+                self.retire()
             self._transports.give_back(self._path, self._persist, session=True)
 
     def retire(self) -> None:
@@ -348,6 +350,8 @@ class Transports:
             raise
         with self._lock:
             self._pool.opened(mine, link, link.used_fallback, lifetime())
+            if link.one_session_at_a_time:
+                self._pool.limit(mine, 1)
             self._statistics.opened(mine)
             self._dialled.notify_all()
         self._watch(way.chain.hops[index], mine)

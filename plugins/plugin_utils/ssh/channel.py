@@ -70,8 +70,8 @@ class HopChannel(paramiko.Channel):
 
     #: The name of the signal that ended the command; None if none did.
     exit_signal: str | None = None
-    #: Whether the server has closed it, and not merely the connection ended.
-    server_closed = False
+    #: Set when the server has closed it, and not when merely the connection ended.
+    server_closed: threading.Event
     #: Whether what comes on standard error is of no use; it is not kept then, and takes no room from the output.
     drops_stderr = False
     #: What is done as it closes, by either side or with the connection; it may wait for nothing, and come twice.
@@ -86,6 +86,7 @@ class HopChannel(paramiko.Channel):
     def adopt(channel: Any, transport: Any) -> None:
         """Makes one of a channel of the library's on which nothing has been received and that nobody uses yet."""
         channel.__class__ = HopChannel
+        channel.server_closed = threading.Event()
         channel.in_buffer = _Buffer()
         channel._window = _Window(channel.in_window_size)
         channel.transport = _Gate(transport)
@@ -110,7 +111,7 @@ class HopChannel(paramiko.Channel):
             message.add_byte(bytes([_MSG_CHANNEL_WINDOW_ADJUST]))
             message.add_int(self.remote_chanid)
             message.add_int(granted)
-            self.transport._send_user_message(message)
+            self.transport._send_user_message(message)  # type: ignore[union-attr]
 
     def _check_add_window(self, n: int) -> int:
         granted = int(super()._check_add_window(n))  # type: ignore[misc]
@@ -213,7 +214,7 @@ def handle_extended_data(channel: HopChannel, message: paramiko.Message) -> None
 
 def handle_close(channel: HopChannel, message: paramiko.Message) -> None:
     """Notes that the server has said all (RFC 4254 section 5.3), and hands the message on."""
-    channel.server_closed = True
+    channel.server_closed.set()
     paramiko.Channel._handle_close(channel, message)  # type: ignore[attr-defined]
 
 

@@ -15,6 +15,7 @@ from ..chain.model import Chain, TransportOptions
 from ..errors import HopUnreachable, LinkLost, said
 from .host_keys import Trust
 from .library import BROKEN
+from .peculiarities import one_session_at_a_time
 from .proxy_command import ProxyProcess
 from .transport import HopTransport
 
@@ -56,6 +57,11 @@ class Link:
         self.round_trip: float | None = None
         self._sock = sock
         self._proxy = proxy
+
+    @property
+    def one_session_at_a_time(self) -> bool:
+        """Whether its server can begin a session only when the one before has ended."""
+        return one_session_at_a_time(self.transport.remote_version)
 
     @property
     def proxied(self) -> bool:

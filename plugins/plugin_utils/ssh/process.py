@@ -97,7 +97,7 @@ class ChannelProcess:
                 return None
         signal = channel.exit_signal
         # OpenSSH tells the status when the command has ended, perhaps before the last of its output.
-        whole = channel.eof_received or channel.server_closed
+        whole = channel.eof_received or channel.server_closed.is_set()
         if whole and (channel.exit_status >= 0 or signal):
             return Exited(channel.exit_status if not signal else None, signal)
         raise self._lost()

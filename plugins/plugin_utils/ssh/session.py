@@ -20,6 +20,7 @@ from .local_files import LocalFile, TransferMethod
 from .process import ChannelProcess
 from .transport import ChannelRefused
 
+_CLOSING = 2.0  # seconds for a command to end whose input has ended
 _TALKS = "the shell prints before SFTP begins: {}"
 _QUIET = "Let no startup file of its shell, such as .bashrc, print where there is no terminal."
 
@@ -82,6 +83,13 @@ class LinkSession:
         with self._files(method) as files:
             self._report.commit()
             files.fetch(source, target)
+
+    def has_ended(self) -> bool:
+        """Whether another session can begin; waits for the server where it has to have closed the channels of this one."""
+        if self._target.is_dead or not self._target.one_session_at_a_time:
+            return True
+        deadline = Deadline(_CLOSING)
+        return all(deadline.wait(channel.server_closed) for channel in self._channels)
 
     def cancel(self) -> None:
         """Closes all channels, so that whoever waits for one gets an error."""
@@ -150,7 +158,8 @@ class LinkSession:
         if method is TransferMethod.PIPED:
             return None
         if method is TransferMethod.SMART and self._target.no_sftp is not None:
-            return self._without_sftp(self._target.no_sftp)
+            self._say_no_sftp(self._target.no_sftp)
+            return None
         channel = self._open_channel()
         try:
             return Deadline(self._timeout).limit(
@@ -165,9 +174,10 @@ class LinkSession:
             if method is TransferMethod.SFTP:
                 raise self._not_offered(error.shell_says) from error
             self._target.no_sftp = error.shell_says
-            return self._without_sftp(error.shell_says)
+            self._say_no_sftp(error.shell_says)
+            return None
 
-    def _without_sftp(self, shell_says: str) -> None:
+    def _say_no_sftp(self, shell_says: str) -> None:
         """Says that files go through dd: to all where something can be done about it, in each run that meets it."""
         if shell_says:
             self._report.warn(

@@ -43,7 +43,7 @@ class Plan:
     :param login: when the login begins, with the transport.
     :param password: before a password is refused, with the transport.
     :param opening: before a channel is confirmed, with the transport.
-    :param command: when a command is run, with its channel.
+    :param command: when a command is run, with its channel, which has the line as ``command``.
     :param sftp: when SFTP is started, with its channel.
     :param methods: that it takes; None lets anybody in.
     :param ask: the questions of the next round; none refuses the login.
@@ -98,6 +98,7 @@ class _Interface(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if self._plan.command:
+            channel.__dict__["command"] = command
             self._in_thread(self._plan.command, channel)
         return self._plan.command is not None
 

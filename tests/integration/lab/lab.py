@@ -18,6 +18,7 @@ from typing import Any
 
 from . import processes
 from .agent import Agent
+from .dropbear import Dropbear
 from .forwarder import Forwarder
 from .hostile import HostileServer, Plan
 from .keys import Key, make_key, write_known_hosts
@@ -188,6 +189,12 @@ class Lab(contextlib.ExitStack):
         address = self.address()
         path = self.path / "hosts" / name
         return self.enter_context(RecordingServer(self.loop, path, address, self.port(address), **options))
+
+    def dropbear(self, name: str, user: User, key: Key) -> Dropbear:
+        """Start a dropbear into which a user gets with a key."""
+        address = self.address()
+        path = self.path / "hosts" / name
+        return self.enter_context(Dropbear(path, address, self.port(address), user, key, str(self.path)))
 
     def hostile(self, name: str, plan: Plan) -> HostileServer:
         """Start a server that breaks the protocol."""
