@@ -18,7 +18,16 @@ from .chain.model import Chain
 from .chain.names import check_alias, check_user
 from .chain.openssh import NO_FILE, SOURCE, Ask, nothing_said
 from .chain.resolve import Resolution, resolve
-from .chain.spec import is_none, parse_checking, parse_jump, parse_known_hosts, parse_prompts, parse_text, parse_timeout
+from .chain.spec import (
+    is_none,
+    parse_checking,
+    parse_jump,
+    parse_known_hosts,
+    parse_prompts,
+    parse_secret,
+    parse_text,
+    parse_timeout,
+)
 from .chain.tokens import Controller
 from .chain.way import Visit
 from .errors import SettingsError, said
@@ -124,6 +133,9 @@ def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Sett
     def text(name: str) -> str | None:
         return parse_text(get(name), _VARIABLES[name])
 
+    def secret(name: str) -> str | None:
+        return parse_secret(get(name), _VARIABLES[name])
+
     if text("private_key") and text("private_key_file"):
         raise SettingsError("ansible_ssh_private_key", "set either it or ansible_ssh_private_key_file")
     jump_user = text("ssh_jump_user")
@@ -136,10 +148,10 @@ def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Sett
         controller=_controller(options),
         port=options["port"],
         user=text("remote_user"),
-        password=text("password"),
+        password=secret("password"),
         private_key_file=text("private_key_file"),
         private_key=text("private_key"),
-        passphrase=text("private_key_passphrase"),
+        passphrase=secret("private_key_passphrase"),
         certificate_file=text("certificate_file"),
         prompts=parse_prompts(get("prompts"), "ansible_ssh_prompts"),
         checking=None if checking is None else parse_checking(checking, "ansible_ssh_host_key_checking"),
@@ -150,7 +162,7 @@ def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Sett
         jump=get("ssh_jump"),
         jump_defaults=JumpDefaults(
             user=None if jump_user is None else check_user(jump_user, "ansible_ssh_jump_user"),
-            password=text("ssh_jump_password"),
+            password=secret("ssh_jump_password"),
             private_key_file=text("ssh_jump_private_key_file"),
         ),
         proxy_command=text("proxy_command"),

@@ -188,10 +188,10 @@ def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
         host=check_host(item["host"], f"{setting}.host"),
         port=None if item.get("port") is None else check_port(item["port"], f"{setting}.port"),
         user=None if item.get("user") is None else check_user(item["user"], f"{setting}.user"),
-        password=read.text("password"),
+        password=read.secret("password"),
         private_key_file=read.text("private_key_file"),
         private_key=read.text("private_key"),
-        passphrase=read.text("passphrase"),
+        passphrase=read.secret("passphrase"),
         certificate_file=read.text("certificate_file"),
         proxy_command=read.text("proxy_command"),
         host_key_checking=read.checking(),
@@ -213,6 +213,9 @@ class _Reader:
 
     def text(self, key: str) -> str | None:
         return parse_text(self.item.get(key), f"{self.setting}.{key}")
+
+    def secret(self, key: str) -> str | None:
+        return parse_secret(self.item.get(key), f"{self.setting}.{key}")
 
     def checking(self) -> HostKeyChecking | None:
         value = self.item.get("host_key_checking")
@@ -238,6 +241,15 @@ def parse_text(value: object, setting: str) -> str | None:
     if not isinstance(value, str) or not _has_bytes(value):
         raise SettingsError(setting, f"expected text without NUL, not {type(value).__name__}")
     return value
+
+
+def parse_secret(value: object, setting: str) -> str | None:
+    """The first line of a text, as of all that is typed (OpenSSH's readpass.c): files and vaults often keep a final newline.
+
+    :raises SettingsError: as :func:`parse_text`.
+    """
+    text = parse_text(value, setting)
+    return None if text is None else re.split(r"[\r\n]", text, maxsplit=1)[0] or None
 
 
 def _has_bytes(text: str) -> bool:
@@ -306,5 +318,5 @@ def parse_prompts(value: object, setting: str) -> tuple[tuple[str, str], ...]:
             re.compile(str(pattern))
         except (re.error, OverflowError, RecursionError) as error:  # repeated, or nested, too often
             raise SettingsError(setting, f"{said(ascii(str(pattern)))} is no regular expression: {error}") from None
-        pairs.append((str(pattern), parse_text(answer, setting) or ""))
+        pairs.append((str(pattern), parse_secret(answer, setting) or ""))
     return tuple(pairs)
