@@ -86,7 +86,7 @@ options:
       - name: ANSIBLE_SSH_JUMP_PRIVATE_KEY_FILE
   ssh_jump_timeout:
     description:
-      - Seconds for all hops together. Without it, each hop has O(connect_timeout) or its own C(timeout), and nothing else limits the whole.
+      - Seconds for all hops together, logins included. Without it, each hop has O(connect_timeout) or its own C(timeout), and nothing else limits the whole.
     type: float
     vars:
       - name: ansible_ssh_jump_timeout
@@ -343,7 +343,8 @@ options:
       - name: ansible_ssh_host_key_alias
   connect_timeout:
     description:
-      - Seconds for each hop to be connected to, verified and logged in to. Where it is 10, C(ConnectTimeout) of C(ssh_config) counts.
+      - Seconds for each hop to be connected to, until its host key is there. Where it is 10, C(ConnectTimeout) of C(ssh_config) counts.
+      - A login may take 120 seconds, as by default on OpenSSH's server, or this time if it is longer.
       - It also limits how long privilege escalation may take to ask for its password or to start the command, plus two seconds.
     type: float
     default: 10

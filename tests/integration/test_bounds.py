@@ -499,7 +499,7 @@ def test_a_question_that_takes_an_expression_for_ever_holds_up_no_other_host(lab
     key = lab.key("healthy")
     healthy, slow = lab.sshd("healthy", keys=[key]), lab.hostile("slow", Plan(methods="keyboard-interactive", ask=ask))
     lab.trust(healthy, slow)
-    variables = variables_of(slow, ansible_ssh_prompts={"(a+)+$": "123"}, ansible_ssh_timeout=8)
+    variables = variables_of(slow, ansible_ssh_prompts={"(a+)+$": "123"}, ansible_ssh_jump_timeout=8)
     with (
         opened(lab, variables_of(healthy, ansible_ssh_private_key_file=str(key.path))) as good,
         ThreadPoolExecutor(1) as pool,

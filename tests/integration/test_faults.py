@@ -78,7 +78,9 @@ def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
         for count in (1, 1000, 2500, 4000):  # the version, the key exchange, the login, and after it
             break_after(links[index], "down", count)
             try:
-                with opened(lab, variables | ALIVE | {"ansible_ssh_timeout": 5}) as session:
+                with opened(
+                    lab, variables | ALIVE | {"ansible_ssh_timeout": 5, "ansible_ssh_jump_timeout": 15}
+                ) as session:
                     assert session.run("echo here").stdout == b"here\n"
             except HopError as error:
                 places.append(error.place)
@@ -134,6 +136,7 @@ def test_a_changed_bit_is_never_a_result(lab: Lab, direction: Any) -> None:  # t
         "ansible_user": user.name,
         "ansible_ssh_private_key_file": str(key.path),
         "ansible_ssh_timeout": 3,
+        "ansible_ssh_jump_timeout": 3,  # in the login, a length that is changed is waited for
     }
     data = bytes(range(256)) * 200
 

@@ -188,7 +188,7 @@ class Conversation:
         chain = settings.chain
         place = chain.place(len(chain.hops) - 1)
         self._connection.send({"event": "accepted", "place": place, "seconds": _patience(settings)})
-        report = Report(note=self._note, warn=self._warn, commit=self._commit, remark=self._remark)
+        report = Report(note=self._note, warn=self._warn, commit=self._commit, remark=self._remark, waits=self._waits)
         session = PooledSession(self._broker.transports, settings, report)
         threading.Thread(target=self._feed, args=(session,), name="input", daemon=True).start()
         return session
@@ -206,6 +206,9 @@ class Conversation:
         finally:
             with contextlib.suppress(OSError):  # what could not be written was told before
                 file.stream.close()
+
+    def _waits(self) -> None:
+        self._tell({"event": "waiting"})
 
     def _note(self, line: str) -> None:
         self._tell({"event": "note", "line": line})
@@ -242,7 +245,8 @@ def _failure(error: Exception) -> JumpError:
 
 
 def _patience(settings: TargetSettings) -> float:
-    """Seconds of silence after which a worker may give us up; it hears of each hop, and of each pause before it begins."""
+    """Seconds of silence after which a worker may give us up; it hears of each hop, of each pause before it begins, and now and then
+    of a login that takes its time."""
     hops = settings.chain.hops
     # Somebody else's dial and one of ours, each after a turn to log in; and then a session.
     longest = 5 * max(hop.timeout for hop in hops)

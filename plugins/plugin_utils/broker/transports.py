@@ -15,7 +15,7 @@ from ..chain.model import Chain, Hop
 from ..clock import lifetime
 from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
 from ..settings import TargetSettings
-from ..ssh.deadline import Deadline
+from ..ssh.deadline import ATTENTION, Deadline, Heartbeat
 from ..ssh.dial import open_hop
 from ..ssh.interface import Report
 from ..ssh.keepalive import Keepalive
@@ -257,7 +257,7 @@ class Transports:
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
         # Somebody else's dial waits for its turn to log in, is made, and has a moment to say why it failed.
-        deadline = Deadline(2 * way.chain.hops[index].timeout + _MOMENT, way.total)
+        deadline = Deadline(2 * way.chain.hops[index].patience + _MOMENT, way.total)
         while True:
             with self._lock:
                 shared = self._pool.find(parent, step, lifetime(), way.settings.persist_max, is_target)
@@ -286,16 +286,22 @@ class Transports:
         """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
+        heart = Heartbeat(way.report.waits)
+        while self._is_dialling(shared, min(ATTENTION, deadline.remaining())):
+            if deadline.expired:
+                problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
+                advice = "See the error of that task; or give this hop a longer timeout."
+                raise HopUnreachable(place, problem, advice)
+            heart.beat()
         with self._lock:
-            while shared.state is State.DIALLING:
-                if deadline.expired:
-                    problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
-                    advice = "See the error of that task; or give this hop a longer timeout."
-                    raise HopUnreachable(place, problem, advice)
-                self._dialled.wait(deadline.remaining())
             if shared.error is not None and shared.step.dial == step.dial:
                 self._spare(way, index, step, shared.parent)
                 raise way.unreachable(index, shared.error, shared)
+
+    def _is_dialling(self, shared: Shared, seconds: float) -> bool:
+        """Whether a dial is not done, after some time at most."""
+        with self._lock:
+            return not self._dialled.wait_for(lambda: shared.state is not State.DIALLING, seconds)
 
     def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""

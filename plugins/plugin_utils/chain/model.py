@@ -84,6 +84,9 @@ class AgentKeys:
     listed: tuple[str, ...] | None = None
 
 
+#: Seconds for a login, if a hop's timeout is not longer: as long as OpenSSH's server lets it take by default (LoginGraceTime). The
+#: time to connect (ConnectTimeout) does not limit it there, as PAM, a directory or a person with a phone may be slow.
+LOGIN_SECONDS = 120.0
 #: Ways to log in, of those that there are here, in ssh(1)'s order.
 METHODS = ("publickey", "keyboard-interactive", "password")
 #: As ssh(1), of the types that paramiko has.
@@ -165,7 +168,7 @@ class Hop:
     """One SSH server on the way.
 
     :param host: the name or address to connect to.
-    :param timeout: seconds for connecting, key exchange and login together.
+    :param timeout: seconds for connecting and key exchange together.
     :param proxy_command: command template whose standard streams carry the connection; first hop only.
     :param setting: where this hop was set, for messages: ``ansible_ssh_jump[0]`` or ``the target``.
     :param surroundings: of its proxy_command; None for those of the process that runs it.
@@ -186,11 +189,39 @@ class Hop:
     proxy_setting: str = "ansible_proxy_command"
 
     @property
+    def login_timeout(self) -> float:
+        """Seconds for the login."""
+        return max(self.timeout, LOGIN_SECONDS)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a task waits for another one to connect and log in."""
+        return self.timeout + self.login_timeout
+
+    @property
     def credential_settings(self) -> str:
         """What to look at when this hop refuses a login."""
         if self.setting == TARGET:
             return "ansible_user, ansible_password and ansible_ssh_private_key_file"
         return f"the user, the password and the keys of {self.setting}, or ansible_ssh_jump_user and its siblings"
+
+    @property
+    def prompts_setting(self) -> str:
+        """Where answers to the questions of this hop are set."""
+        return "ansible_ssh_prompts" if self.setting == TARGET else self._own("prompts")
+
+    @property
+    def password_setting(self) -> str:
+        """Where the password of this hop is set."""
+        return (
+            "ansible_password" if self.setting == TARGET else f"{self._own('password')} (or ansible_ssh_jump_password)"
+        )
+
+    def _own(self, key: str) -> str:
+        """A key of a jump host; one that ssh_config names has to be written into the variable to have any."""
+        if self.setting.startswith("ansible_ssh_jump["):
+            return f"{self.setting}.{key}"
+        return f"{key} of {self.host} in a list of dictionaries as ansible_ssh_jump"
 
     @property
     def label(self) -> str:

@@ -65,12 +65,12 @@ def open_hop(
     prefix, place = chain.hops[: index + 1], chain.place(index)
     hop = prefix[-1]
     check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
-    with turns.take(prefix, place, Deadline(hop.timeout, total)):
+    with turns.take(prefix, place, Deadline(hop.patience, total), report.waits):
         deadline = Deadline(hop.timeout, total)
         link, key = _meet(chain, index, before, check, deadline, report, unwanted)
         try:
             link.trust = check.verify(key, link.address)
-            _log_in(link, chain, link.trust.secrets_allowed, before, deadline)
+            _log_in(link, chain, before, Deadline(hop.login_timeout, total), report)
         except BaseException:
             hang_up([link])
             raise
@@ -148,10 +148,12 @@ def _greeted(link: Link, check: HostKeyCheck, before: Sequence[Link], chain: Cha
     return HostKey(key.get_name(), key.asbytes(), certificate.key_blob, certificate.key_type)
 
 
-def _log_in(link: Link, chain: Chain, secrets_allowed: bool, before: Sequence[Link], deadline: Deadline) -> None:
+def _log_in(link: Link, chain: Chain, before: Sequence[Link], deadline: Deadline, report: Report) -> None:
+    secrets_allowed = link.trust is not None and link.trust.secrets_allowed
     login = Login(link.transport, chain.hops[len(before)], link.place, deadline, secrets_allowed)
+    link.transport.login_deadline = deadline
     try:
-        deadline.limit(login.run)
+        deadline.limit(login.run, report.waits)
     except TimeoutError as error:
         raise login.overdue() from error
     except HopUnreachable as error:
@@ -261,9 +263,13 @@ def _hint(first: Hop) -> str:
 
 def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline) -> paramiko.Channel:
     """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
-    hop = chain.hops[index]
+    hop, transport = chain.hops[index], links[-1].transport
+    served = transport.serves
     try:
-        return links[-1].transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining())
+        channel = transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining())
+        if not served:
+            deadline.restart(hop.timeout)
+        return channel
     except ChannelRefused as error:
         raise _forwarding_error(error, chain, index) from error
     except BROKEN as error:

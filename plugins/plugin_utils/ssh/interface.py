@@ -28,9 +28,10 @@ class Report:
     :param warn: the same, for what everybody should see.
     :param commit: called just before the first thing is sent that may have an effect.
     :param remark: takes one line for who wants to know what becomes of settings.
+    :param waits: called now and then while a login takes its time.
     """
 
-    __slots__ = ("commit", "note", "remark", "warn")
+    __slots__ = ("commit", "note", "remark", "waits", "warn")
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class Report:
         warn: Callable[[str], None],
         commit: Callable[[], None] = _nothing,
         remark: Callable[[str], None] = _ignored,
+        waits: Callable[[], None] = _nothing,
     ) -> None:
         self.note = note
         self.warn = warn
         self.commit = commit
         self.remark = remark
+        self.waits = waits
 
 
 class Output:

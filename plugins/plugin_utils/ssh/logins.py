@@ -17,14 +17,14 @@ import hashlib
 import hmac
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
 from ..chain.model import Hop, TransportOptions, in_full
 from ..errors import HopUnreachable, LoginRefused
-from .deadline import Deadline
+from .deadline import Deadline, Heartbeat
 
 _PROVEN = b"proven"
 _POLL = 0.02
@@ -43,9 +43,12 @@ class LoginTurns:
         self._key = key.encode() if key else None
 
     @contextlib.contextmanager
-    def take(self, way: tuple[Hop, ...], place: str, deadline: Deadline) -> Iterator[None]:
+    def take(
+        self, way: tuple[Hop, ...], place: str, deadline: Deadline, waits: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """Holds the turn to log in to the last hop of a way, and records how the login inside went.
 
+        :param waits: called now and then until it comes.
         :raises LoginRefused: this login was refused before in this run.
         :raises HopUnreachable: the turn did not come in time.
         """
@@ -56,7 +59,7 @@ class LoginTurns:
         unproven = False
         with contextlib.ExitStack() as turn:
             if _read(path) != _PROVEN:
-                outcome = turn.enter_context(_locked(path, place, deadline))
+                outcome = turn.enter_context(_locked(path, place, deadline, waits))
                 unproven = not outcome
                 if outcome and outcome != _PROVEN:
                     raise LoginRefused(
@@ -126,12 +129,13 @@ def _read(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, place: str, deadline: Deadline) -> Iterator[bytes]:
+def _locked(path: Path, place: str, deadline: Deadline, waits: Callable[[], None]) -> Iterator[bytes]:
     """What is remembered of a login, which no other process begins meanwhile."""
     stream = _opened(path)
     if stream is None:
         yield _read(path)
         return
+    heart = Heartbeat(waits)
     with stream:
         while not _try_lock(stream):
             if deadline.expired:
@@ -140,6 +144,7 @@ def _locked(path: Path, place: str, deadline: Deadline) -> Iterator[bytes]:
                     f"another worker is logging in to it and got no answer within {deadline.seconds:g} seconds",
                     "See the error of that worker's host; or give this hop a longer timeout.",
                 )
+            heart.beat()
             time.sleep(_POLL)
         yield stream.readall()
 

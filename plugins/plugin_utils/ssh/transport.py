@@ -39,6 +39,7 @@ _MSG_CHANNEL_OPEN_FAILURE = 92
 _MSG_CHANNEL_DATA = 94
 _MSG_CHANNEL_EXTENDED_DATA = 95
 _MSG_CHANNEL_REQUEST = 98
+_MSG_GLOBAL_REQUEST = 80
 _LOG = "bastion.ssh.paramiko"
 
 _AGENTS = 32  # connections to a forwarded agent at once; each takes two threads (OpenSSH's channels.c: 16,384 channels)
@@ -59,16 +60,28 @@ class ChannelRefused(Exception):
 
 
 class _Until:
-    """A time limit that the library adds to the time of day and then compares with that, which can be set meanwhile."""
+    """A time limit that the library adds to the time of day and then compares with that, which can be set meanwhile.
 
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
+    A server that has said nothing since it let us in may not serve yet: it is asked for an answer, and the time begins with that.
+    """
+
+    def __init__(self, seconds: float, transport: HopTransport) -> None:
+        self._seconds = seconds
+        self._transport = transport
+        self._deadline = Deadline(seconds)
+        self._looked = self._waits = False
 
     def __radd__(self, _start: float) -> _Until:
         return self
 
     def __lt__(self, _now: float) -> bool:
-        return self._deadline.expired
+        serves = self._transport.serves
+        if not self._looked and not serves:
+            self._transport.ask_for_life()
+        elif self._waits and serves:
+            self._deadline = Deadline(self._seconds)
+        self._looked, self._waits = True, not serves
+        return serves and self._deadline.expired
 
 
 class _Seen:
@@ -159,6 +172,9 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.lock = TransportLock(self, SHORT)
         self.server_accept_cv = threading.Condition(self.lock)  # type: ignore[arg-type]
         self._userauth_accepted = threading.Event()
+        self._received_then: int | None = None  # when the login was over, until the server serves
+        #: Of the login, which is not over for users before the server serves: OpenSSH's has PAM open a session first.
+        self.login_deadline = Deadline(None)
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
         self._unwanted: set[int] = set()  # channels that were not opened in time
@@ -189,6 +205,15 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         """Lets go of what answers questions of a login, and so of the answers, which the library keeps for as long as itself."""
         if self.auth_handler is not None:
             self.auth_handler.interactive_handler = lambda *_asked: []
+
+    @property
+    def banners(self) -> int:
+        """How many banners the server has sent in the login."""
+        return 0 if self.auth_handler is None else int(self.auth_handler.banners)
+
+    def get_banner(self) -> bytes | None:
+        """The last banner, also when the connection has ended, which is when it says why; the library's is none then."""
+        return None if self.auth_handler is None else self.auth_handler.banner
 
     @property
     def sent(self) -> int:
@@ -311,6 +336,27 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         m.get_int()
         self.disconnect_reason = said(m.get_binary())
 
+    def let_in(self) -> None:
+        """The server has let us in."""
+        self._received_then = self.received
+
+    @property
+    def serves(self) -> bool:
+        """Whether the server has said anything since it let us in, or has had its time for that."""
+        silent = self._received_then is not None and self.received == self._received_then
+        if silent and not self.login_deadline.expired:
+            return False
+        self._received_then = None
+        return True
+
+    def ask_for_life(self) -> None:
+        """Asks for an answer, whatever it is."""
+        request = paramiko.Message()
+        request.add_byte(bytes([_MSG_GLOBAL_REQUEST]))
+        request.add_string("keepalive@openssh.com")
+        request.add_boolean(True)
+        self._send_message(request)
+
     def open(self, kind: str, destination: tuple[str, int] | None = None, timeout: float = 10.0) -> HopChannel:
         """A channel. The library keeps one refusal for all that are being opened, and so may tell it to the wrong one.
 
@@ -321,7 +367,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         """
         origin = None if destination is None else ("127.0.0.1", 65535)
         try:
-            channel: HopChannel = self.open_channel(kind, destination, origin, timeout=_Until(Deadline(timeout)))
+            until: Any = _Until(timeout, self)
+            channel: HopChannel = self.open_channel(kind, destination, origin, timeout=until)
             return channel
         except BROKEN:
             refusal = self._take_refusal(getattr(self._opening, "number", -1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from ..errors import said
 from .library import paramiko
 from .violation import Violation
 
@@ -21,6 +22,14 @@ _QUESTION = 4096  # bytes of one; a terminal of 24 lines has 1,920
 _ROUNDS = 20
 
 
+class Withheld(paramiko.SSHException):
+    """The user's side has no answer to a question, and none was sent, so that the server counts no failure."""
+
+
+class PasswordExpired(paramiko.SSHException):
+    """The server wants the password to be changed first (RFC 4252 section 8); the words are its own, safe to show."""
+
+
 class Userauth(paramiko.auth_handler.AuthOnlyHandler):
     """The library makes the event after it has sent the request, and so misses an answer that comes between.
 
@@ -29,7 +38,9 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
 
     def __init__(self, transport: Any) -> None:
         super().__init__(transport)
-        self._banners = self._rounds = 0
+        #: How many banners came.
+        self.banners = 0
+        self._rounds = 0
 
     @property
     def _client_handler_table(self) -> dict[int, Any]:
@@ -54,9 +65,13 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
         """Asks for the methods (RFC 4252 section 5.2)."""
         return self.send_auth_request(username, "none", lambda _request: None)
 
+    def _parse_userauth_success(self, m: paramiko.Message) -> None:
+        self.transport.let_in()  # type: ignore[attr-defined]
+        super()._parse_userauth_success(m)  # type: ignore[misc]
+
     def _parse_userauth_banner(self, m: paramiko.Message) -> None:
-        self._banners += 1
-        if self._banners > _BANNERS:
+        self.banners += 1
+        if self.banners > _BANNERS:
             raise Violation(f"it sent more than {_BANNERS} banners in one login")
         self.banner = m.get_binary()[:_BANNER]  # type: ignore[assignment]
 
@@ -69,11 +84,20 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
 
     def _parse_userauth_info_request(self, m: paramiko.Message) -> None:
         if self.auth_method == "password":  # the number has another meaning then (RFC 4252 section 8)
-            raise Violation("it wants the password to be changed first, which cannot be done here")
+            self._end_attempt(PasswordExpired(said(m.get_binary())))
+            return
         if self.auth_method == "keyboard-interactive":
             self._check_questions(m)
             m.rewind()
-        super()._parse_userauth_info_request(m)  # type: ignore[misc]
+        try:
+            super()._parse_userauth_info_request(m)  # type: ignore[misc]
+        except Withheld as error:
+            self._end_attempt(error)
+
+    def _end_attempt(self, error: Exception) -> None:
+        """Ends an attempt that the server has not ended: the next request takes its place (RFC 4252 section 5.1)."""
+        self.transport.saved_exception = error
+        self.auth_event.set()  # type: ignore[union-attr]
 
     def _check_questions(self, m: paramiko.Message) -> None:
         """Looks whether a round of questions is within its bounds (RFC 4256 section 3.2)."""

@@ -114,6 +114,7 @@ class Trial:
         prompts = {question.decode(): _SECRET for question in QUESTIONS}
         method = "piped" if case.request.startswith("piped") else "sftp"
         usual = self._usual() | {"ansible_ssh_timeout": TIMEOUT, "ansible_ssh_transfer_method": method}
+        usual["ansible_ssh_jump_timeout"] = 3 * TIMEOUT  # a login that hangs ends with that
         words = {"pty": "-o SetEnv=WORD=value", "agent": f"-o ForwardAgent={self._agent.socket}"}
         usual["ansible_ssh_args"] = words.get(case.request, "")
         if case.place == "bastion":
