@@ -172,7 +172,7 @@ def test_an_agent_that_never_answers_ends_within_the_timeout(lab: Lab, user: Use
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(silent))
         listening.listen()
-        variables = place(host, user, ansible_ssh_timeout=1)
+        variables = place(host, user, ansible_ssh_jump_timeout=1)
         message = connect(lab, variables, env={"SSH_AUTH_SOCK": str(silent)}).result("host").result["msg"]
     assert "no answer to the login within 1 seconds" in message
 
@@ -250,6 +250,49 @@ def test_a_wrong_pin_does_not_use_the_login_of_the_right_one(lab: Lab) -> None:
     assert len(host.failures("keyboard-interactive/pam")) == 1
 
 
+def test_the_first_line_of_a_secret_counts(lab: Lab) -> None:
+    """Files and vaults keep a final newline."""
+    locked = lab.key("locked", passphrase="sentinel-3")
+    bastion = lab.recorder("bastion", passwords={"edge": "sentinel-1"}, rounds=[[Prompt("Code: ", "sentinel-2")]])
+    middle = lab.recorder("middle", keys=[locked])
+    target = lab.recorder("target", passwords={"deploy": "sentinel-4"})
+    lab.trust(bastion, middle, target)
+    text = lab.path / "passphrase"
+    text.write_text("sentinel-3\n")
+    kept = f"{{{{ lookup('ansible.builtin.file', '{text}', rstrip=false) }}}}"
+    jump = [
+        {"host": bastion.address, "port": bastion.port, "user": "edge", "prompts": {"code": "sentinel-2\r\n"}},
+        {
+            "host": middle.address,
+            "port": middle.port,
+            "user": "core",
+            "private_key": locked.private,
+            "passphrase": kept,
+        },
+    ]
+    connect(lab, place(target, "deploy", ansible_password="sentinel-4\nmore\n", ansible_ssh_jump=jump)).check()
+    jump[0] = {"host": bastion.address, "port": bastion.port, "user": "edge"}
+    more = {"ansible_ssh_jump_password": "sentinel-1\n", "ansible_ssh_jump": jump}
+    connect(lab, place(target, "deploy", ansible_password="sentinel-4\n", **more)).check()
+
+
+def test_a_password_that_the_server_takes_as_an_answer_only(lab: Lab) -> None:  # trust: T19
+    """OpenSSH's order; and it is sent once by a method."""
+    server = lab.recorder("server", passwords={}, rounds=[[Prompt("Password: ", "sentinel")]])
+    lab.trust(server)
+    connect(lab, place(server, "deploy", ansible_password="sentinel")).check()
+    assert connect(lab, place(server, "deploy", ansible_password="wrong")).result("host").status == "unreachable"
+    assert [server.values("response"), server.values("password")] == [["sentinel", "wrong"], ["wrong"]]
+
+
+def test_a_password_goes_by_its_own_method_where_no_question_wants_it(lab: Lab) -> None:
+    """As at a server that asks for a code, or for a password."""
+    server = lab.recorder("server", passwords={"deploy": "sentinel"}, rounds=[[Prompt("Code: ", "1")]])
+    lab.trust(server)
+    connect(lab, place(server, "deploy", ansible_password="sentinel")).check()
+    assert [server.values("response"), server.values("password")] == [[], ["sentinel"]]
+
+
 # Refusals
 
 
@@ -302,13 +345,26 @@ class Dropping(Abrupt):
         return False
 
 
-def serve(lab: Lab, kind: type[Abrupt]) -> dict[str, Any]:
-    """Inventory variables of such a server."""
+class Expired(asyncssh.SSHServer):
+    """Wants the password to be changed first (RFC 4252 section 8), which OpenSSH's server never does."""
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        raise asyncssh.PasswordChangeRequired("Your password has expired.\nPlease change it.")
+
+
+def serve(lab: Lab, kind: type[asyncssh.SSHServer], **options: Any) -> dict[str, Any]:
+    """Inventory variables of such a server; options: of asyncssh.create_server()."""
     key, address = lab.key("host-key"), lab.address()
-    kind.told = 0
+    Abrupt.told = Dropping.told = 0
 
     async def listen() -> asyncssh.SSHAcceptor:
-        return await asyncssh.create_server(kind, address, 0, server_host_keys=[str(key.path)])
+        return await asyncssh.create_server(kind, address, 0, server_host_keys=[str(key.path)], **options)
 
     acceptor = lab.loop.run(listen())
     lab.callback(lab.loop.call, acceptor.close)
@@ -323,14 +379,23 @@ def serve(lab: Lab, kind: type[Abrupt]) -> dict[str, Any]:
 
 
 def test_a_server_that_hangs_up_on_a_password_gets_it_once(lab: Lab) -> None:  # trust: T19
-    variables = serve(lab, Abrupt) | {"ansible_ssh_retries": 2}
+    variables = serve(lab, Abrupt, kbdint_auth=False) | {"ansible_ssh_retries": 2}
     run = playbook(lab, {f"host{number}": variables for number in range(3)}, play(TRUE))
     assert {result.status for result in run.all_results} == {"unreachable"}
     assert Abrupt.told == 1
 
 
+@pytest.mark.parametrize("questions", [True, False])
+def test_a_password_that_must_be_changed_is_told_in_the_servers_words(lab: Lab, questions: bool) -> None:
+    message = connect(lab, serve(lab, Expired, kbdint_auth=questions)).result("host").result["msg"]
+    assert "Failed to authenticate: hop 1 of 1" in message
+    assert "password, expired. The server takes: " in message
+    assert "It says: Your password has expired. Please change it." in message
+    assert message.endswith("The password of root must be changed: log in by hand, and change it.")
+
+
 def test_a_method_that_is_withdrawn_was_tried_all_the_same(lab: Lab) -> None:
-    message = connect(lab, serve(lab, Dropping)).result("host").result["msg"]
+    message = connect(lab, serve(lab, Dropping, kbdint_auth=False)).result("host").result["msg"]
     assert "Tried: password" in message
 
 

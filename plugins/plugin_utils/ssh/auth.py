@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Logging in to one hop (RFC 4252): what is offered, in which order, and what is said when nothing helps.
 
-The order is ssh(1)'s, keys, keyboard-interactive, password, or the one that somebody prefers; then come the keys that are a last
-resort. A password goes over the wire once at most.
+The order is ssh(1)'s, keys, keyboard-interactive, password, or that of PreferredAuthentications; then come the keys that are a last
+resort. A password goes over the wire once by each method that wants it, as with ssh(1) and NumberOfPasswordPrompts 1; to OpenSSH's
+server once at most, which asks PAM either way: a failure more brings nothing but the account's lock (pam_faillock).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .keys import LoginKey, login_keys
 from .library import paramiko
 from .prompts import first_matches
 from .transport import HopTransport
+from .userauth import PasswordExpired, Withheld
 from .violation import Violation, as_broken
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
@@ -28,7 +30,12 @@ _SHOWN = 20
 _SERVER_LOG = "Its log may say why."
 # What a key of a type can sign with, where that is not its name (RFC 8332).
 _SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
-_PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
+_MATCHING_SECONDS = 10.0  # for the patterns of prompts; ours
+_WORDS = 3  # of what a server says before its questions, the last ones
+_PASSWORD_PROMPT = re.compile(r"(?<!one-time )password", re.IGNORECASE)  # a one-time password is pam_oath's
+# pam_unix's, of an expired password.
+_CHANGE_PROMPT = re.compile(r"(?:new|change your|\bcurrent\)?)(?: unix)? password", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
 class _NotAnswered(paramiko.SSHException):
@@ -58,9 +65,14 @@ class Login:
         fallback = replace(hop.credentials, identities=hop.credentials.fallback)
         self._fallback_keys = login_keys(fallback, self._skipped.append)
         self._offered: set[bytes] = set()
-        self._password_spent = hop.credentials.password is None
+        self._password_sent: set[str] = set()  # by which methods
         self._questions_spent = False
         self._secret_sent = False
+        self._key_accepted = False
+        self._expired = False
+        self._unanswered = ""
+        self._instructions: list[str] = []
+        self._heard = 0
         self._not_answered: HopError | None = None
         #: Whether a key of last resort was needed; known when the login is complete.
         self.used_fallback = False
@@ -110,21 +122,30 @@ class Login:
         return None if key is None else lambda: self._offer_key(key)
 
     def _question_step(self) -> Callable[[], bool] | None:
+        """The questions; without any answer, too, where nothing else is left and none may be asked, as by a push to a phone."""
         if not self._secrets_allowed or self._questions_spent:
             return None
-        by_password = "password" in self._methods and "password" in self._order
-        only_way = not by_password and not self._password_spent
-        return self._answer_questions if self._hop.credentials.prompts or only_way else None
+        has_answer = self._hop.credentials.prompts or self._has_password("keyboard-interactive")
+        only_way = self._key_accepted or not {"publickey", "password"} & set(self._methods)
+        return self._answer_questions if has_answer or only_way else None
 
     def _password_step(self) -> Callable[[], bool] | None:
-        return self._offer_password if self._secrets_allowed and not self._password_spent else None
+        return self._offer_password if self._secrets_allowed and self._has_password("password") else None
+
+    def _has_password(self, method: str) -> bool:
+        """Whether there is a password that a method can still send."""
+        if self._hop.credentials.password is None or method in self._password_sent:
+            return False
+        return not self._password_sent or "OpenSSH" not in str(self._transport.remote_version)
 
     def _next_key(self, keys: Generator[LoginKey, None, None]) -> LoginKey | None:
         if "publickey" not in self._methods:
             return None
         secret_ways = {"password", "keyboard-interactive"} & set(self._methods) & set(self._order)
         has_secret = (
-            self._secrets_allowed and (not self._password_spent or self._hop.credentials.prompts) and secret_ways
+            self._secrets_allowed
+            and secret_ways
+            and (self._hop.credentials.prompts or any(map(self._has_password, secret_ways)))
         )
         for offered in keys:
             blob = offered.key.public_blob.key_blob if offered.key.public_blob else offered.key.asbytes()
@@ -163,7 +184,8 @@ class Login:
         )
 
     def _offer_password(self) -> bool:
-        self._password_spent = self._secret_sent = True
+        self._password_sent.add("password")
+        self._secret_sent = True
         user, password = self._hop.credentials.user, self._hop.credentials.password or ""
         return self._attempt("password", lambda: self._transport.auth_password(user, password, fallback=False))
 
@@ -172,23 +194,29 @@ class Login:
         user = self._hop.credentials.user
         return self._attempt("keyboard-interactive", lambda: self._transport.auth_interactive(user, self._answers))
 
-    def _answers(self, _title: str, _instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
-        """Answers in the transport's thread; an unknown question leaves all unanswered, which the server refuses.
+    def _answers(self, title: str, instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
+        """Answers in the transport's thread. No question is answered by nothing (RFC 4256 section 3.3), as by a push to a phone.
 
-        :raises _NotAnswered: an answer without words would be a failure that the server counts.
+        :raises Withheld: one is not known; an answer less is a fault to OpenSSH, which hangs up, and any other one a failure.
+        :raises _NotAnswered: it was not looked at.
         """
+        self._instructions += [words for words in (said(title), said(instructions)) if words]
+        del self._instructions[:-_WORDS]
         texts = [question for question, _echo in questions]
+        before = set(self._password_sent)
         answers = [self._answer(*each) for each in zip(texts, self._matches(texts), strict=True)]
         known = [answer for answer in answers if answer is not None]
         if len(known) < len(answers):
-            return []
+            self._password_sent = before
+            raise Withheld("a question has no answer")
         self._secret_sent = self._secret_sent or bool(known)
         return known
 
     def _matches(self, questions: list[str]) -> list[int | None]:
         """The entry of prompts for each question."""
         patterns = [pattern for pattern, _answer in self._hop.credentials.prompts]
-        deadline = Deadline(self._deadline.remaining() / 2)  # the other half is for what the server then says
+        # The other half is for what the server then says.
+        deadline = Deadline(min(self._deadline.remaining() / 2, _MATCHING_SECONDS))
         try:
             return first_matches(patterns, questions, deadline)
         except TimeoutError as error:
@@ -207,9 +235,10 @@ class Login:
         credentials = self._hop.credentials
         if entry is not None:
             return credentials.prompts[entry][1]
-        if not self._password_spent and _PASSWORD_PROMPT.search(question):
-            self._password_spent = True
+        if self._has_password("keyboard-interactive") and _asks_for_password(question):
+            self._password_sent.add("keyboard-interactive")
             return credentials.password
+        self._unanswered = self._unanswered or said(question, 200) or "?"
         self._skip(f"the question {said(question, 80)!r}, which no entry of prompts answers")
         return None
 
@@ -224,8 +253,16 @@ class Login:
         :param key: the name of the key that signs; an agent or a token may decline to.
         """
         self._transport.auth_timeout = self._deadline.remaining()
+        self._heard = self._transport.banners
         try:
             further = call()
+        except Withheld:
+            return False
+        except PasswordExpired as error:
+            self._tried.append(f"{name}, expired")
+            self._expired = True
+            self._instructions.append(str(error))
+            return False
         except paramiko.BadAuthenticationType as error:
             # Also the answer of a server that takes this method no more, now that it has failed.
             self._tried += [name] if name else []
@@ -252,12 +289,14 @@ class Login:
             self._tried.append(name + (", accepted" if further else ""))
         self._methods = tuple(further)
         self._questions_spent = False  # after a partial success a question may be another one
+        self._key_accepted = self._key_accepted or bool(key)
         return not further
 
     def overdue(self) -> HopError:
         """The error for a login whose time is up."""
+        words = f"; it says: {'; '.join(self._instructions)}" if self._instructions else ""
         return self._without_answer(
-            f"no answer to the login within {self._deadline.seconds:g} seconds",
+            f"no answer to the login within {self._deadline.seconds:g} seconds{words}",
             "Does the agent, a token or a second factor wait for somebody?",
         )
 
@@ -276,11 +315,18 @@ class Login:
         fault = self._transport.saved_exception
         if isinstance(fault, Violation):
             return self._without_answer(f"the login failed: {fault}", _SERVER_LOG)
-        words = [word for word in (reason, said(self._transport.get_banner())) if word]
-        return self._without_answer(
-            "the server ended the connection during the login" + (f" and said: {'; '.join(words)}" if words else ""),
-            "Its log says why: a wrong password, an account that may not log in, a limit, or a restart.",
+        words = [word for word in (reason, *self._words()) if word]
+        problem = "the server ended the connection during the login" + (
+            f" and said: {'; '.join(words)}" if words else ""
         )
+        advice = "Its log says why: a wrong password, an account that may not log in, a limit, or a restart."
+        if name and self._transport.banners > self._heard:  # what OpenSSH says of an expired account (auth2.c)
+            return LoginRefused(self._place, problem, advice)
+        return self._without_answer(problem, advice)
+
+    def _words(self) -> list[str]:
+        """What the server says to people, safe to show."""
+        return [words for words in (said(self._transport.get_banner()), *self._instructions) if words]
 
     def _refused(self) -> LoginRefused:
         tried = ", ".join(self._tried) or "nothing that this server takes"
@@ -290,10 +336,27 @@ class Login:
         if left_out:
             self._skipped.append(f"{', '.join(left_out)}, as ssh_config leaves it out")
         skipped = f"; not offered: {'; '.join(self._skipped)}" if self._skipped else ""
-        banner = said(self._transport.get_banner())
+        words = "; ".join(self._words())
         return LoginRefused(
             self._place,
             f"login refused. Tried: {tried}{skipped}. The server takes: {said(', '.join(self._methods)) or 'none'}"
-            + (f". It says: {banner}" if banner else ""),
-            f"Check {self._hop.credential_settings}.",
+            + (f". It says: {words}" if words else ""),
+            self._advice(),
         )
+
+    def _advice(self) -> str:
+        """The next step after a refusal."""
+        hop = self._hop
+        if self._expired or _CHANGE_PROMPT.search(self._unanswered):
+            return f"The password of {hop.credentials.user} must be changed: log in by hand, and change it."
+        if not self._unanswered:
+            return f"Check {hop.credential_settings}."
+        if _asks_for_password(self._unanswered) and hop.credentials.password is None:
+            return f"Set {hop.password_setting}."
+        words = " ".join(_WORD.findall(self._unanswered)[:2]).lower() or "."
+        return f"Set {hop.prompts_setting}, such as {{'{words}': '<answer>'}}."
+
+
+def _asks_for_password(question: str) -> bool:
+    """Whether the password of an account answers a question."""
+    return bool(_PASSWORD_PROMPT.search(question)) and not _CHANGE_PROMPT.search(question)

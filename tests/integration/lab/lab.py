@@ -134,7 +134,7 @@ class Lab(contextlib.ExitStack):
         users: Iterable[User | str] = (),
         keys: Iterable[Key] = (),
         password: bool = False,
-        pam: bool = False,
+        pam: bool | str = False,
         ca: Key | None = None,
         permit_open: Sequence[str] | None = None,
         key_types: Sequence[str] = ("ed25519",),
@@ -148,7 +148,8 @@ class Lab(contextlib.ExitStack):
         """Start an sshd.
 
         users: who may log in (nobody told: whoever can); keys: each of them may with any of these keys;
-        password: with passwords too; pam: passwords are asked by PAM over keyboard-interactive as well ("Password: ");
+        password: with passwords too; pam: passwords are asked by PAM over keyboard-interactive as well ("Password: "), or what
+        the text of a PAM service asks for;
         ca: a user CA whose certificates are trusted; permit_open: the only places to which it forwards;
         sftp: "internal", "external" or None; count: how many addresses it serves, as many hosts;
         options: anything of sshd_config(5) under its own name, such as MaxSessions=1.
@@ -174,7 +175,8 @@ class Lab(contextlib.ExitStack):
             defaults["Banner"] = str(path / "banner")
         port = port or self.port("0.0.0.0" if many else addresses[0])
         mark = str(self.path)
-        host = Sshd(path, addresses, port, options=defaults | options, key_types=key_types, mark=mark)
+        service = pam if isinstance(pam, str) else ""
+        host = Sshd(path, addresses, port, options=defaults | options, key_types=key_types, pam=service, mark=mark)
         host.before_settling = self.end_brokers
         if banner is not None:
             (path / "banner").write_text(banner)

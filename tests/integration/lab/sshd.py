@@ -52,6 +52,7 @@ class Sshd(SshdLog):
         *,
         options: Mapping[str, Option],
         key_types: Sequence[str] = ("ed25519",),
+        pam: str = "",
         mark: str,
     ) -> None:
         path.mkdir(parents=True)
@@ -62,6 +63,7 @@ class Sshd(SshdLog):
         self.addresses = list(addresses)
         self.port = port
         self._mark = mark
+        self._pam = pam
         #: Ends what keeps connections open.
         self.before_settling: Callable[[], None] = lambda: None
         self.keys: dict[str, Key] = {type: make_key(path / f"host_{type}", type) for type in key_types}
@@ -118,7 +120,7 @@ class Sshd(SshdLog):
         # Not -e: with that, the last debug lines of a root login would reach the client as stderr of its command.
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(SSHD), "-D", "-E", str(self.log_path), "-f", str(self.path / "config")],
+                [*self._with_pam(), str(SSHD), "-D", "-E", str(self.log_path), "-f", str(self.path / "config")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -128,6 +130,14 @@ class Sshd(SshdLog):
             )
         self._wait_listening(expected)
         return self
+
+    def _with_pam(self) -> list[str]:
+        """A command line before that of the server, which has the machine's PAM service to itself then."""
+        if not self._pam:
+            return []
+        service = self.path / "pam"
+        service.write_text(self._pam)
+        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/pam.d/sshd && exec "$@"', str(service)]
 
     def _configure(self) -> int:
         """Write the configuration; returns how often the log will then have told of a listening socket."""

@@ -19,6 +19,7 @@ HOP = "hop 1 of 1"
 KEY = "ansible_ssh_private_key_file"
 ARGUMENTS = "ansible_ssh_common_args"
 _LATER = ({**TRUE, "name": "Later"},)
+_SET = "Set ansible_ssh_prompts, such as {'code of': '<answer>'}."
 _CHECK = "Check ansible_user, ansible_password and ansible_ssh_private_key_file."
 
 
@@ -60,22 +61,22 @@ def _with_a_silent_agent(stage: Stage) -> tuple[Sshd, str]:
 
 def _unanswered(stage: Stage, **more: Any) -> Variables:
     server, arguments = _with_a_silent_agent(stage)
-    return stage.host(server, **{KEY: None, ARGUMENTS: arguments, "ansible_ssh_timeout": 2, **more})
+    return stage.host(server, **{KEY: None, ARGUMENTS: arguments, "ansible_ssh_jump_timeout": 2, **more})
 
 
 def _waiting_for_another(stage: Stage) -> Variables:
     """The same login over a connection that is made otherwise, which begins when the other has begun."""
     server, arguments = _with_a_silent_agent(stage)
-    first = stage.host(server, **{KEY: None, ARGUMENTS: arguments, "ansible_ssh_timeout": 15})
+    first = stage.host(server, **{KEY: None, ARGUMENTS: arguments, "ansible_ssh_jump_timeout": 15})
     stage.beside[stage.name("first")] = first
     awaited = {"awaited": str(server.log_path), "words": "Connection from"}
-    return first | awaited | {ARGUMENTS: f"-C {arguments}", "ansible_ssh_timeout": 1}
+    return first | awaited | {ARGUMENTS: f"-C {arguments}", "ansible_ssh_jump_timeout": 1}
 
 
 def _matched_too_long(stage: Stage) -> Variables:
     """A question on which a pattern with one repetition in another looks for ever."""
     server = stage.recorder(rounds=[[Prompt(f"{'a' * 60}!: ", "1")]])
-    return stage.host(server, **{KEY: None, "ansible_ssh_prompts": {"(a+)+$": "1"}, "ansible_ssh_timeout": 4})
+    return stage.host(server, **{KEY: None, "ansible_ssh_prompts": {"(a+)+$": "1"}, "ansible_ssh_jump_timeout": 4})
 
 
 def _asked_too_much(stage: Stage) -> Variables:
@@ -155,8 +156,8 @@ def _changed(stage: Stage) -> Variables:
     return stage.host(server, ansible_password="x", **{KEY: None, KNOWN: known, CHECKING: False})
 
 
-def _not_offered(words: str, host: Callable[[Stage], Variables]) -> Provocation:
-    return Provocation(words, HOP, host, _CHECK, before=r"login refused\. Tried: .+?; not offered: (?:.+: |.+; )?")
+def _not_offered(words: str, host: Callable[[Stage], Variables], then: str = _CHECK) -> Provocation:
+    return Provocation(words, HOP, host, then, before=r"login refused\. Tried: .+?; not offered: (?:.+: |.+; )?")
 
 
 _NOT_OFFERED = [
@@ -171,7 +172,7 @@ _NOT_OFFERED = [
     _not_offered("keys after the first …, to leave tries for the password", _keys_and_a_password),
     _not_offered("whatever else there is: the server ended the login at its MaxAuthTries", _too_many_keys),
     _not_offered("the server takes no RSA signature but SHA-1's, which is refused here", _sha1_signatures),
-    _not_offered("the question …, which no entry of prompts answers", _asking),
+    _not_offered("the question …, which no entry of prompts answers", _asking, _SET),
     _not_offered("the password, since the host key has changed", _changed),
 ]
 
