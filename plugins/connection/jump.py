@@ -43,7 +43,7 @@ options:
       - C(ProxyJump) or C(ProxyCommand) of C(ssh_config) for the first hop leads to that hop; that of a later hop does not count.
       - >-
         The keys of a dictionary are C(host), C(port), C(user), C(password), C(private_key_file), C(private_key) (its text),
-        C(passphrase), C(certificate_file) (an OpenSSH user certificate), C(proxy_command) (first hop only),
+        C(passphrase), C(certificate_file) (an OpenSSH user certificate), C(certificate) (its text), C(proxy_command) (first hop only),
         C(host_key_checking), C(known_hosts), C(host_key_alias), C(timeout) (seconds) and C(prompts).
         All but C(host) may be left out.
       - A hop that sets no user has O(ssh_jump_user), else that of C(ssh_config), else the login name on the controller; never the target's.
@@ -266,8 +266,16 @@ options:
       - name: ansible_ssh_private_key_passphrase
     env:
       - name: ANSIBLE_PRIVATE_KEY_PASSPHRASE
+  certificate:
+    description:
+      - The text of an OpenSSH user certificate, in place of O(certificate_file), such as a secrets manager signs.
+    type: string
+    vars:
+      - name: ansible_ssh_certificate
   certificate_file:
-    description: Path to an OpenSSH user certificate for O(private_key_file) or O(private_key).
+    description:
+      - Path to an OpenSSH user certificate for O(private_key_file) or O(private_key); without these, for whichever key it fits, such as
+        one of the agent.
     type: string
     vars:
       - name: ansible_ssh_certificate_file

@@ -72,6 +72,7 @@ _OPTIONS = {
     "private_key": "private_key",
     "passphrase": "private_key_passphrase",
     "certificate_file": "certificate_file",
+    "certificate": "certificate",
     "host_key_checking": "host_key_checking",
     "known_hosts": "known_hosts",
     "host_key_alias": "host_key_alias",

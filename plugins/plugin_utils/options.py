@@ -31,7 +31,7 @@ from .loading import CONNECTION, define_options
 
 #: The options that say what the session is; the others are the door's own.
 NAMES = (
-    "certificate_file", "config_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
+    "certificate", "certificate_file", "config_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
     "persist", "persist_max", "port", "private_key", "private_key_file", "private_key_passphrase", "prompts", "proxy_command",
     "reconnection_retries", "remote_addr", "remote_user", "server_alive_count_max", "server_alive_interval", "ssh_args",
     "ssh_common_args", "ssh_executable", "ssh_extra_args", "ssh_jump", "ssh_jump_password", "ssh_jump_private_key_file", "ssh_jump_timeout",

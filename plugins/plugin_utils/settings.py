@@ -8,7 +8,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .chain.anchor import anchored
@@ -16,7 +16,7 @@ from .chain.arguments import Arguments, read_arguments
 from .chain.inventory import JumpDefaults, Settings
 from .chain.model import Chain
 from .chain.names import check_alias, check_user
-from .chain.openssh import NO_FILE, SOURCE, Ask, nothing_said
+from .chain.openssh import NO_FILE, SOURCE, Ask, Query, nothing_said
 from .chain.resolve import Resolution, resolve
 from .chain.spec import (
     is_none,
@@ -44,6 +44,7 @@ _VARIABLES = {
     "private_key": "ansible_ssh_private_key",
     "private_key_passphrase": "ansible_ssh_private_key_passphrase",
     "certificate_file": "ansible_ssh_certificate_file",
+    "certificate": "ansible_ssh_certificate",
     "ssh_jump_user": "ansible_ssh_jump_user",
     "ssh_jump_password": "ansible_ssh_jump_password",
     "ssh_jump_private_key_file": "ansible_ssh_jump_private_key_file",
@@ -54,6 +55,8 @@ _VARIABLES = {
 
 
 Asker = Callable[[str, Mapping[str, str]], Ask]
+#: Asks once more, in a directory and an environment; whether there is another answer now.
+AskAnew = Callable[[Query, str, Mapping[str, str]], bool]
 
 
 def _nobody(_directory: str, _environment: Mapping[str, str]) -> Ask:
@@ -72,6 +75,8 @@ class TargetSettings:
     :param task: for which all of this is, the same for all of its hosts; None for none.
     :param warnings: arguments that have no effect here, and what the ssh program warns of.
     :param remarks: keywords of ssh_config that have no effect here, for whoever wants to know.
+    :param ask_anew: for each hop what asks OpenSSH once more before a login, and returns other settings if it has another answer;
+        None where it need not be asked.
     """
 
     chain: Chain
@@ -84,12 +89,24 @@ class TargetSettings:
     task: str | None = None
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    ask_anew: tuple[Callable[[], TargetSettings | None] | None, ...] = field(default=(), repr=False, compare=False)
+
+    def before_login(self, index: int) -> TargetSettings | None:
+        """What there is to know before a hop is logged in to: other settings, if OpenSSH says something else by now."""
+        ask = self.ask_anew[index] if self.ask_anew else None
+        found = None if ask is None else ask()
+        if found is None:
+            return None
+        return replace(self, chain=found.chain, warnings=found.warnings, remarks=found.remarks, ask_anew=found.ask_anew)
 
 
-def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetSettings:
+def read_settings(
+    options: Mapping[str, Any], asker: Asker = _nobody, ask_anew: AskAnew | None = None
+) -> TargetSettings:
     """The settings in a plugin's options.
 
     :param asker: who knows OpenSSH's settings, in a directory and an environment; by default the options alone count.
+    :param ask_anew: who asks for them once more; None where one login is all that there will be.
     :raises SettingsError: with the variable's name.
     """
     get = options.get
@@ -109,7 +126,21 @@ def read_settings(options: Mapping[str, Any], asker: Asker = _nobody) -> TargetS
         task=get("task"),
         warnings=_warnings(found, arguments, parse_text(get("ssh_executable"), "ansible_ssh_executable")),
         remarks=_remarks(found),
+        ask_anew=() if ask_anew is None else tuple(_asks(visit, options, asker, ask_anew) for visit in _visits(found)),
     )
+
+
+def _asks(
+    visit: Visit, options: Mapping[str, Any], asker: Asker, ask_anew: AskAnew
+) -> Callable[[], TargetSettings | None] | None:
+    """What asks OpenSSH once more about a hop; None where it need not be asked."""
+    query = visit.openssh.before_login
+
+    def ask() -> TargetSettings | None:
+        changed = query is not None and ask_anew(query, options["directory"], options["environment"])
+        return read_settings(options, asker, ask_anew) if changed else None
+
+    return None if query is None else ask
 
 
 def resolution(options: Mapping[str, Any], asker: Asker = _nobody) -> tuple[Resolution, Arguments]:
@@ -138,6 +169,8 @@ def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Sett
 
     if text("private_key") and text("private_key_file"):
         raise SettingsError("ansible_ssh_private_key", "set either it or ansible_ssh_private_key_file")
+    if text("certificate") and text("certificate_file"):
+        raise SettingsError("ansible_ssh_certificate", "set either it or ansible_ssh_certificate_file")
     jump_user = text("ssh_jump_user")
     alias = parse_text(get("host_key_alias"), "ansible_ssh_host_key_alias")
     checking = get("host_key_checking")
@@ -153,6 +186,7 @@ def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Sett
         private_key=text("private_key"),
         passphrase=secret("private_key_passphrase"),
         certificate_file=text("certificate_file"),
+        certificate=text("certificate"),
         prompts=parse_prompts(get("prompts"), "ansible_ssh_prompts"),
         checking=None if checking is None else parse_checking(checking, "ansible_ssh_host_key_checking"),
         known_hosts=files,

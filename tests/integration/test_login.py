@@ -133,6 +133,49 @@ def test_certificates_log_in_from_a_file_and_from_the_agent(lab: Lab, user: User
         connect(lab, place(host, user), agent=lab.agent(key)).check()
 
 
+def test_a_certificate_that_is_named_as_a_key_or_given_as_text_logs_in(lab: Lab, user: User) -> None:
+    """As HashiCorp Vault's documentation has it, and as its lookup gives it."""
+    ca, keys = lab.key("ca", "rsa"), [lab.key(type, type) for type in ("ed25519", "rsa")]
+    bastion = lab.sshd("bastion", users=[user], ca=ca)
+    host = lab.sshd("host", users=[user], ca=ca)
+    lab.trust(bastion, host)
+    inventory: dict[str, dict[str, Any]] = {}
+    for key in keys:
+        signed = certify(ca, key, [user.name], out=lab.path / f"signed-{key.path.name}.pub")
+        alone = {"ansible_ssh_args": "-o IdentityAgent=none"}
+        by_file, by_text = {"private_key_file": str(key.path)}, {"private_key": key.private}
+        hop = {"host": bastion.address, "port": bastion.port, "user": user.name, "certificate": signed.read_text()}
+        twice = f"-i {signed} -i {key.path}"
+        kinds: dict[str, dict[str, Any]] = {
+            "twice": {"ansible_ssh_common_args": twice},
+            "turned": {"ansible_ssh_common_args": f"-i {key.path} -i {signed}"},
+            "text": {"ansible_ssh_certificate": signed.read_text(), "ansible_ssh_private_key_file": str(key.path)},
+            "texts": {"ansible_ssh_certificate": signed.read_text(), "ansible_ssh_private_key": key.private},
+            "elsewhere": {"ansible_ssh_certificate": signed.read_text(), "ansible_ssh_common_args": f"-i {key.path}"},
+            "file": {"ansible_ssh_certificate_file": str(signed), "ansible_ssh_common_args": f"-i {key.path}"},
+            "hop": {"ansible_ssh_jump": [hop | by_file], "ansible_ssh_common_args": twice},
+            "hops": {"ansible_ssh_jump": [hop | by_text], "ansible_ssh_common_args": twice},
+        }
+        inventory |= {f"{key.path.name}-{kind}": place(host, user, **alone | told) for kind, told in kinds.items()}
+    playbook(lab, inventory, play(TRUE)).check()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_certificate_goes_with_the_key_of_an_agent(lab: Lab, user: User, listed: bool) -> None:
+    ca, key = lab.key("ca"), lab.key("key")
+    host = lab.sshd("host", users=[user], ca=ca)
+    lab.trust(host)
+    signed = certify(ca, key, [user.name], out=lab.path / "signed.pub")
+    agent = lab.agent(key)
+    only = " -o IdentitiesOnly=yes" if listed else ""
+    text = {"ansible_ssh_certificate": signed.read_text()}
+    inventory = {
+        "named": place(host, user, ansible_ssh_args=f"-i {signed}{only}"),
+        "text": place(host, user, **text, ansible_ssh_args=f"-i {key.path}.pub{only}"),
+    }
+    playbook(lab, inventory, play(TRUE), agent=agent).check()
+
+
 def test_the_agent_logs_in_and_a_named_key_goes_before_it(lab: Lab, user: User) -> None:
     keys = [lab.key(f"agent{number}") for number in range(7)]
     named = lab.key("named")

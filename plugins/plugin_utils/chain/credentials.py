@@ -18,13 +18,14 @@ from .model import (
     KeyFile,
     KeyText,
 )
+from .spec import HopSpec
 from .way import Visit
 
 
 def target_credentials(target: Visit, settings: Settings) -> Credentials:
     """Those of the host that Ansible manages."""
     named = _target_keys(settings)
-    credentials = _credentials(target, named, settings)
+    credentials = _certified(_credentials(target, named, settings), named, settings)
     return replace(credentials, password=settings.password, prompts=settings.prompts)
 
 
@@ -35,11 +36,11 @@ def jump_credentials(visit: Visit, settings: Settings) -> Credentials:
     session only (RFC 4252 section 7).
     """
     spec, defaults = visit.spec, settings.jump_defaults
-    named = _keys(spec.private_key_file, spec.private_key, spec.passphrase, spec.certificate_file)
+    named = _keys(spec.private_key_file, spec.private_key, spec)
     if not named:
-        named = _keys(defaults.private_key_file, None, spec.passphrase, spec.certificate_file)
+        named = _keys(defaults.private_key_file, None, spec)
     return replace(
-        _credentials(visit, named, settings),
+        _certified(_credentials(visit, named, settings), named, spec),
         password=spec.password if spec.password is not None else defaults.password,
         fallback=_target_keys(settings),
         prompts=spec.prompts,
@@ -47,13 +48,23 @@ def jump_credentials(visit: Visit, settings: Settings) -> Credentials:
 
 
 def _target_keys(settings: Settings) -> tuple[Identity, ...]:
-    return _keys(settings.private_key_file, settings.private_key, settings.passphrase, settings.certificate_file)
+    return _keys(settings.private_key_file, settings.private_key, settings)
 
 
-def _keys(path: str | None, text: str | None, passphrase: str | None, certificate: str | None) -> tuple[Identity, ...]:
+def _keys(path: str | None, text: str | None, of: HopSpec | Settings) -> tuple[Identity, ...]:
+    """A key that is named, with what is said of it."""
     if text:
-        return (KeyText(text, passphrase, certificate),)
-    return (KeyFile(path, passphrase, certificate),) if path else ()
+        return (KeyText(text, of.passphrase, of.certificate_file, of.certificate),)
+    return (KeyFile(path, of.passphrase, of.certificate_file, of.certificate),) if path else ()
+
+
+def _certified(credentials: Credentials, named: tuple[Identity, ...], of: HopSpec | Settings) -> Credentials:
+    """With a certificate that is said of no key, and so is of whichever it fits."""
+    if named:
+        return credentials
+    files = (of.certificate_file,) if of.certificate_file else ()
+    texts = (of.certificate,) if of.certificate else ()
+    return replace(credentials, certificates=(*files, *credentials.certificates), certificate_texts=texts)
 
 
 def _credentials(visit: Visit, named: tuple[Identity, ...], settings: Settings) -> Credentials:

@@ -41,6 +41,7 @@ class Settings:
     private_key: str | None = field(default=None, repr=False)
     passphrase: str | None = field(default=None, repr=False)
     certificate_file: str | None = None
+    certificate: str | None = field(default=None, repr=False)
     prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     checking: HostKeyChecking | None = None
     known_hosts: tuple[str, ...] | None = None

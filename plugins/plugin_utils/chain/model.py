@@ -56,11 +56,12 @@ class HostKeyPolicy:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A private key in a file on the controller, with its certificate if there is one."""
+    """A private key in a file on the controller, with its certificate if there is one, in a file or as text."""
 
     path: str
     passphrase: str | None = field(default=None, repr=False)
     certificate_file: str | None = None
+    certificate: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class KeyText:
     text: str = field(repr=False)
     passphrase: str | None = field(default=None, repr=False)
     certificate_file: str | None = None
+    certificate: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Credentials:
     :param fallback: keys that are offered when all else was refused.
     :param prompts: (regular expression, answer) for keyboard-interactive questions (RFC 4256).
     :param certificates: files with certificates for any of the keys (CertificateFile).
+    :param certificate_texts: such certificates, given as text.
     :param methods: that may be used, in their order (PreferredAuthentications); None for all in the usual order.
     :param algorithms: that a key may sign with (PubkeyAcceptedAlgorithms); None for all that are safe.
     """
@@ -119,6 +122,7 @@ class Credentials:
     fallback: tuple[Identity, ...] = ()
     prompts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     certificates: tuple[str, ...] = ()
+    certificate_texts: tuple[str, ...] = field(default=(), repr=False)
     methods: tuple[str, ...] | None = None
     algorithms: tuple[str, ...] | None = None
 

@@ -21,6 +21,8 @@ _OPTIONS = {
     "ansible_port": "port",
     "ansible_password": "password",
     "ansible_ssh_private_key_file": "private_key_file",
+    "ansible_ssh_certificate": "certificate",
+    "ansible_ssh_certificate_file": "certificate_file",
     "ansible_ssh_host_key_checking": "host_key_checking",
     "ansible_ssh_host_key_alias": "host_key_alias",
     "ansible_ssh_known_hosts": "known_hosts",
@@ -83,6 +85,7 @@ class _Said:
     port: tuple[_Candidate, ...]
     password: tuple[_Candidate, ...]
     keys: tuple[_Candidate, ...]
+    certificate: str
     known_hosts: tuple[_Candidate, ...]
     checking: tuple[_Candidate, ...]
     alias: tuple[_Candidate, ...]
@@ -98,6 +101,7 @@ def _of_jump(visit: Visit, settings: Settings) -> _Said:
         port=((spec.port, where),),
         password=((spec.password, where), (defaults.password, "ansible_ssh_jump_password")),
         keys=((spec.private_key_file or spec.private_key, where), (defaults.private_key_file, "ansible_ssh_jump_private_key_file")),
+        certificate=where,
         known_hosts=((_either(spec.known_hosts, spec.known_hosts_lines), where), *_known_hosts(settings)),
         checking=((spec.host_key_checking, where), (settings.checking, "ansible_ssh_host_key_checking")),
         alias=((spec.host_key_alias, where),),
@@ -113,6 +117,7 @@ def _of_target(settings: Settings) -> _Said:
         port=((settings.port, "ansible_port"),),
         password=((settings.password, "ansible_password"),),
         keys=((settings.private_key_file or settings.private_key, "ansible_ssh_private_key_file"),),
+        certificate="ansible_ssh_certificate" if settings.certificate else "ansible_ssh_certificate_file",
         known_hosts=_known_hosts(settings),
         checking=((settings.checking, "ansible_ssh_host_key_checking"),),
         alias=((settings.host_key_alias, "ansible_ssh_host_key_alias"),),
@@ -150,8 +155,7 @@ def _facts(visit: Visit, hop: Hop, said: _Said, settings: Settings) -> Iterator[
         yield Fact("key", _shown(identity), _key_source(identity, number, named, said, visit))
     for identity in credentials.fallback:
         yield Fact("key, offered last", _shown(identity), "the target's")
-    for path in credentials.certificates:
-        yield Fact("certificate", path, said.openssh)
+    yield from _certificates(credentials, openssh.certificate_files, said)
     yield Fact("host_key_checking", policy.checking.value, source(said.checking, openssh.checking))
     if policy.alias is not None:
         yield Fact("host_key_alias", policy.alias, source(said.alias, openssh.host_key_alias))
@@ -159,6 +163,15 @@ def _facts(visit: Visit, hop: Hop, said: _Said, settings: Settings) -> Iterator[
     yield Fact("known_hosts", _trusted(policy), source(said.known_hosts, configured))
     yield Fact("timeout", f"{hop.timeout:g} s", source(said.timeout, openssh.connect_timeout))
     yield from _further(hop, said, settings)
+
+
+def _certificates(credentials: Credentials, configured: tuple[str, ...], said: _Said) -> Iterator[Fact]:
+    """Those for any of the keys; that of a named key is a part of it."""
+    for _text in credentials.certificate_texts:
+        yield Fact("certificate", "a text", said.certificate)
+    own = len(credentials.certificates) - len(configured)
+    for number, path in enumerate(credentials.certificates):
+        yield Fact("certificate", path, said.certificate if number < own else said.openssh)
 
 
 def _without_arguments(command: str) -> str:

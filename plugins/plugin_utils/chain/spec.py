@@ -45,6 +45,7 @@ class HopSpec:
     private_key: str | None = field(default=None, repr=False)
     passphrase: str | None = field(default=None, repr=False)
     certificate_file: str | None = None
+    certificate: str | None = field(default=None, repr=False)
     proxy_command: str | None = None
     host_key_checking: HostKeyChecking | None = None
     known_hosts: tuple[str, ...] | None = None
@@ -182,6 +183,8 @@ def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
         raise SettingsError(f"{setting}.host", "a hop needs a host")
     if item.get("private_key") is not None and item.get("private_key_file") is not None:
         raise SettingsError(f"{setting}.private_key", "give either private_key or private_key_file of one hop")
+    if item.get("certificate") is not None and item.get("certificate_file") is not None:
+        raise SettingsError(f"{setting}.certificate", "give either certificate or certificate_file of one hop")
     read = _Reader(item, setting)
     files, lines = read.known_hosts()
     return HopSpec(
@@ -193,6 +196,7 @@ def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
         private_key=read.text("private_key"),
         passphrase=read.secret("passphrase"),
         certificate_file=read.text("certificate_file"),
+        certificate=read.text("certificate"),
         proxy_command=read.text("proxy_command"),
         host_key_checking=read.checking(),
         known_hosts=files,

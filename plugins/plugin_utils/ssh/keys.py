@@ -23,6 +23,7 @@ from .packetizer import Incoming
 _PUBLIC = re.compile(r"\s*(?:ssh|ecdsa|sk)-[^\s]+ ([A-Za-z0-9+/]+=*)(?:\s|$)")
 _LOCKED = "it cannot be decrypted with the passphrase that is set"
 _NEEDS_PASSPHRASE = "it needs a passphrase and none is set"
+_TEXT = "the certificate given as text"
 _UNKNOWN = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
 
 
@@ -47,48 +48,117 @@ def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Generat
 
     :param skip: takes one line about each key that cannot be used; the login goes on without it.
     """
+    certificates = _Certificates(credentials, skip)
     for identity in credentials.identities:
         if isinstance(identity, AgentKeys):
-            files = [key.path for key in credentials.identities if isinstance(key, KeyFile)]
-            beside = [certificate for path in files if (certificate := _beside(path))]
-            yield from _agent_keys(identity, (*credentials.certificates, *beside), skip)
+            yield from _agent_keys(identity, certificates, skip)
         elif isinstance(identity, DefaultKeyFiles):
             for path in DEFAULT_FILES:
                 if os.path.exists(os.path.expanduser(path)):
-                    yield from _loaded(KeyFile(path), credentials, skip)
+                    yield from _loaded(KeyFile(path), credentials, certificates, skip)
         else:
-            yield from _loaded(identity, credentials, skip)
+            yield from _loaded(identity, credentials, certificates, skip)
+    if not credentials.fallback:  # else it may be of one of those
+        certificates.name_unused()
 
 
-def _loaded(identity: KeyFile | KeyText, credentials: Credentials, skip: Callable[[str], None]) -> Iterator[LoginKey]:
+class _Certificates:
+    """Certificates for any of the keys: of CertificateFile, given as text, or named as a key (ssh(1), -i).
+
+    :param skip: as of :func:`login_keys`.
+    """
+
+    def __init__(self, credentials: Credentials, skip: Callable[[str], None]) -> None:
+        self._skip = skip
+        self._found: list[tuple[str, paramiko.pkey.PublicBlob]] = []
+        self._used: set[str] = set()
+        files = [key.path for key in credentials.identities if isinstance(key, KeyFile)]
+        for path in credentials.certificates:
+            self._add(path)
+        for text in credentials.certificate_texts:
+            self._add(_TEXT, text)
+        for path in files:
+            with contextlib.suppress(UnusableKey):
+                if _is_certificate(text := _read(path)):
+                    self._add(path, text)
+        self._beside = [found for key in files if (found := _beside(key))]
+
+    def _add(self, name: str, text: str | None = None) -> None:
+        """Adds one: a file, or a text that is called so."""
+        try:
+            self._found.append((name, _certificate(name, _read(name) if text is None else text)))
+        except UnusableKey as error:
+            self._skip(str(error))
+
+    def of(self, public: bytes, beside: bool = False) -> Iterator[tuple[str, paramiko.pkey.PublicBlob]]:
+        """Those of a key, with what to call them.
+
+        :param beside: whether those beside key files count, as they do for a key of the agent.
+        """
+        further = []
+        for path in self._beside if beside else ():
+            with contextlib.suppress(UnusableKey):
+                further.append((path, _certificate(path, _read(path))))
+        for name, blob in (*self._found, *further):
+            if certifies(blob.key_blob, public):
+                self._used.add(name)
+                yield name, blob
+
+    def name_unused(self) -> None:
+        """Says which are of no key."""
+        for name, _blob in self._found:
+            if name not in self._used:
+                self._skip(f"{name}: a certificate of none of the keys")
+
+
+def _loaded(
+    identity: KeyFile | KeyText, credentials: Credentials, certificates: _Certificates, skip: Callable[[str], None]
+) -> Iterator[LoginKey]:
     try:
         if isinstance(identity, KeyFile):
-            name, certificate = identity.path, identity.certificate_file or _beside(identity.path)
-            text = _read(identity.path)
+            name, text = identity.path, _read(identity.path)
+            if _is_certificate(text):
+                return
             if _PUBLIC.match(text):  # of a key that the agent has (ssh(1), -i)
                 raise UnusableKey(f"{name}: a public key, whose private key only an agent can have")
         else:
-            name, certificate, text = "the key given as text", identity.certificate_file, identity.text
+            name, text = "the key given as text", identity.text
         key_type, plain = _decrypted(text, identity.passphrase, credentials.password, name)
     except UnusableKey as error:
         skip(str(error))
         return
     key = _key(key_type, plain)
     label = f"{name} {fingerprint(key.asbytes())}"
-    if certificate is not None:
-        try:
-            certified = _with_certificate(_key(key_type, plain), certificate, name)
-            yield LoginKey(certified, f"{label} with certificate {certificate}")
-        except UnusableKey as error:
-            skip(str(error))
-    for path, blob in _certificates(credentials.certificates, key.asbytes(), skip):
+    for which, blob in (*_own_certificate(identity, key.asbytes(), name, skip), *certificates.of(key.asbytes())):
         certified = _key(key_type, plain)
         certified.public_blob = blob
-        yield LoginKey(certified, f"{label} with certificate {path}")
+        yield LoginKey(certified, f"{label} with certificate {which}")
     yield LoginKey(key, label)
 
 
-def _agent_keys(identity: AgentKeys, certificates: tuple[str, ...], skip: Callable[[str], None]) -> Iterator[LoginKey]:
+def _own_certificate(
+    identity: KeyFile | KeyText, public: bytes, name: str, skip: Callable[[str], None]
+) -> Iterator[tuple[str, paramiko.pkey.PublicBlob]]:
+    """The certificate that is said of a key, or is beside it, with what to call it.
+
+    :param name: of the key.
+    """
+    path = identity.certificate_file or (_beside(identity.path) if isinstance(identity, KeyFile) else None)
+    try:
+        if identity.certificate is not None:
+            which, blob = _TEXT, _certificate(_TEXT, identity.certificate, name)
+        elif path is not None:
+            which, blob = path, _certificate(path, _read(path), name)
+        else:
+            return
+        if not certifies(blob.key_blob, public):
+            raise UnusableKey(f"{which}: not a certificate of {name}, but of another key")
+        yield which, blob
+    except UnusableKey as error:
+        skip(str(error))
+
+
+def _agent_keys(identity: AgentKeys, certificates: _Certificates, skip: Callable[[str], None]) -> Iterator[LoginKey]:
     listed = None if identity.listed is None else set(_public_keys(identity.listed))
     try:
         agent = _Agent(identity.socket)
@@ -98,14 +168,14 @@ def _agent_keys(identity: AgentKeys, certificates: tuple[str, ...], skip: Callab
         return
     try:
         for key in keys:
-            if listed is not None and not any(key.blob == public or certifies(key.blob, public) for public in listed):
+            if listed is not None and not any(map(_is_of(key.blob), listed)):
                 continue
             label = f"agent key {key.get_name()} {fingerprint(key.blob)}"
             if key.get_name().endswith(CERTIFIED):
                 # Else an RSA certificate would be offered as the plain key that it is of.
                 key.public_blob = paramiko.pkey.PublicBlob(key.get_name(), key.blob)  # type: ignore[assignment]
             else:
-                for path, blob in _certificates(certificates, key.blob, skip):
+                for path, blob in certificates.of(key.blob, beside=True):
                     key.public_blob = blob  # type: ignore[assignment]
                     yield LoginKey(key, f"{label} with certificate {path}")
                     key.public_blob = None
@@ -155,20 +225,29 @@ def _public_keys(paths: tuple[str, ...]) -> Iterator[bytes]:
                     yield base64.b64decode(found[1])
 
 
-def _certificates(
-    paths: tuple[str, ...], public: bytes, skip: Callable[[str], None]
-) -> Iterator[tuple[str, paramiko.pkey.PublicBlob]]:
-    """Those of the certificates that are of a key."""
-    for path in paths:
-        try:
-            blob = paramiko.pkey.PublicBlob.from_string(_read(path))
-        except UnusableKey as error:
-            skip(str(error))
-        except ValueError:
-            skip(f"{path}: not a certificate")
-        else:
-            if blob.key_type.endswith(CERTIFIED) and certifies(blob.key_blob, public):
-                yield path, blob
+def _is_of(blob: bytes) -> Callable[[bytes], bool]:
+    """Whether a key of the agent, or the key that a certificate there is of, is that of a public key or a certificate."""
+    return lambda public: blob == public or certifies(blob, public) or certifies(public, blob)
+
+
+def _is_certificate(text: str) -> bool:
+    return bool(_PUBLIC.match(text)) and text.split(None, 1)[0].endswith(CERTIFIED)
+
+
+def _certificate(which: str, text: str, name: str = "") -> paramiko.pkey.PublicBlob:
+    """A certificate.
+
+    :param which: what to call it.
+    :param name: of the key that it is to be of.
+    """
+    try:
+        blob = paramiko.pkey.PublicBlob.from_string(text)
+    except Exception as error:  # the library lets parse errors of several kinds through
+        of = f" of {name}: {said(str(error))}" if name else ""
+        raise UnusableKey(f"{which}: not a certificate{of}") from error
+    if not name and not blob.key_type.endswith(CERTIFIED):
+        raise UnusableKey(f"{which}: not a certificate")
+    return blob
 
 
 def _read(path: str) -> str:
@@ -230,20 +309,3 @@ def _key_types() -> dict[type, type[paramiko.PKey]]:
 
 def _key(key_type: type[paramiko.PKey], plain: str) -> paramiko.PKey:
     return key_type.from_private_key(io.StringIO(plain))
-
-
-def _with_certificate(key: paramiko.PKey, certificate: str, name: str) -> paramiko.PKey:
-    path = os.path.expanduser(certificate)
-    try:
-        # Opened here for a clear error: load_certificate takes a path that it cannot open for the text itself.
-        with open(path, "rb") as stream:
-            stream.read(1)
-        key.load_certificate(path)
-    except OSError as error:
-        raise UnusableKey(f"{certificate}: {error.strerror or error}") from error
-    except Exception as error:  # the library lets parse errors of several kinds through
-        raise UnusableKey(f"{certificate}: not a certificate of {name}: {said(str(error))}") from error
-    blob = key.public_blob
-    if blob is None or not certifies(blob.key_blob, key.asbytes()):
-        raise UnusableKey(f"{certificate}: not a certificate of {name}, but of another key")
-    return key

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab import TRUE, Prompt, Sshd
+from lab import TRUE, Prompt, Sshd, certify
 from lab.hostile import Plan
 
 from .host_keys import CHECKING, KNOWN
@@ -127,6 +127,11 @@ def _with_anothers_certificate(stage: Stage) -> Variables:
     return stage.host(stage.server, **{KEY: str(_another(stage)), "ansible_ssh_certificate_file": certificate})
 
 
+def _certificate_alone(stage: Stage) -> Variables:
+    signed = certify(stage.key, stage.lab.key(stage.name("signed")), [stage.user.name])
+    return stage.host(stage.server, **{KEY: str(_another(stage)), ARGUMENTS: f"-i {signed}"})
+
+
 def _many_keys(stage: Stage, count: int) -> str:
     return " ".join(f"-i {_another(stage)}" for _number in range(count))
 
@@ -168,6 +173,7 @@ _NOT_OFFERED = [
     ),
     _not_offered("not a private key of a type that can be used (ed25519, ecdsa, rsa)", _of_no_type),
     _not_offered("not a certificate of …", _with_anothers_certificate),
+    _not_offered("a certificate of none of the keys", _certificate_alone),
     _not_offered("the agent cannot be used: …", _refused),
     _not_offered("keys after the first …, to leave tries for the password", _keys_and_a_password),
     _not_offered("whatever else there is: the server ended the login at its MaxAuthTries", _too_many_keys),

@@ -52,6 +52,10 @@ _WAYS = [
         "give either private_key or private_key_file of one hop",
         [{"host": "edge", "private_key": "text", "private_key_file": "/file"}], "[0].private_key",
     ),
+    _jump(
+        "give either certificate or certificate_file of one hop",
+        [{"host": "edge", "certificate": "text", "certificate_file": "/file"}], "[0].certificate",
+    ),
     _jump("… has a path; an ssh:// hop is a host and a port only", "ssh://edge/path"),
     _jump("the host in … is not letters, digits, dots and dashes", "ssh://ed..ge"),
     _jump("… has a broken %-escape", "ssh://m%e@edge"),
@@ -89,6 +93,8 @@ _COMMANDS = [
 _VALUES = [
     setting("set either it or ansible_ssh_private_key_file", "ansible_ssh_private_key",
             ansible_private_key="text", ansible_private_key_file="/file"),
+    setting("set either it or ansible_ssh_certificate_file", "ansible_ssh_certificate",
+            ansible_ssh_certificate="text", ansible_ssh_certificate_file="/file"),
     setting("… is none of true, false, accept-new", "ansible_ssh_host_key_checking",
             ansible_ssh_host_key_checking="sometimes"),
     setting("… is none of auto, true, false", "ansible_ssh_use_tty", ansible_ssh_use_tty="sometimes"),

@@ -82,6 +82,7 @@ def test_every_option_has_its_place() -> None:
     assert (settings.persist, settings.persist_max) == (5.0, 7.0)
     assert [hop.host for hop in settings.chain.hops] == ["a", "b", "target"]
     assert inventory(private_key="text").private_key == "text"
+    assert inventory(certificate="text").certificate == "text"
 
 
 def variables(option: str) -> set[str]:
@@ -104,6 +105,7 @@ def variables(option: str) -> set[str]:
         ("private_key", "s3cret\0"),
         ("private_key_passphrase", False),
         ("certificate_file", 1.5),
+        ("certificate", 1.5),
         ("ssh_jump", 7),
         ("ssh_jump", "a,"),
         ("ssh_jump_user", "-x"),

@@ -77,6 +77,9 @@ OTHERS = {
     "key text": keys(KEY, replace(TEXT, text="another"), AgentKeys()),
     "passphrase of the key text": keys(KEY, replace(TEXT, passphrase="another"), AgentKeys()),
     "certificate of the key text": keys(KEY, replace(TEXT, certificate_file="/C"), AgentKeys()),
+    "text of the certificate of the key file": keys(replace(KEY, certificate="another"), TEXT, AgentKeys()),
+    "text of the certificate of the key text": keys(KEY, replace(TEXT, certificate="another"), AgentKeys()),
+    "certificate of any key": login(certificate_texts=("another",)),
     "order of the keys": keys(TEXT, KEY, AgentKeys()),
     "no agent": keys(KEY, TEXT),
     "default key files": keys(KEY, TEXT, AgentKeys(), DefaultKeyFiles()),
@@ -157,7 +160,7 @@ def test_every_field_of_a_hop_is_in_these_tables() -> None:
         "proxy_setting",
     ]  # fmt: skip
     assert [field.name for field in fields(Credentials)] == [
-        "user", "password", "identities", "fallback", "prompts", "certificates", "methods", "algorithms",
+        "user", "password", "identities", "fallback", "prompts", "certificates", "certificate_texts", "methods", "algorithms",
     ]  # fmt: skip
     assert [field.name for field in fields(AgentKeys)] == ["socket", "listed"]
     assert [field.name for field in fields(HostKeyPolicy)] == [

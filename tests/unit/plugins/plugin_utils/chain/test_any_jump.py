@@ -48,8 +48,8 @@ PORTS = st.integers() | st.integers(0, 70_000).map(str) | st.integers(min_value=
 SCALARS = st.none() | st.booleans() | PORTS | st.floats() | ANY_TEXT | st.binary(max_size=3)
 ITEMS = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(SCALARS, SCALARS, max_size=2)
 KEYS = [
-    "host", "port", "user", "password", "private_key_file", "private_key", "passphrase", "certificate_file", "proxy_command",
-    "host_key_checking", "known_hosts", "host_key_alias", "timeout", "prompts",
+    "host", "port", "user", "password", "private_key_file", "private_key", "passphrase", "certificate_file", "certificate",
+    "proxy_command", "host_key_checking", "known_hosts", "host_key_alias", "timeout", "prompts",
 ]  # fmt: skip
 MAPPINGS = st.dictionaries(st.sampled_from(KEYS), ITEMS, max_size=4).map(lambda item: {"host": "a", **item})
 JUMPS = ITEMS | st.lists(ANY_TEXT | MAPPINGS | ITEMS, max_size=4)

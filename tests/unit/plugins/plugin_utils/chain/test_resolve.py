@@ -127,6 +127,25 @@ def test_a_hops_own_keys_come_first_and_the_targets_last(
     assert (bastion.credentials.identities, bastion.credentials.fallback) == (expected, fallback)
 
 
+@pytest.mark.parametrize(
+    ("said", "keys", "files", "texts"),
+    [
+        ({"private_key_file": "k", "certificate": "C"}, (KeyFile("k", certificate="C"), AGENT), (), ()),
+        ({"private_key": "k", "certificate": "C"}, (KeyText("k", certificate="C"), AGENT), (), ()),
+        ({"certificate": "C"}, (AGENT, DEFAULTS), (), ("C",)),
+        ({"certificate_file": "c"}, (AGENT, DEFAULTS), ("c",), ()),
+    ],
+)
+def test_a_certificate_is_of_the_key_that_is_named_or_of_any(
+    said: dict[str, str], keys: tuple[Identity, ...], files: tuple[str, ...], texts: tuple[str, ...]
+) -> None:
+    (target,) = hops(**said)
+    bastion, _target = hops(jump=[{"host": "a", **said}])
+    for hop in (bastion, target):
+        found = hop.credentials
+        assert (found.identities, found.certificates, found.certificate_texts) == (keys, files, texts)
+
+
 def test_default_key_files_are_left_out_where_they_are_not_wanted() -> None:
     bastion, target = hops(jump="a", look_for_keys=False)
     assert bastion.credentials.identities == target.credentials.identities == (AGENT,)

@@ -202,6 +202,8 @@ def test_a_mapping_says_all_that_a_hop_can_say_of_itself() -> None:
     assert parse_jump([unset | {"host": "a", "private_key": "text"}]) == (
         HopSpec("a", private_key="text", setting="ansible_ssh_jump[0]"),
     )
+    (certified,) = parse_jump([{"host": "a", "certificate": "text"}])
+    assert certified.certificate == "text"
     (no_proxy,) = parse_jump([item | {"proxy_command": "None"}])
     assert no_proxy == replace(expected, proxy_command="None")
 
