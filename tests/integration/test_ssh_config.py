@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import TRUE, Chain3, Lab, Sshd, certify, environment, play, playbook, raw
+from lab.chains import place
 from lab.client import ssh_config
 from lab.playbook import Run
+from sessions import opened
 
 CONFIG = "ansible_ssh_config_file"
 
@@ -79,6 +82,49 @@ Host edge
 Host *
   IdentityFile {key}
 """
+
+
+@dataclass(frozen=True)
+class Pushing:
+    """A server that lets no user in unless a command of Match exec has pushed a key, as that of EC2 Instance Connect does.
+
+    :param welcome: the file with the keys that may log in now.
+    """
+
+    host: Sshd
+    welcome: Path
+    variables: dict[str, Any]
+
+
+@pytest.fixture
+def pushing(lab: Lab) -> Pushing:
+    user, key = lab.user("target"), lab.key("pushed")
+    host = lab.sshd("host", users=[user])
+    lab.trust(host)
+    welcome, push = host.path / "authorized" / user.name, lab.path / "push"
+    push.write_text(f"#!/bin/sh\ncp {key.path}.pub {welcome}\n")
+    push.chmod(0o755)
+    (lab.path / "pushing.conf").write_text(f'Match host {host.address} exec "{push}"\n  IdentityFile {key.path}\n')
+    config = lab.path / "config"
+    config.write_text(f"Include {lab.path}/pushing.conf\nHost *\n  UserKnownHostsFile {lab.home}/.ssh/known_hosts\n")
+    return Pushing(host, welcome, place(host, user, ansible_ssh_config_file=str(config)))
+
+
+def test_a_command_of_match_exec_makes_each_login_possible(lab: Lab, pushing: Pushing) -> None:
+    taken = {"ansible.builtin.copy": {"content": "", "dest": str(pushing.welcome)}, "delegate_to": "localhost"}
+    take = {"name": "Take", "connection": "local", **taken}
+    reset = {"name": "Reset", "ansible.builtin.meta": "reset_connection"}
+    playbook(lab, {"host": pushing.variables}, play(raw("true"), take, raw("true"), reset, raw("true"))).check()
+    assert len(pushing.host.logins()) == 2  # a kept connection needs none
+
+
+@pytest.mark.ways("own process")
+def test_a_command_of_match_exec_is_run_again_for_a_login_of_the_same_session(lab: Lab, pushing: Pushing) -> None:
+    with opened(lab, pushing.variables) as session:
+        pushing.welcome.write_text("")
+        session.session.reset()
+        assert session.run("true").status == 0
+    assert len(pushing.host.logins()) == 2
 
 
 # trust: T05, T07

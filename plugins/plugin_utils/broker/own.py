@@ -25,7 +25,8 @@ class OwnSession(PooledSession):
 
     def __init__(self, options: Mapping[str, Any], report: Report) -> None:
         # Nobody else has a use for them, so they are kept for as long as there is a use for the session.
-        settings = replace(read_settings(options, ClientConfig().asker), persist=math.inf)
+        config = ClientConfig()
+        settings = replace(read_settings(options, config.asker, config.ask_anew), persist=math.inf)
         self._own = Transports()
         super().__init__(self._own, settings, report)
 

@@ -107,6 +107,14 @@ class _Way:
         return type(error)(place, error.problem, error.advice)
 
 
+class _OtherSettings(Exception):
+    """OpenSSH's configuration says something else of a hop by now, so that the chain is another one."""
+
+    def __init__(self, settings: TargetSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+
 class Transports:
     """Shared transports. Everything here may be called from any thread; no lock is held over I/O."""
 
@@ -134,8 +142,13 @@ class Transports:
         :raises RuntimeError: no thread can be started.
         """
         self._start()
-        way = _Way(settings, report, insist, unwanted or threading.Event())
-        path = self._go(way)
+        path = None
+        while path is None:
+            way = _Way(settings, report, insist, unwanted or threading.Event())
+            try:
+                path = self._go(way)
+            except _OtherSettings as found:
+                settings = found.settings
         if way.dialled:
             for warning in settings.warnings:
                 report.warn(warning)
@@ -344,11 +357,17 @@ class Transports:
                 way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
         try:
             links = [shared.link for shared in path]
+            settings = way.settings.before_login(index)
+            if settings is not None:
+                raise _OtherSettings(settings)
             link = self._open(way, index, links)
         except BaseException as error:
             with self._lock:
-                self._statistics.failed(mine, error)
-                if way.unwanted.is_set():  # which says nothing of the hop, and who waits dials by himself
+                if not isinstance(error, _OtherSettings):
+                    self._statistics.failed(mine, error)
+                if way.unwanted.is_set() or isinstance(
+                    error, _OtherSettings
+                ):  # which says nothing of the hop, and who waits dials by himself
                     self._pool.failed(mine, None)
                 else:
                     self._pool.failed(mine, _alone(error), _trouble(way, index, error))

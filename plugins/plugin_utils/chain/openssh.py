@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..errors import SettingsError, said
@@ -99,6 +99,7 @@ class Effective:
     :param set_env: ``NAME=value``.
     :param unused: keywords that somebody set, and that have no effect here.
     :param warnings: of the ssh program.
+    :param before_login: the question to ask again before each login, as a command of ``Match exec`` may be what makes it possible.
     """
 
     host: str
@@ -141,6 +142,7 @@ class Effective:
     persist: float | None = None
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    before_login: Query | None = field(default=None, compare=False)
 
 
 #: Answers a question; raises SettingsError where OpenSSH refuses what it reads.

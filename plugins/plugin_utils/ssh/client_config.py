@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """OpenSSH's client is asked for its settings (``ssh -G``): once per name, until a file that it read changes.
 
+Where one of the files has a ``Match exec``, it is asked again before each login: the command may be what makes that possible, as it
+pushes a key that is good for a minute (EC2 Instance Connect), or has a certificate signed (cloudflared).
+
 Where there is no such client, paramiko reads the files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shlex
@@ -36,6 +40,8 @@ _VOLATILE = frozenset({"_", "SHLVL", "OLDPWD", "PWD"})
 # The client's words where nobody knows who runs it, as in a container whose user has no name.
 _NAMELESS = "No user exists for uid"
 # ${NAME}, and Match exec, whose command sees the environment.
+_EXEC = re.compile(r"^\s*match\b.*\bexec\b", re.IGNORECASE | re.MULTILINE)
+_JUST_NOW = 5.0  # seconds for which an answer does for a login, once; ours
 _OF_ENVIRONMENT = re.compile(r"\$\{|\bexec\b", re.IGNORECASE)
 
 
@@ -83,6 +89,9 @@ class ClientConfig:
         self._lock = threading.Lock()
         self._known: dict[object, Future[Any]] = {}
         self._asked: set[_InRun] = set()  # since :meth:`forget_runs`
+        self._unused: dict[
+            _InRun, float
+        ] = {}  # when what runs a Match exec was asked, for a login that has not come yet
         self._files: dict[str, Version | None] = {}
         self._version = 0
 
@@ -100,7 +109,7 @@ class ClientConfig:
 
     def asker(self, directory: str, environment: Mapping[str, str]) -> Ask:
         """Asks in the surroundings of a play."""
-        around = digest(sorted((name, value) for name, value in environment.items() if name not in _VOLATILE))
+        around = _around(environment)
 
         def ask(query: Query) -> Effective:
             if query.config_file == NO_FILE and not query.arguments:
@@ -109,11 +118,32 @@ class ClientConfig:
             if known is None:
                 key = _InRun(directory, around, query)
                 self._asked.add(key)
-                known = self._once(key, lambda: self._answer(query, directory, environment))
+                known = self._once(key, lambda: self._answer(key, environment))
             answer: _Answer = known.result()
             return answer.said
 
         return ask
+
+    def ask_anew(self, query: Query, directory: str, environment: Mapping[str, str]) -> bool:
+        """Asks once more, for a login, unless that was done just now and for no login yet; whether the answer is another one."""
+        key = _InRun(directory, _around(environment), query)
+        with self._lock:
+            asked, known = self._unused.pop(key, -math.inf), self._known.get(key)
+        if time.monotonic() - asked < _JUST_NOW:
+            return False
+        answer = self._answer(key, environment)
+        before = known.result() if known is not None and known.done() and known.exception() is None else None
+        changed = before != answer
+        done: Future[Any] = Future()
+        done.set_result(answer)
+        with self._lock:
+            self._asked.add(key)
+            self._known[key] = done
+            if changed:
+                self._version += 1
+            else:
+                self._unused.pop(key, None)  # it was for this login
+        return changed
 
     def forget_runs(self, unused: bool) -> None:
         """Lets go of answers that may have something of an environment.
@@ -125,8 +155,10 @@ class ClientConfig:
             self._known = {
                 key: known for key, known in self._known.items() if not isinstance(key, _InRun) or key in kept
             }
+            self._unused = {key: asked for key, asked in self._unused.items() if key in kept}
 
-    def _answer(self, query: Query, directory: str, environment: Mapping[str, str]) -> _Answer:
+    def _answer(self, key: _InRun, environment: Mapping[str, str]) -> _Answer:
+        query, directory = key.query, key.directory
         version, started = self._version, time.time_ns()
         nothing = Query("nothing", config_file=NO_FILE)
         warnings: tuple[str, ...] = ()
@@ -138,7 +170,11 @@ class ClientConfig:
         except NoClient:
             usual, files = "", set()
             output = read_plainly(query, directory, environment, files.add)
-        said = replace(read_answer(output, usual, query.name), warnings=warnings)
+        runs = any(map(_EXEC.search, map(_text, files)))
+        said = replace(read_answer(output, usual, query.name), warnings=warnings, before_login=query if runs else None)
+        if runs:
+            with self._lock:
+                self._unused[key] = time.monotonic()
         unseen = not files and query.config_file != NO_FILE  # the client does not say what it has read
         answer = _Answer(said, unseen or _speak_of_the_environment(query, files))
         self._keep(answer, query, directory, files, version, started)
@@ -221,6 +257,11 @@ class ClientConfig:
                 raise NoClient
             raise SettingsError(setting, f"OpenSSH refuses it: {refusal(words)}")
         return _Printed(output, tuple(os.path.join(directory, path) for path in files_read(words)), warnings_in(words))
+
+
+def _around(environment: Mapping[str, str]) -> str:
+    """A digest of an environment, without what says nothing of it."""
+    return digest(sorted((name, value) for name, value in environment.items() if name not in _VOLATILE))
 
 
 def _everywhere(query: Query, directory: str) -> object:

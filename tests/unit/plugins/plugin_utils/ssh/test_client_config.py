@@ -291,6 +291,29 @@ def test_what_was_said_in_an_environment_is_forgotten_with_its_run(
     assert [asks(plain), asks(bound)] == [0, 1]
 
 
+@pytest.mark.parametrize("included", [False, True])
+def test_what_runs_a_command_is_asked_again_before_each_login(write: Write, tmp_path: Path, included: bool) -> None:
+    runs = tmp_path / "runs"
+    file = write(f'Match host x exec "echo >>{runs}; test -e {tmp_path}/office"\n Port 1\n')
+    query = Query("x", config_file=write(f"Include {file}\n", "outer") if included else file)
+    config, environment = ClientConfig(), dict(os.environ)
+    config.asker("/", environment)(query)
+
+    def login() -> tuple[bool, int]:
+        """Whether there is another answer, and how often the command was run."""
+        before = len(runs.read_text())
+        return config.ask_anew(query, "/", environment), len(runs.read_text()) - before
+
+    assert [login(), login(), login()] == [(False, 0), (False, 1), (False, 1)]
+    version = config.version()
+    (tmp_path / "office").touch()
+    assert [login(), login(), login()] == [(True, 1), (False, 0), (False, 1)]
+    assert config.version() != version
+    found = config.asker("/", environment)(query)
+    assert (found.port, found.before_login) == (1, query)
+    assert config.asker("/", environment)(Query("x", config_file=write("Port 1\n", "none"))).before_login is None
+
+
 # trust: T57
 @pytest.mark.parametrize(
     ("agent", "anew"), [("/agent", 0), ("${PLACE}", 1)], ids=["not of the environment", "of the environment"]
