@@ -353,7 +353,7 @@ options:
     description:
       - Seconds for each hop to be connected to, until its host key is there. Where it is 10, C(ConnectTimeout) of C(ssh_config) counts.
       - A login may take 120 seconds, as by default on OpenSSH's server, or this time if it is longer.
-      - It also limits how long privilege escalation may take to ask for its password or to start the command, plus two seconds.
+      - It also limits how long privilege escalation may take to ask for its password, and then to start the command, plus two seconds each.
     type: float
     default: 10
     vars:
@@ -537,6 +537,7 @@ from ansible.errors import (
 )
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.connection import ConnectionBase
+from ansible.release import __version__ as CORE
 from ansible.utils.display import Display
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import define_options, load_modules
@@ -548,6 +549,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     CONTROLLER,
+    EscalationTimeout,
     HopError,
     JumpError,
     LoginRefused,
@@ -564,6 +566,8 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Req
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
 
 _T = TypeVar("_T")
+# As ansible.builtin.ssh of that version: failed before 2.19, unreachable since.
+_ESCALATION_TIMEOUT = AnsibleError if CORE.startswith(("2.17.", "2.18.")) else AnsibleConnectionFailure
 
 display = Display()
 
@@ -580,6 +584,8 @@ def _ansible_errors() -> Iterator[None]:
         raise AnsibleOptionsError(str(error)) from None
     except LoginRefused as error:
         raise AnsibleAuthenticationFailure(str(error)) from None
+    except EscalationTimeout as error:
+        raise _ESCALATION_TIMEOUT(str(error)) from None
     except HopError as error:
         raise AnsibleConnectionFailure(str(error)) from None
     except JumpError as error:

@@ -68,6 +68,10 @@ class CommandError(PlacedError):
     """What was asked for failed, and no connection is at fault: privilege escalation, a file, a defect."""
 
 
+class EscalationTimeout(CommandError):
+    """A privilege escalation program that showed neither its prompt nor the start of the command in time."""
+
+
 class HopError(PlacedError):
     """A hop that could not be reached, trusted, logged in to, or that was lost.
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, Run, Sshd, User, play, playbook
+from ansible.release import __version__ as core
+from lab import Lab, Run, Sshd, User, play, playbook, raw
+from lab.client import ssh_config
 
 PLUGINS = Path(__file__).parent / "lab/become_plugins"
+BEFORE_2_19 = core.startswith(("2.17.", "2.18."))
 EXACT = "printf 'out\\n\\n no newline'; printf 'err\\n ' >&2; id -un"
 
 
@@ -96,15 +99,70 @@ def test_a_missing_password_is_failed_and_says_so(lab: Lab, sudoer: User) -> Non
     assert "Missing sudo password" in run.result("host").result["msg"]
 
 
-def test_a_program_that_never_asks_is_told_within_the_timeout(lab: Lab, sudoer: User) -> None:
-    host = start(lab, sudoer)
-    slow = lab.path / "slow"
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
-    slow.chmod(0o755)
-    more: dict[str, Any] = {"ansible_become_password": "x", "ansible_become_exe": str(slow), "ansible_ssh_timeout": 1}
-    run = run_raw(lab, host, sudoer, **more)
-    assert run.result("host").status == "failed"
-    assert "no answer from sudo within 3 seconds" in run.result("host").result["msg"]
+def beside_core(lab: Lab, host: Sshd, user: User, **more: Any) -> dict[str, Any]:
+    """A host that is reached by this collection and, under another name, by ansible-core's own plugin."""
+    ours = variables(lab, host, user, **more)
+    arguments = f"-F {ssh_config(lab, {})} -o ControlPath=none"
+    return {
+        "ours": ours,
+        "core": ours | {"ansible_connection": "ansible.builtin.ssh", "ansible_ssh_common_args": arguments},
+    }
+
+
+def slow_to_begin(user: User) -> None:
+    """A login shell of this user takes longer than anybody waits."""
+    (user.home / ".profile").write_text("sleep 60\n")
+
+
+# ansible-core's connection_ssh/test_unreachable_become_timeout.yml
+def test_a_program_that_is_too_slow_comes_to_the_same_as_with_ansible_core(lab: Lab) -> None:
+    user, other = lab.user("sudo-nopasswd", sudo="nopasswd"), lab.user("jump2")
+    slow_to_begin(other)
+    host = start(lab, user)
+    slow = {"ansible_become_user": other.name, "ansible_become_flags": "-i", "ansible_ssh_timeout": 1}
+    waits = raw("true", name="Slow", loop=[1, 2], ignore_errors=True, ignore_unreachable=True)
+    run = playbook(lab, beside_core(lab, host, user, **slow), play(waits))
+    for name in ("ours", "core"):
+        result = run.result(name)
+        assert result.status == ("failed" if BEFORE_2_19 else "unreachable"), run
+        words = [each["msg"] for each in result.result["results"]]
+        assert ["Timeout (3s) waiting for privilege escalation prompt:" in each for each in words] == [True, True], run
+    assert "sudo showed neither its password prompt" in run.result("ours").result["results"][0]["msg"]
+
+
+# ansible-core's become_su: a shim that goes through another user, so that su asks for a password.
+def test_su_comes_to_the_same_as_with_ansible_core(lab: Lab) -> None:
+    user, between, other = lab.user("sudo-nopasswd", sudo="nopasswd"), lab.user("jump1"), lab.user("jump2")
+    host = start(lab, user)
+    shim = lab.path / "shim"
+    shim.write_text(f'#!/bin/sh\nexec sudo -n -u {between.name} su "$@"\n')
+    shim.chmod(0o755)
+    su = {
+        "ansible_become_method": "su", "ansible_become_exe": str(shim), "ansible_become_user": other.name,
+        "ansible_become_password": other.password,
+    }  # fmt: skip
+    unnoticed = {"ignore_errors": True, "ignore_unreachable": True}
+    run = playbook(
+        lab,
+        beside_core(lab, host, user, **su),
+        play(
+            raw("whoami", name="Right"),
+            raw("exit 99", name="Wrong", vars={"ansible_become_password": "bogus"}, **unnoticed),
+            raw(
+                "true",
+                name="Unasked",
+                vars={"ansible_su_prompt_l10n": "NOT_A_VALID_PROMPT", "ansible_ssh_timeout": 1},
+                **unnoticed,
+            ),
+        ),
+    )
+    assert (
+        run.statuses()["ours"] == run.statuses()["core"] == ["ok", "failed", "failed" if BEFORE_2_19 else "unreachable"]
+    )
+    for name in ("ours", "core"):
+        assert run.result(name, "Right").result["stdout_lines"][-1] == other.name
+        assert "Incorrect su password" in run.result(name, "Wrong").result["msg"]
+        assert "waiting for privilege escalation prompt" in run.result(name, "Unasked").result["msg"]
 
 
 @pytest.mark.ways("broker", "own process")

@@ -8,7 +8,7 @@ import contextlib
 import threading
 
 from ..chain.become import Action, BecomeRules, Escalation, Stream
-from ..errors import CommandError
+from ..errors import CommandError, EscalationTimeout
 from .deadline import Deadline
 from .interface import Exited, Output, Process
 
@@ -70,7 +70,8 @@ _SIGNALLED = "If nobody did that, look at the limits of the target, of memory fo
 def run(process: Process, request: Request) -> Result:
     """Brings a command to its end, and lets go of it.
 
-    :raises CommandError: the escalation's password is wrong or missing, or it did not answer in time.
+    :raises CommandError: the escalation's password is wrong or missing.
+    :raises EscalationTimeout: it did not answer in time.
     :raises HopError: the connection ended before the command did.
     """
     try:
@@ -84,19 +85,19 @@ class _Run:
         self._process = process
         self._request = request
         self._escalation = Escalation(request.rules)
+        self._deadline = Deadline(request.become_timeout)
         self._output = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
 
     def to_the_end(self) -> Result:
         if self._escalation.started:
             self._feed_stdin()
-        deadline = Deadline(self._request.become_timeout)
         while True:
-            event = self._process.read(None if self._escalation.started else deadline.remaining())
+            event = self._process.read(None if self._escalation.started else self._deadline.remaining())
             if isinstance(event, Exited):
                 return self._result(event)
             if isinstance(event, Output):
                 self._take(event)
-            if not self._escalation.started and deadline.expired:  # also if it never stops to talk
+            if not self._escalation.started and self._deadline.expired:  # also if it never stops to talk
                 raise self._stuck()
 
     def _take(self, output: Output) -> None:
@@ -112,6 +113,8 @@ class _Run:
             taken.extend(self._escalation.take(stream))
 
     def _send_password(self) -> None:
+        # As long again: with ansible.builtin.ssh, each word of the program begins the time anew.
+        self._deadline = Deadline(self._request.become_timeout)
         with contextlib.suppress(OSError):  # if it has gone, its exit status says so
             self._process.write((self._request.become_password or "").encode() + b"\n")
 
@@ -150,10 +153,11 @@ class _Run:
         low = status & _LARGEST or _LARGEST
         return low, CommandError(place, f"the command ended with status {status}", _LARGE.format(status=low))
 
-    def _stuck(self) -> CommandError:
-        return CommandError(
+    def _stuck(self) -> EscalationTimeout:
+        # The first words are those of ansible-core's ssh plugin, which playbooks and its own tests look for.
+        return EscalationTimeout(
             self._process.place,
-            f"no answer from {self._request.become_name} within {self._request.become_timeout:g} seconds: neither its "
-            "password prompt nor the start of the command",
+            f"Timeout ({self._request.become_timeout:g}s) waiting for privilege escalation prompt: {self._request.become_name} "
+            "showed neither its password prompt nor the start of the command",
             "Look at become_method, become_flags and become_exe.",
         )

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import BecomeRules, Stream
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, EscalationTimeout
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output
 
@@ -94,6 +94,22 @@ def test_whatever_is_said_the_password_is_told_once_and_stdin_after_the_start(
 @pytest.mark.parametrize("event", [Output(Stream.STDERR, b"x" * 1000), None], ids=["talk", "silence"])
 def test_a_program_that_never_lets_the_command_start_is_given_up_in_time(event: Output | None) -> None:
     process = Scripted(itertools.repeat(event))
-    with pytest.raises(CommandError, match=r"u@h:22: no answer from sudo within 0\.05 seconds"):
+    with pytest.raises(
+        EscalationTimeout, match=r"u@h:22: Timeout \(0\.05s\) waiting for privilege escalation prompt: sudo"
+    ):
         run(process, request(seconds=0.05))
     assert process.closed == 1
+
+
+# trust: T51
+def test_a_program_has_the_time_anew_once_its_password_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+
+    class Slow(Scripted):
+        def read(self, timeout: float | None) -> Output | Exited | None:
+            clock[0] += min(9.0, 9.0 if timeout is None else timeout)
+            return super().read(timeout) if timeout is None or timeout >= 9.0 else None
+
+    process = Slow([Output(Stream.STDOUT, PROMPT), Output(Stream.STDOUT, MARKER + b"\n"), Exited(0, None)])
+    assert run(process, request(seconds=10)).status == 0
