@@ -15,6 +15,7 @@ from lab import TRUE, Chain3, Lab, Sshd, certify, environment, play, playbook, r
 from lab.chains import place
 from lab.client import ssh_config
 from lab.playbook import Run
+from lab.surroundings import path_without
 from sessions import opened
 
 CONFIG = "ansible_ssh_config_file"
@@ -496,3 +497,58 @@ def test_an_authority_vouches_for_every_hop_until_it_is_revoked(lab: Lab, chain3
     stdout(on_target(lab, inline))
     known.write_text(f"@cert-authority * {ca.public}\n@revoked * {ca.public}\n")
     assert "marked as revoked in" in message(on_target(lab, variables))
+
+
+def beside_ssh(cases: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Hosts with a file each, under two names: reached by this collection, and by ansible-core's own plugin."""
+    ours = {f"{name}-ours": host(config) for name, config in cases.items()}
+    arguments = {name: f"-F {config} -o ControlPath=none" for name, config in cases.items()}
+    ssh = {"ansible_connection": "ansible.builtin.ssh", "ansible_host": "web"}
+    return ours | {f"{name}-ssh": ssh | {"ansible_ssh_common_args": args} for name, args in arguments.items()}
+
+
+# trust: T08
+def test_a_path_of_an_agent_is_expanded_once_as_by_ssh(lab: Lab) -> None:
+    key, other, user = lab.key("mine"), lab.key("forwarded"), lab.user("target")
+    for name, held in (("login", key), ("forwarded", other)):
+        (lab.path / f"{name}-%h.sock").symlink_to(lab.agent(held).socket)
+    target = lab.sshd("t", users=[user], keys=[key])
+    lab.trust(target)
+    usual = {"HostName": target.address, "Port": target.port, "User": user.name, "IdentityFile": "none"}
+    sockets = {"IdentityAgent": f"{lab.path}/login-%%h.sock", "ForwardAgent": f"{lab.path}/forwarded-%%h.sock"}
+    config = str(ssh_config(lab, {"web": usual | sockets}))
+    run = playbook(lab, beside_ssh({"web": config}), play(raw("ssh-add -l"))).check()
+    for each in ("web-ours", "web-ssh"):
+        assert other.fingerprint in run.result(each).result["stdout"]
+    without = on_target(lab, host(config), "ssh-add -l", env={"PATH": path_without(lab, "ssh")})
+    assert other.fingerprint in stdout(without)
+
+
+# trust: T10
+def test_known_hosts_are_found_where_ssh_finds_them(lab: Lab) -> None:
+    key, user = lab.key("mine"), lab.user("target")
+    server = lab.sshd("t", users=[user], keys=[key])
+    usual = {"HostName": server.address, "Port": server.port, "User": user.name, "IdentityFile": key.path}
+    lab.known_hosts([server], "relative.hosts")
+    cases = {"relative": {"UserKnownHostsFile": "../relative.hosts"}}
+    for number, alias in enumerate(("prod/Web1", "u@web", "web:22", "ssh://web")):
+        file = lab.known_hosts([server.known_hosts_line(alias.lower())], f"known-{number}")
+        cases[f"alias-{number}"] = {"HostKeyAlias": alias, "UserKnownHostsFile": str(file)}
+    configs = {name: str(ssh_config(lab, {"web": usual | more}, name)) for name, more in cases.items()}
+    run = playbook(lab, beside_ssh(configs), play(TRUE))
+    assert run.statuses() == {f"{name}-{by}": ["ok"] for name in cases for by in ("ours", "ssh")}, run
+
+
+# trust: T10
+def test_a_new_key_is_recorded_under_an_alias_as_ssh_does(lab: Lab) -> None:
+    key, user = lab.key("mine"), lab.user("target")
+    target = lab.sshd("t", users=[user], keys=[key])
+    usual = {"HostName": target.address, "Port": target.port, "User": user.name, "IdentityFile": key.path}
+    usual |= {"StrictHostKeyChecking": "accept-new", "HostKeyAlias": "prod/Web1"}
+    hosts, files = {}, {}
+    for by in ("ours", "ssh"):
+        files[by] = lab.path / f"new-{by}"
+        config = str(ssh_config(lab, {"web": usual | {"UserKnownHostsFile": files[by]}}, by))
+        hosts[by] = beside_ssh({"web": config})[f"web-{by}"]
+    playbook(lab, hosts, play(TRUE)).check()
+    assert files["ours"].read_text() == files["ssh"].read_text() != ""

@@ -102,7 +102,9 @@ def socket_of(agent: str, visit: Visit, settings: Settings, keyword: str) -> str
     if agent.lstrip("$") == USUAL_AGENT:
         return USUAL_AGENT
     if agent.startswith("$") and not agent.startswith("${"):
-        agent = f"${{{agent[1:]}}}"
+        agent = f"${{{agent[1:]}}}"  # which ssh(1) does not expand before it prints it
+    elif visit.openssh.expanded:
+        return agent
     (socket,) = visit.paths((agent,), keyword, settings.controller)
     return socket
 

@@ -30,31 +30,44 @@ def check_host(host: object, setting: str) -> str:
     :raises SettingsError: it is not text, is empty, starts with ``-``, has a port in it, or has a character that
         a shell, a terminal or known_hosts would act on.
     """
-    if not isinstance(host, str):
-        raise SettingsError(setting, f"a host name is text, not {type(host).__name__}")
-    if host.startswith("[") and host.endswith("]"):
+    if isinstance(host, str) and host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    if not host:
-        raise SettingsError(setting, "the host name is empty")
-    if host.startswith("-"):
-        raise SettingsError(setting, f"the host name {said(host)!r} starts with '-'")
-    if any(c in _SHELL_HOST or c in _PATTERN or c.isspace() or _is_control(c) or c in "[],@/" for c in host):
-        raise SettingsError(setting, f"the host name {said(ascii(host))} has a character that is not allowed in one")
-    if host.count(":") == 1:
+    if isinstance(host, str) and ("@" in host or "://" in host):
+        problem = "has more in it than a name; user and port are settings of their own"
+        raise SettingsError(setting, f"the host name {said(ascii(host))} {problem}")
+    name = _check_name(host, setting, "/")
+    if name.count(":") == 1:
         raise SettingsError(
-            setting, f"the host name {said(ascii(host))} has a port in it, which is a setting of its own"
+            setting, f"the host name {said(ascii(name))} has a port in it, which is a setting of its own"
         )
-    return host
+    return name
+
+
+def _check_name(name: object, setting: str, refused: str) -> str:
+    """A name as it is, without what is special to a shell, a terminal or known_hosts.
+
+    :param refused: further characters.
+    """
+    if not isinstance(name, str):
+        raise SettingsError(setting, f"a host name is text, not {type(name).__name__}")
+    if not name:
+        raise SettingsError(setting, "the host name is empty")
+    if name.startswith("-"):
+        raise SettingsError(setting, f"the host name {said(name)!r} starts with '-'")
+    if any(c in _SHELL_HOST or c in _PATTERN or c.isspace() or _is_control(c) or c in "[]," + refused for c in name):
+        raise SettingsError(setting, f"the host name {said(ascii(name))} has a character that is not allowed in one")
+    return name
 
 
 def check_alias(alias: object, setting: str) -> str:
-    """A name to look up in known_hosts, as it stands there: ``name``, ``address`` or ``[name]:port``.
+    """A name to look up in known_hosts, as it stands there: ``[name]:port``, or a name, which may have ``/``, ``:`` and ``@`` in it.
 
     :raises SettingsError: anything else.
     """
     bracketed = re.fullmatch(r"\[([^\]]*)\]:(.*)", alias, re.DOTALL) if isinstance(alias, str) else None
     if bracketed is None:
-        return check_host(alias, setting)
+        # At the beginning of a line, @ is a marker (sshd(8)).
+        return _check_name(alias, setting, "@" if isinstance(alias, str) and alias.startswith("@") else "")
     return f"[{check_host(bracketed[1], setting)}]:{check_port(bracketed[2], setting)}"
 
 

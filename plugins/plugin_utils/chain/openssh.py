@@ -95,7 +95,8 @@ class Effective:
 
     :param host: HostName, its tokens expanded; or the name.
     :param proxy_jump: as written, with its tokens; ``none`` is as unset.
-    :param identity_files: as written, with their tokens, as all files but known_hosts.
+    :param identity_files: as written, with their tokens, as all files.
+    :param expanded: whether known_hosts, identity_agent and forward_agent have no tokens any more.
     :param set_env: ``NAME=value``.
     :param unused: keywords that somebody set, and that have no effect here.
     :param warnings: of the ssh program.
@@ -143,6 +144,7 @@ class Effective:
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     before_login: Query | None = field(default=None, compare=False)
+    expanded: bool = field(default=False, compare=False)  # of how it was said, not of what
 
 
 #: Answers a question; raises SettingsError where OpenSSH refuses what it reads.
@@ -154,10 +156,14 @@ def nothing_said(query: Query) -> Effective:
     return Effective(query.name)
 
 
+#: What tells the values that nobody set, and whether OpenSSH expands tokens before it prints a path, as since 8.4.
+BASELINE = Query("nothing", config_file=NO_FILE, arguments=("-o", "IdentityAgent=%%"))
+
+
 def read_answer(output: str, baseline: str, name: str) -> Effective:
     """What ``ssh -G`` prints, without what it prints when nobody says anything.
 
-    :param baseline: what it prints for no file and no argument.
+    :param baseline: what it prints for :data:`BASELINE`.
     :raises SettingsError: a setting that cannot be followed, and that must not be ignored; or an answer about something else.
     """
     lines = _keywords(output)
@@ -182,6 +188,7 @@ def read_answer(output: str, baseline: str, name: str) -> Effective:
         host=lines.get("hostname", [name])[0],
         refused_authentications=refused,
         unused=tuple(keyword for keyword in set_here if keyword not in known),
+        expanded=usual.get("identityagent") == ["%"],
     )
     said_here: dict[str, Any] = {field: value for field, value in read.items() if value is not None}
     return replace(found, **said_here)
@@ -221,9 +228,10 @@ def _files(values: list[str]) -> tuple[str, ...]:
 
 
 def _paths(values: list[str]) -> tuple[str, ...]:
-    """Paths with blanks between them. ssh(1) prints no quotes, so that a path with a blank in it looks like two."""
+    """Paths with blanks between them. ssh(1) prints no quotes, so that a path with a blank in it looks like two: only the first may
+    be relative."""
     paths = tuple(path for path in values[0].split(" ") if path and path.lower() != "none")
-    if not all(path.startswith(("/", "~")) for path in paths):
+    if not all(path.startswith(("/", "~")) for path in paths[1:]):
         raise ValueError("a path with a blank")
     return paths
 

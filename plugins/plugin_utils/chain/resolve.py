@@ -133,6 +133,8 @@ def _host_keys(visit: Visit, settings: Settings) -> HostKeyPolicy:
     openssh = visit.openssh
     revoked = [] if openssh.revoked_host_keys is None else [openssh.revoked_host_keys]
     own, system = openssh.known_hosts, openssh.global_known_hosts
+    if own is not None and not openssh.expanded:
+        own = visit.paths(own, "UserKnownHostsFile", settings.controller)
     policy = HostKeyPolicy(
         checking=settings.checking or openssh.checking or HostKeyChecking.STRICT,
         known_hosts=_KNOWN_HOSTS if own is None else own,

@@ -25,7 +25,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..chain.openssh import NO_FILE, SOURCE, Ask, Effective, Query, files_read, read_answer, refusal, warnings_in
+from ..chain.openssh import (
+    BASELINE,
+    NO_FILE,
+    SOURCE,
+    Ask,
+    Effective,
+    Query,
+    files_read,
+    read_answer,
+    refusal,
+    warnings_in,
+)
 from ..errors import SettingsError
 from .controller_files import Version, home, version_of
 from .plain_config import read_plainly
@@ -160,11 +171,10 @@ class ClientConfig:
     def _answer(self, key: _InRun, environment: Mapping[str, str]) -> _Answer:
         query, directory = key.query, key.directory
         version, started = self._version, time.time_ns()
-        nothing = Query("nothing", config_file=NO_FILE)
         warnings: tuple[str, ...] = ()
         try:
             found = self._run(query, directory, environment)
-            usual = self._once(nothing, lambda: self._run(nothing, "/", environment).output).result()
+            usual = self._once(BASELINE, lambda: self._run(BASELINE, "/", environment).output).result()
             output, warnings = found.output, found.warnings
             files = {*found.files, *_usual_files(query)}
         except NoClient:

@@ -70,6 +70,10 @@ _NAMES = [
     _jump("the host name is empty", "me@"),
     _jump("the host name … starts with '-'", "-oProxyCommand=x"),
     _jump("the host name … has a character that is not allowed in one", "edge;id"),
+    setting(
+        "the host name … has more in it than a name; user and port are settings of their own", "ansible_host",
+        ansible_host="ssh://user@edge:22",
+    ),
     _jump("the host name … has a port in it, which is a setting of its own", [{"host": "edge:22"}], "[0].host"),
     _jump("a user name is text, not …", [{"host": "edge", "user": 5}], "[0].user"),
     _jump("the user name is empty", "@edge"),

@@ -32,7 +32,10 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import (
     expand_path,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.known_hosts import KnownHosts, format_line, lookup_names
 
+# As on the wire (RFC 8709).
+KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)
 # What a shell, a terminal, known_hosts or another program's options would act on, written down once more.
 UNFIT_HOST = re.compile(
     r"""^-|['`"$\\;&<>|(){}*?!#\[\],@/\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"""
@@ -146,8 +149,12 @@ def test_any_name_is_taken_as_it_is_or_refused(name: str) -> None:
     assert refusal(check_user, name, "x") or (check_user(name, "x") == name and fit(HopSpec("a", user=name)))
     if not refusal(check_alias, name, "x"):
         alias = check_alias(name, "x")
-        assert fit(HopSpec(re.sub(r"\[(.*)\]:\d+|(.*)", r"\1\2", alias, count=1)))
         assert check_alias(alias, "x") == alias
+        # A line of known_hosts that names it is about this name, and about no other.
+        known = KnownHosts([format_line(alias, "ssh-ed25519", KEY)], "x")
+        (looked_up,) = lookup_names("host", 22, alias)
+        assert [(entry.marker, entry.key) for entry in known.entries(looked_up)] == [("", KEY)]
+        assert looked_up == "other" or known.entries("other") == []
 
 
 # trust: T02

@@ -35,8 +35,10 @@ HOSTS = [
 BAD_HOSTS = [
     "", "[]", "-", "-oProxyCommand=x", "[-x]", "a;id", "a`id`", "$(id)", "a$x", "a|b", "a&b", "a<b", "a>b", "a(b", "a)b",
     "a{b", "a}b", "a'b", 'a"b', "a\\b", "a,b", "a b", " a", "a\t", "a\n", "\na", "a\r", "a\0", "a\x1b[2J", "a\x7f", "a\u202eb",
-    "a\u00a0b", "a\udc80", "a/b", "u@a", "[a", "a]", "[a]b", "*", "a?", "!a", "#a", "a:22", "[a:22]",
+    "a\u00a0b", "a\udc80", "a/b", "u@a", "[a", "a]", "[a]b", "*", "a?", "!a", "#a", "a:22", "[a:22]", "ssh://a", "ssh://u@a:22",
 ]  # fmt: skip
+# Of these, a name in known_hosts can have what is no marker of a line.
+GOOD_ALIASES = ["a/b", "u@a", "a:22", "ssh://a", "ssh://u@a:22"]
 
 USERS = ["root", "u.v-w_x", "DOMAIN\\user", "user@realm", "a:b", "two words", "$x", "ü", "x=y", "svc$"]
 
@@ -98,13 +100,26 @@ def test_anything_else_is_no_port(port: object) -> None:
         check_port(port, "the variable")
 
 
-@pytest.mark.parametrize("alias", ["bastion", "2001:db8::1", "[bastion]:2222", "[2001:db8::1]:2222"])
+@pytest.mark.parametrize("alias", ["bastion", "2001:db8::1", "[bastion]:2222", "[2001:db8::1]:2222", *GOOD_ALIASES])
 def test_an_alias_is_a_name_as_it_stands_in_known_hosts(alias: str) -> None:
     assert check_alias(alias, "x") == alias
 
 
 # trust: T04
-@pytest.mark.parametrize("alias", [*BAD_HOSTS, "[a]:0", "[a]:", "[*]:22", "[a]:22\n", "[a]:22 x", "[]:22", *NOT_TEXT])
+@pytest.mark.parametrize(
+    "alias",
+    [
+        *(host for host in BAD_HOSTS if host not in GOOD_ALIASES),
+        "@a",
+        "[a]:0",
+        "[a]:",
+        "[*]:22",
+        "[a]:22\n",
+        "[a]:22 x",
+        "[]:22",
+        *NOT_TEXT,
+    ],
+)
 def test_an_alias_that_known_hosts_would_read_as_something_else_is_refused(alias: object) -> None:
     with pytest.raises(SettingsError, match=r"^the variable: "):
         check_alias(alias, "the variable")

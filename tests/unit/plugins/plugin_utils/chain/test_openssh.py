@@ -61,6 +61,7 @@ def test_what_nobody_said_is_not_said() -> None:
         ("identityagent none", {"identity_agent": "none"}),
         ("certificatefile ~/c", {"certificate_files": ("~/c",)}),
         ("userknownhostsfile /a /b", {"known_hosts": ("/a", "/b")}),
+        ("userknownhostsfile a /b", {"known_hosts": ("a", "/b")}),
         ("userknownhostsfile none", {"known_hosts": ()}),
         ("globalknownhostsfile /a", {"global_known_hosts": ("/a",)}),
         ("knownhostscommand /bin/keys %H", {"known_hosts_command": "/bin/keys %H"}),
@@ -128,6 +129,12 @@ def test_what_cannot_be_followed_is_an_error(line: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_answer(f"{line}\n{USUAL}", USUAL, "x")
     assert str(caught.value).startswith(message)
+
+
+# What a client says of BASELINE: before OpenSSH 8.4, a path as it was written.
+@pytest.mark.parametrize(("printed", "expanded"), [("%", True), ("%%", False)])
+def test_a_client_that_expands_paths_shows_it(printed: str, expanded: bool) -> None:
+    assert read_answer("identityagent /%h\n", f"identityagent {printed}\n", "x").expanded is expanded
 
 
 def test_the_clients_words_are_read() -> None:
