@@ -23,7 +23,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 # What a worker needs that has a broker, each after those that it imports.
 _MODULES = (
     "errors", "clock", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.confinement", "broker.address",
-    "broker.wire", "broker.client", "facts", "options",
+    "broker.wire", "broker.client", "facts", "ssh.controller_files", "options",
 )  # fmt: skip
 
 

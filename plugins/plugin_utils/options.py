@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.process import current_process
 from typing import Any
@@ -28,6 +27,7 @@ from .chain.become import BecomeRules
 from .errors import SettingsError, said
 from .facts import FACTS, PLAYBOOK_VARIABLES, refuse_steering_facts
 from .loading import CONNECTION, define_options
+from .ssh.controller_files import login_name
 
 #: The options that say what the session is; the others are the door's own.
 NAMES = (
@@ -46,12 +46,12 @@ def read_options(get_option: Callable[[str], Any], task: str) -> dict[str, Any]:
     """
     options = {name: plain(get_option(name)) for name in NAMES}
     options["task"] = task or None
-    options["login_name"] = _login_name()
+    options["login_name"] = login_name()
     options["directory"] = os.getcwd()
     # Made by ansible for this run alone, private, shared by its workers, removed at its end.
     options["run_directory"] = C.DEFAULT_LOCAL_TMP
     # What only the processes of this run know: multiprocessing has 32 random bytes, which the workers inherit, in no file.
-    options["run_key"] = hashlib.blake2b(current_process().authkey, person=b"bastion.ssh").hexdigest()
+    options["run_key"] = hashlib.sha256(b"bastion.ssh" + current_process().authkey).hexdigest()
     # Commands run in the surroundings of the play, whoever starts them, and OpenSSH's settings may speak of these.
     options["environment"] = dict(os.environ)
     return options
@@ -139,11 +139,3 @@ def pty_wanted(value: object, become: Any, rules: BecomeRules | None) -> bool:
         return bool(boolean(value))
     except TypeError:
         raise SettingsError("ansible_ssh_use_tty", f"{said(ascii(value))} is none of auto, true, false") from None
-
-
-def _login_name() -> str:
-    """Of the user database, as for ssh(1); the environment may name whoever used su(1) or sudo(8)."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container's user without an entry
-        return os.environ.get("LOGNAME") or os.environ.get("USER") or "root"

@@ -330,7 +330,7 @@ def broker_name() -> str:
         _PACKAGE,
         *_code(),
     ]
-    return hashlib.blake2b(repr(same).encode(), digest_size=8).hexdigest()
+    return hashlib.sha256(repr(same).encode()).hexdigest()[:16]
 
 
 def _code() -> Iterator[tuple[str, str, int, int]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..settings import read_settings
 from ..ssh.client_config import ClientConfig
+from ..ssh.controller_files import set_missing_home
 from ..ssh.interface import Report
 from .session import PooledSession
 from .transports import Transports
@@ -24,6 +25,7 @@ class OwnSession(PooledSession):
     """
 
     def __init__(self, options: Mapping[str, Any], report: Report) -> None:
+        set_missing_home()
         # Nobody else has a use for them, so they are kept for as long as there is a use for the session.
         config = ClientConfig()
         settings = replace(read_settings(options, config.asker, config.ask_anew), persist=math.inf)

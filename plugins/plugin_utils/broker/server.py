@@ -24,6 +24,7 @@ from .. import clock
 from ..errors import CONTROLLER, HopUnreachable, packed
 from ..settings import TargetSettings, read_settings
 from ..ssh.client_config import ClientConfig
+from ..ssh.controller_files import set_missing_home
 from ..ssh.core_dumps import forbid_core_dumps
 from ..ssh.library import why_unusable
 from ..ssh.recent import Recent, digest
@@ -311,6 +312,7 @@ def serve(path: str, name: str) -> None:
     :param path: of the directory.
     """
     forbid_core_dumps()
+    set_missing_home()
     _reset_signals()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)

@@ -85,17 +85,17 @@ def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settin
         host=check_host(openssh.host, f"{where}: HostName"),
         name=spec.host,
         port=spec.port or (check_port(openssh.port, f"{where}: Port") if openssh.port is not None else _PORT),
-        user=user or _user(openssh, settings, where),
+        user=user or _user(openssh, settings, where, spec),
         alias=None if alias is None else check_alias(alias, f"{where}: HostKeyAlias"),
         jump=openssh.proxy_jump,
     )
     return Visit(spec, openssh, place)
 
 
-def _user(openssh: Effective, settings: Settings, where: str) -> str:
+def _user(openssh: Effective, settings: Settings, where: str, spec: HopSpec) -> str:
     if openssh.user:
         return check_user(openssh.user, f"{where}: User")
-    return check_user(settings.controller.user, "ansible_user")
+    return check_user(settings.controller.user, "ansible_user" if spec.setting == TARGET else "ansible_ssh_jump_user")
 
 
 def _target_hop(target: Visit, settings: Settings) -> Hop:

@@ -83,7 +83,7 @@ def _of_both(place: Place, controller: Controller) -> dict[str, str]:
         "u": controller.user,
     }
     hashed = "".join(values[token] for token in "lhprj")
-    values["C"] = hashlib.sha1(hashed.encode()).hexdigest()
+    values["C"] = hashlib.sha1(hashed.encode(), usedforsecurity=False).hexdigest()
     return values
 
 

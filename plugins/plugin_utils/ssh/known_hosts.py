@@ -7,12 +7,12 @@ from __future__ import annotations
 import base64
 import fnmatch
 import hashlib
-import hmac
 import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 REVOKED = "@revoked"
 AUTHORITY = "@cert-authority"
@@ -23,6 +23,8 @@ _SALT = 20  # bytes; of lines with another, ssh(1) knows nothing (hostfile.c, ex
 _RSA_FIELDS = 3  # type, exponent, modulus
 _INNER, _OUTER = (bytes(byte ^ mask for byte in range(256)) for mask in (0x36, 0x5C))
 _HASHED = re.compile(r"\|1\|([^|]+)\|([^|]+)")
+# It hides names, and proves nothing.
+_sha1 = partial(hashlib.sha1, usedforsecurity=False)
 
 
 class Verdict(Enum):
@@ -97,11 +99,11 @@ class KnownHosts:
         """The hashed lines that name a host: each has a salt of its own, so each has to be tried, once for each name."""
         found = self._found.get(name)
         if found is None:
-            message, sha1 = name.encode("utf-8", "surrogateescape"), hashlib.sha1
+            message = name.encode("utf-8", "surrogateescape")
             found = [
                 number
                 for number, inner, outer, digest in self._hashed
-                if sha1(outer + sha1(inner + message).digest()).digest() == digest
+                if _sha1(outer + _sha1(inner + message).digest()).digest() == digest
             ]
             self._found[name] = found
         return found
@@ -167,7 +169,8 @@ def format_line(name: str, key_type: str, key: bytes, salt: bytes = b"") -> str:
     :param salt: 20 random bytes, to hash the name with (HashKnownHosts); empty to write it as it is.
     """
     if salt:
-        digest = hmac.new(salt, name.encode(), hashlib.sha1).digest()
+        inner, outer = _hmac_blocks(salt)
+        digest = _sha1(outer + _sha1(inner + name.encode()).digest()).digest()
         name = f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
     return f"{name} {key_type} {base64.b64encode(key).decode()}"
 
@@ -198,7 +201,7 @@ def _names_match(field: str, name: str) -> bool:
 
 def _hmac_blocks(salt: bytes) -> tuple[bytes, bytes]:
     """What HMAC-SHA1 (RFC 2104) begins its two hashes with; hmac itself takes three times as long."""
-    key = (salt if len(salt) <= _BLOCK else hashlib.sha1(salt).digest()).ljust(_BLOCK, b"\0")
+    key = (salt if len(salt) <= _BLOCK else _sha1(salt).digest()).ljust(_BLOCK, b"\0")
     return key.translate(_INNER), key.translate(_OUTER)
 
 

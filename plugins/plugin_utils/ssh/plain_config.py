@@ -12,9 +12,11 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 
 from ..chain.openssh import NO_FILE, SOURCE, Query
 from ..errors import SettingsError, said
+from .controller_files import login_name
 from .library import paramiko
 
 _USER_FILE = "~/.ssh/config"
@@ -76,6 +78,8 @@ def read_plainly(query: Query, directory: str, environment: Mapping[str, str], r
         read(path)
         lines += ["Host *", *_checked(path, optional=query.config_file is None)]
     _refuse_repetition(lines, query.name)
+    # The library asks the environment first, and ends where nobody knows a name.
+    paramiko.config.getpass = SimpleNamespace(getuser=login_name)  # type: ignore[attr-defined]
     try:
         found = _Config.from_text("\n".join(lines)).lookup(query.name)
     except Exception as error:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import secrets
 from typing import Generic, TypeVar
 
@@ -16,7 +16,7 @@ _KEPT = 4096
 
 def digest(value: object) -> str:
     """The same for values whose repr() is the same; of no use outside of this process, whose key is in it."""
-    return hashlib.blake2b(repr(value).encode(), key=_KEY, digest_size=16).hexdigest()
+    return hmac.digest(_KEY, repr(value).encode(), "sha256").hex()  # which there is in FIPS mode, too
 
 
 class Recent(Generic[_T]):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a controller may lack: programs, for one."""
+"""What a controller may lack: programs, algorithms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 from .lab import Lab
+
+#: A directory for PYTHONPATH, with which Python has only what it has in FIPS mode.
+FIPS = Path(__file__).with_name("fips")
 
 
 def path_without(lab: Lab, *names: str) -> str:

@@ -210,6 +210,8 @@ def test_the_first_hop_can_have_a_proxy_command() -> None:
         ({"user": "-x"}, "ansible_user"),
         ({"jump": "a,"}, "ansible_ssh_jump[1]"),
         ({"jump": "a", "jump_defaults": JumpDefaults(user="a;b")}, "ansible_ssh_jump_user"),
+        ({"controller": Controller("")}, "ansible_user"),
+        ({"controller": Controller(""), "user": "u", "jump": "a"}, "ansible_ssh_jump_user"),
         ({"proxy_command": "nc %x"}, "ansible_proxy_command"),
         ({"proxy_command": "nc %r", "user": "$HOME"}, "ansible_proxy_command"),
         ({"jump": [{"host": "a", "proxy_command": "nc %"}]}, "ansible_ssh_jump[0].proxy_command"),

@@ -67,5 +67,5 @@ print(digest("SECRET"))
 """
     found = {output.strip() for output in outputs(script, [], [])} | {digest("SECRET")}
     assert len(found) == 3
-    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in found)
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in found)
     assert digest("SECRET") == digest("SEC" + "RET") != digest(b"SECRET")
