@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the broker of a worker is: a socket in a directory that no other user can look into, move or replace.
 
-One broker serves those who would open the same connections, and may do the same: of one user, with one agent, home and
+One broker serves those who would open the same connections, and may do the same: of one user, with one home and
 Python, the same rights and limits, and the same code of this collection. Every worker loads this for every task, so it is short.
 """
 
@@ -322,7 +322,6 @@ def broker_name() -> str:
         sorted(ours.items()),
         sorted(use.items()),
         os.geteuid(),
-        os.environ.get("SSH_AUTH_SOCK"),
         os.environ.get("HOME"),
         os.environ.get("PYTHONPATH"),
         sys.executable,

@@ -12,7 +12,18 @@ from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from ..chain.model import TARGET, Chain, Credentials, Hop, HostKeyChecking, KeyFile, KeyText, in_full
+from ..chain.model import (
+    TARGET,
+    AgentKeys,
+    Chain,
+    Credentials,
+    Hop,
+    HostKeyChecking,
+    Identity,
+    KeyFile,
+    KeyText,
+    in_full,
+)
 from ..ssh.recent import digest
 
 # RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
@@ -35,11 +46,13 @@ class Step(NamedTuple):
     :param identity: the same for hops that one transport can serve, if the hops before them are the same, too.
     :param fallback: the same for the same keys of last resort, which count only where one of them was needed.
     :param dial: the same for dials that would end in the same way: one-time codes and the time there is count, too.
+    :param agent: the same for the same agents, which count while a dial may need one.
     """
 
     identity: str
     fallback: str
     dial: str
+    agent: str = ""
 
 
 _known: WeakKeyDictionary[Chain, tuple[Step, ...]] = WeakKeyDictionary()  # for as long as a chain is in use
@@ -54,6 +67,7 @@ def steps(chain: Chain) -> tuple[Step, ...]:
                 _digest(_login(hop)),
                 _digest(hop.credentials.fallback),
                 _digest((replace(hop, setting="", proxy_setting=""), chain.timeout, _may_pass(hop))),
+                _digest(tuple(key for key in hop.credentials.identities if isinstance(key, AgentKeys))),
             )
             for hop in chain.hops
         )
@@ -71,7 +85,8 @@ def _login(hop: Hop) -> Hop:
     prompts = tuple(
         (pattern, "" if _is_one_time(pattern, answer, alone) else answer) for pattern, answer in hop.credentials.prompts
     )
-    credentials = replace(hop.credentials, prompts=prompts, fallback=())
+    identities = tuple(found for each in hop.credentials.identities if (found := _wherever_held(each)) is not None)
+    credentials = replace(hop.credentials, identities=identities, prompts=prompts, fallback=())
     transport = replace(hop.transport, attempts=1, alive_interval=0.0, alive_count=1)
     named = hop.proxy_command is not None or hop.host_keys.command is not None
     return replace(
@@ -83,6 +98,13 @@ def _login(hop: Hop) -> Hop:
         credentials=credentials,
         transport=transport,
     )
+
+
+def _wherever_held(identity: Identity) -> Identity | None:
+    """Of an agent, not where it is: what it holds is asked where it is needed. Which of its keys may be used counts."""
+    if not isinstance(identity, AgentKeys):
+        return identity
+    return None if identity.listed is None else AgentKeys(None, identity.listed)
 
 
 def _has_another(credentials: Credentials) -> bool:

@@ -44,6 +44,7 @@ class Shared:
         self.link: Any = None
         self.error: BaseException | None = None
         self.used_fallback = False
+        self.agent_keys: frozenset[bytes] = frozenset()
         self.leases = 0
         self.sessions = 0  # those leases that are for the hop itself, not for others behind it
         self.served = 0
@@ -87,19 +88,26 @@ class Pool:
         self._closing: list[Shared] = []
 
     def find(
-        self, parent: Shared | None, step: Step, now: float, lifetime: float | None = None, session: bool = False
+        self,
+        parent: Shared | None,
+        step: Step,
+        now: float,
+        lifetime: float | None = None,
+        session: bool = False,
+        held: frozenset[bytes] = frozenset(),
     ) -> Shared | None:
         """A transport to a hop: one that is open, else one that is being dialled, else None.
 
         :param lifetime: seconds after which a transport is too old; None for never.
         :param session: whether room for a session is needed, and not only for connections that are forwarded.
+        :param held: keys of the agent of who asks; a login that needed others of an agent is not for them.
         """
         place = _place(parent, step)
         for over in [
             shared for shared in self._siblings(place) if _is_old(shared, now, lifetime) or _is_over(shared, now)
         ]:
             self.retire(over)  # the sweeper may not have looked since its time was over
-        fitting = [shared for shared in self._siblings(place) if _fits(shared, step)]
+        fitting = [shared for shared in self._siblings(place) if _fits(shared, step, held)]
         limit = self._limits.get(place)
         room = [shared for shared in fitting if not session or limit is None or shared.sessions < limit]
         usable = [shared for shared in room if shared.state is State.OPEN]
@@ -116,8 +124,15 @@ class Pool:
         self._shared.setdefault(_place(parent, step), []).append(shared)
         return shared
 
-    def opened(self, shared: Shared, link: Any, used_fallback: bool, now: float) -> None:
+    def is_of_agent(self, parent: Shared | None, step: Step) -> bool:
+        """Whether there is a login to a hop for those only whose agent holds certain keys."""
+        return any(shared.agent_keys for shared in self._siblings(_place(parent, step)))
+
+    def opened(
+        self, shared: Shared, link: Any, used_fallback: bool, now: float, agent_keys: frozenset[bytes] = frozenset()
+    ) -> None:
         """The dial has succeeded."""
+        shared.agent_keys = agent_keys
         shared.link = link
         shared.used_fallback = used_fallback
         shared.opened_at = shared.idle_since = now
@@ -259,9 +274,12 @@ def _place(parent: Shared | None, step: Step) -> _Place:
     return (0 if parent is None else id(parent), step.identity)
 
 
-def _fits(shared: Shared, step: Step) -> bool:
-    """A login that needed a key of last resort serves those only who have the same one."""
-    return not shared.used_fallback or shared.step.fallback == step.fallback
+def _fits(shared: Shared, step: Step, held: frozenset[bytes]) -> bool:
+    """A login that needed a key of last resort, or keys of an agent, serves those only who have the same ones. Which keys a dial
+    will need is not known yet, and an agent may be slow, so that one with another agent is not waited for."""
+    if shared.state is State.DIALLING:
+        return shared.step.agent == step.agent
+    return shared.agent_keys <= held and (not shared.used_fallback or shared.step.fallback == step.fallback)
 
 
 def _is_old(shared: Shared, now: float, lifetime: float | None) -> bool:

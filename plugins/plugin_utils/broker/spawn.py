@@ -27,10 +27,10 @@ from ..ssh.deadline import Deadline
 from .address import Directory, NoBroker, is_lasting
 
 _MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-# What a program needs to find its files and its agent. Nothing else: a variable may hold a secret.
+# What a program needs to find its files. Nothing else: a variable may hold a secret, and each run names its own agent.
 _ENVIRONMENT = (
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED",
-    "PYTHONHOME", "PYTHONPATH", "PYTHONWARNINGS", "SHELL", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "XDG_RUNTIME_DIR",
+    "PYTHONHOME", "PYTHONPATH", "PYTHONWARNINGS", "SHELL", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "XDG_RUNTIME_DIR",
 )  # fmt: skip
 # What is freed is overwritten at once (glibc.malloc.perturb: any byte but 0), as it may have been a secret: Python asks glibc for
 # each object, and no thread keeps freed ones aside, which are not overwritten. Other C libraries do not know of it.

@@ -15,6 +15,7 @@ from ..chain.model import Chain, Hop
 from ..clock import lifetime
 from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
 from ..settings import TargetSettings
+from ..ssh.agent import asking_once
 from ..ssh.deadline import ATTENTION, Deadline, Heartbeat
 from ..ssh.dial import open_hop
 from ..ssh.interface import Report
@@ -98,6 +99,7 @@ class _Way:
         self.turns = LoginTurns(settings.run_directory, settings.run_key)
         self.total = Deadline(settings.chain.timeout)
         self.dialled: set[Shared] = set()
+        self.held = asking_once()
 
     def unreachable(self, index: int, error: BaseException, dialled: Shared) -> BaseException:
         """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
@@ -160,16 +162,19 @@ class Transports:
 
     def reset(self, settings: TargetSettings) -> None:
         """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
+        held = [*map(asking_once(), settings.chain.hops)]
         with self._lock:
             parent: Shared | None = None
             *before, last = steps(settings.chain)
-            for step in before:
+            for step, keys in zip(before, held, strict=False):
                 self._pool.forget_trouble(parent, step)
-                parent = self._pool.find(parent, step, lifetime())
+                parent = self._pool.find(parent, step, lifetime(), held=keys)
                 if parent is None:
                     break
             else:
-                while (target := self._pool.find(parent, last, lifetime())) and target.state is State.OPEN:
+                while (
+                    target := self._pool.find(parent, last, lifetime(), held=held[-1])
+                ) and target.state is State.OPEN:
                     self._pool.retire(target)
             self._due.notify()
         LoginTurns(settings.run_directory, settings.run_key).forget(settings.chain.hops)
@@ -273,7 +278,10 @@ class Transports:
         deadline = Deadline(2 * way.chain.hops[index].patience + _MOMENT, way.total)
         while True:
             with self._lock:
-                shared = self._pool.find(parent, step, lifetime(), way.settings.persist_max, is_target)
+                ask = self._pool.is_of_agent(parent, step)
+            held = way.held(way.chain.hops[index]) if ask else frozenset()
+            with self._lock:
+                shared = self._pool.find(parent, step, lifetime(), way.settings.persist_max, is_target, held)
                 if self._pool.closing:
                     self._due.notify()
                 if shared is None:
@@ -374,7 +382,7 @@ class Transports:
                 self._dialled.notify_all()
             raise
         with self._lock:
-            self._pool.opened(mine, link, link.used_fallback, lifetime())
+            self._pool.opened(mine, link, link.used_fallback, lifetime(), link.agent_keys)
             if link.one_session_at_a_time:
                 self._pool.limit(mine, 1)
             self._statistics.opened(mine)

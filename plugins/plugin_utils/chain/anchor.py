@@ -25,15 +25,17 @@ def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], .
     """The chain as it was meant in a working directory.
 
     :param directory: absolute.
-    :param environment: in which commands are run; None for that of whoever runs them.
+    :param environment: in which commands are run, and which names the usual agent; None for that of whoever runs them.
     """
+    usual_agent = None if environment is None else dict(environment).get(USUAL_AGENT)
 
     def absolute(path: str) -> str:
         return path if path.startswith(("/", "~")) else posixpath.join(directory, path)
 
     def identity(found: Identity) -> Identity:
         if isinstance(found, AgentKeys):
-            socket = None if found.socket is None else absolute(found.socket)
+            socket = found.socket or usual_agent
+            socket = None if socket is None else absolute(socket)
             return AgentKeys(socket, None if found.listed is None else tuple(map(absolute, found.listed)))
         if not isinstance(found, (KeyFile, KeyText)):
             return found
@@ -42,8 +44,13 @@ def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], .
             return replace(found, path=absolute(found.path), certificate_file=certificate)
         return replace(found, certificate_file=certificate)
 
+    def is_there(found: Identity) -> bool:
+        return environment is None or not isinstance(found, AgentKeys) or bool(found.socket or usual_agent)
+
     def credentials(found: Credentials) -> Credentials:
-        identities, fallback = (tuple(map(identity, keys)) for keys in (found.identities, found.fallback))
+        identities, fallback = (
+            tuple(map(identity, filter(is_there, keys))) for keys in (found.identities, found.fallback)
+        )
         certificates = tuple(map(absolute, found.certificates))
         return replace(found, identities=identities, fallback=fallback, certificates=certificates)
 
@@ -59,8 +66,11 @@ def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], .
         commands = found.proxy_command is not None or found.host_keys.command is not None
         around = Surroundings(directory, environment) if commands else None
         agent = found.transport.forward_agent
+        if agent == USUAL_AGENT and environment is not None:
+            agent = usual_agent or None
         if agent not in (None, USUAL_AGENT):
-            found = replace(found, transport=replace(found.transport, forward_agent=absolute(agent)))
+            agent = absolute(agent)
+        found = replace(found, transport=replace(found.transport, forward_agent=agent))
         return replace(
             found, credentials=credentials(found.credentials), host_keys=policy(found.host_keys), surroundings=around
         )

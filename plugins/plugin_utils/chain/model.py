@@ -78,7 +78,7 @@ class KeyText:
 class AgentKeys:
     """Keys that an agent on the controller holds.
 
-    :param socket: the agent's; None for the one of the environment (IdentityAgent).
+    :param socket: the agent's (IdentityAgent); None for the one of the environment of who runs the play.
     :param listed: key files, or public key files, whose keys alone are used (IdentitiesOnly); None for all.
     """
 

@@ -76,6 +76,8 @@ class Login:
         self._not_answered: HopError | None = None
         #: Whether a key of last resort was needed; known when the login is complete.
         self.used_fallback = False
+        #: Those keys of an agent that were accepted, as it lists them.
+        self.agent_keys: set[bytes] = set()
 
     def run(self) -> None:
         """Logs in.
@@ -178,10 +180,13 @@ class Login:
         return False
 
     def _offer_key(self, offered: LoginKey) -> bool:
-        user = self._hop.credentials.user
-        return self._attempt(
-            f"publickey {offered.name}", lambda: self._transport.auth_publickey(user, offered.key), offered.name
-        )
+        return self._attempt(f"publickey {offered.name}", lambda: self._sign(offered), offered.name)
+
+    def _sign(self, offered: LoginKey) -> list[str]:
+        further: list[str] = self._transport.auth_publickey(self._hop.credentials.user, offered.key)
+        if offered.of_agent is not None:  # and it was accepted, if not alone
+            self.agent_keys.add(offered.of_agent)
+        return further
 
     def _offer_password(self) -> bool:
         self._password_sent.add("password")

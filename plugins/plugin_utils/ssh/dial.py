@@ -162,6 +162,7 @@ def _log_in(link: Link, chain: Chain, before: Sequence[Link], deadline: Deadline
             raise
         raise dead from error
     link.used_fallback = login.used_fallback
+    link.agent_keys = frozenset(login.agent_keys)
 
 
 def _connect(chain: Chain, index: int, before: Sequence[Link], deadline: Deadline) -> Link:

@@ -32,10 +32,12 @@ class LoginKey:
     """A key that can sign.
 
     :param name: for messages: the file, or where else it came from, with its fingerprint.
+    :param of_agent: the key as the agent lists it; None where no agent holds it.
     """
 
     key: paramiko.PKey
     name: str
+    of_agent: bytes | None = None
 
 
 class UnusableKey(Exception):
@@ -159,7 +161,7 @@ def _own_certificate(
 
 
 def _agent_keys(identity: AgentKeys, certificates: _Certificates, skip: Callable[[str], None]) -> Iterator[LoginKey]:
-    listed = None if identity.listed is None else set(_public_keys(identity.listed))
+    listed = listed_keys(identity)
     try:
         agent = _Agent(identity.socket)
         keys = agent.get_keys()
@@ -168,7 +170,7 @@ def _agent_keys(identity: AgentKeys, certificates: _Certificates, skip: Callable
         return
     try:
         for key in keys:
-            if listed is not None and not any(map(_is_of(key.blob), listed)):
+            if not is_listed(key.blob, listed):
                 continue
             label = f"agent key {key.get_name()} {fingerprint(key.blob)}"
             if key.get_name().endswith(CERTIFIED):
@@ -177,11 +179,21 @@ def _agent_keys(identity: AgentKeys, certificates: _Certificates, skip: Callable
             else:
                 for path, blob in certificates.of(key.blob, beside=True):
                     key.public_blob = blob  # type: ignore[assignment]
-                    yield LoginKey(key, f"{label} with certificate {path}")
+                    yield LoginKey(key, f"{label} with certificate {path}", key.blob)
                     key.public_blob = None
-            yield LoginKey(key, label)
+            yield LoginKey(key, label, key.blob)
     finally:
         agent.close()
+
+
+def listed_keys(identity: AgentKeys) -> set[bytes] | None:
+    """The keys that alone are used of an agent's (IdentitiesOnly); None for all."""
+    return None if identity.listed is None else set(_public_keys(identity.listed))
+
+
+def is_listed(key: bytes, listed: set[bytes] | None) -> bool:
+    """Whether a key of an agent, or the key that a certificate there is of, is that of a public key or certificate of those."""
+    return listed is None or any(_is_of(key, public) for public in listed)
 
 
 class _Agent(paramiko.agent.AgentSSH):
@@ -225,9 +237,8 @@ def _public_keys(paths: tuple[str, ...]) -> Iterator[bytes]:
                     yield base64.b64decode(found[1])
 
 
-def _is_of(blob: bytes) -> Callable[[bytes], bool]:
-    """Whether a key of the agent, or the key that a certificate there is of, is that of a public key or a certificate."""
-    return lambda public: blob == public or certifies(blob, public) or certifies(public, blob)
+def _is_of(key: bytes, public: bytes) -> bool:
+    return key == public or certifies(key, public) or certifies(public, key)
 
 
 def _is_certificate(text: str) -> bool:

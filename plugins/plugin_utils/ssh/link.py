@@ -47,6 +47,8 @@ class Link:
         self.address: str | None = None
         #: Whether one of the keys of last resort logged in.
         self.used_fallback = False
+        #: Those keys of an agent that it logged in with, as the agent lists them.
+        self.agent_keys: frozenset[bytes] = frozenset()
         #: Seconds from the beginning of the connection to the end of the login.
         self.login_seconds = 0.0
         #: What a shell says there in place of SFTP, empty where it says nothing; None as long as there may be SFTP.

@@ -70,6 +70,10 @@ class Agent:
             if result.returncode:
                 raise RuntimeError(f"ssh-add {key.path}: {result.stderr.strip()}")
 
+    def remove_all(self) -> None:
+        """Take all keys out."""
+        self._ssh_add("-q", "-D").check_returncode()
+
     def fingerprints(self) -> list[str]:
         """The fingerprints of the keys it holds."""
         return re.findall(r"SHA256:\S+", self._ssh_add("-l").stdout)

@@ -448,3 +448,22 @@ def test_those_that_are_carried_close_before_those_that_carry_them() -> None:
     order = pool.take_closing()
     assert sorted(labels(order)) == list("abccdd")
     assert all(shared.parent is None or order.index(shared) < order.index(shared.parent) for shared in order)
+
+
+# trust: T20
+def test_a_login_by_keys_of_an_agent_is_for_those_whose_agent_holds_them() -> None:
+    pool = Pool()
+    mine = pool.begin(None, A, "place", "label")
+    assert not pool.is_of_agent(None, A)
+    pool.opened(mine, object(), False, 0.0, frozenset({b"k", b"l"}))
+    assert pool.is_of_agent(None, A)
+    for held, fits in ((set(), False), ({b"k"}, False), ({b"k", b"l"}, True), ({b"k", b"l", b"m"}, True)):
+        assert (pool.find(None, A, 0.0, held=frozenset(held)) is mine) is fits
+
+
+# trust: T20
+def test_a_dial_with_another_agent_is_not_waited_for() -> None:
+    pool = Pool()
+    mine = pool.begin(None, A._replace(agent="one"), "place", "label")
+    assert pool.find(None, A._replace(agent="another"), 0.0) is None
+    assert pool.find(None, A._replace(agent="one"), 0.0) is mine

@@ -8,6 +8,7 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.anchor import anchored
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
+    USUAL_AGENT,
     AgentKeys,
     Chain,
     Credentials,
@@ -15,18 +16,31 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Hop,
     HostKeyChecking,
     HostKeyPolicy,
+    Identity,
     KeyFile,
     KeyText,
     Surroundings,
+    TransportOptions,
 )
 
-ENVIRONMENT = (("NAME", "value"),)
+AGENT = (("SSH_AUTH_SOCK", "/agent"),)
+ENVIRONMENT = (("NAME", "value"), *AGENT)
 
 
-def chain(path: str | None, command: str | None = None, around: Surroundings | None = None) -> Chain:
+def chain(
+    path: str | None,
+    command: str | None = None,
+    around: Surroundings | None = None,
+    agent: tuple[AgentKeys, ...] = (AgentKeys(),),
+) -> Chain:
     """A chain of two hops with a path wherever there may be one."""
     file = path or "/unused"
-    keys = (KeyFile(file, "secret", path), KeyText("no/path", "secret", path), AgentKeys(), DefaultKeyFiles())
+    keys: tuple[Identity, ...] = (
+        KeyFile(file, "secret", path),
+        KeyText("no/path", "secret", path),
+        *agent,
+        DefaultKeyFiles(),
+    )
     credentials = Credentials("no/path", "no/path", keys, keys[:2], (("no/path", "no/path"),))
     policy = HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, (file, "/absolute", file), "no/path")
     first = Hop("no", 23, credentials, policy, 5.0, command, "ansible_ssh_jump[0]", around)
@@ -61,13 +75,35 @@ def test_no_certificate_stays_none() -> None:
     assert anchored(chain(None), "/play", None) == chain(None)
 
 
-@pytest.mark.parametrize("environment", [None, (), ENVIRONMENT])
-def test_surroundings_are_for_a_proxy_command_only(environment: tuple[tuple[str, str], ...] | None) -> None:
+@pytest.mark.parametrize(
+    ("environment", "agent"), [(None, (AgentKeys(),)), ((), ()), (ENVIRONMENT, (AgentKeys("/agent"),))]
+)
+def test_surroundings_are_for_a_proxy_command_only(
+    environment: tuple[tuple[str, str], ...] | None, agent: tuple[AgentKeys, ...]
+) -> None:
     around = Surroundings("/play", environment)
-    assert anchored(chain("/k", "nc no/path %p"), "/play", environment) == chain("/k", "nc no/path %p", around)
-    assert anchored(chain("/k"), "/play", environment) == chain("/k")
-    assert anchored(chain("/k", None, around), "/play", environment) == chain("/k")
-    assert anchored(chain("/k", "", None), "/play", environment) == chain("/k", "", around)
+    command = "nc no/path %p"
+    assert anchored(chain("/k", command), "/play", environment) == chain("/k", command, around, agent)
+    assert anchored(chain("/k"), "/play", environment) == chain("/k", agent=agent)
+    assert anchored(chain("/k", None, around), "/play", environment) == chain("/k", agent=agent)
+    assert anchored(chain("/k", "", None), "/play", environment) == chain("/k", "", around, agent)
+
+
+@pytest.mark.parametrize(
+    ("environment", "socket"),
+    [
+        (None, USUAL_AGENT),
+        ((), None),
+        ((("SSH_AUTH_SOCK", ""),), None),
+        (AGENT, "/agent"),
+        ((("SSH_AUTH_SOCK", "a"),), "/play/a"),
+    ],
+)
+def test_the_usual_agent_is_that_of_the_play(
+    environment: tuple[tuple[str, str], ...] | None, socket: str | None
+) -> None:
+    hop = Hop("target", 22, Credentials("u"), transport=TransportOptions(forward_agent=USUAL_AGENT))
+    assert anchored(Chain((hop,)), "/play", environment).target.transport.forward_agent == socket
 
 
 def test_the_chain_itself_stays_as_it_is() -> None:

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which keys an agent holds (draft-miller-ssh-agent): whether a login that needed one may be used by another run.
+
+An agent is asked for each lease of such a login, so it is asked with a limit: one that is silent holds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from ..chain.model import AgentKeys, Hop
+from .keys import is_listed, listed_keys
+
+_SECONDS = 2.0
+_LARGEST = 256 * 1024  # OpenSSH's authfd.c, MAX_AGENT_REPLY_LEN
+_REQUEST, _ANSWER = 11, 12  # SSH_AGENTC_REQUEST_IDENTITIES, SSH_AGENT_IDENTITIES_ANSWER
+_LENGTH = struct.Struct(">I")
+
+#: What a hop's agent holds.
+Held = Callable[[Hop], frozenset[bytes]]
+
+
+def asking_once() -> Held:
+    """Asks each agent once, however many hops have it."""
+    known: dict[AgentKeys, frozenset[bytes]] = {}
+
+    def held(hop: Hop) -> frozenset[bytes]:
+        found: frozenset[bytes] = frozenset()
+        for identity in hop.credentials.identities:
+            if isinstance(identity, AgentKeys):
+                if identity not in known:
+                    known[identity] = held_keys(identity)
+                found |= known[identity]
+        return found
+
+    return held
+
+
+def held_keys(identity: AgentKeys) -> frozenset[bytes]:
+    """The keys of an agent, as on the wire, that may be used for a login; none where it cannot be asked, or gives no answer in time."""
+    if identity.socket is None:
+        return frozenset()
+    try:
+        keys = _ask(os.path.expanduser(identity.socket), time.monotonic() + _SECONDS)
+    except (OSError, ValueError):
+        return frozenset()
+    listed = listed_keys(identity)
+    return frozenset(key for key in keys if is_listed(key, listed))
+
+
+def _ask(path: str, end: float) -> list[bytes]:
+    """Raises OSError or ValueError where there is no answer that can be read."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(_SECONDS)
+        sock.connect(path)
+        sock.sendall(_LENGTH.pack(1) + bytes([_REQUEST]))
+        (size,) = _LENGTH.unpack(_read(sock, _LENGTH.size, end))
+        if not 5 <= size <= _LARGEST:
+            raise ValueError("no list of keys")
+        answer = _read(sock, size, end)
+    if answer[0] != _ANSWER:
+        raise ValueError("no list of keys")
+    return _strings(answer[5:])[::2]  # each with a comment
+
+
+def _read(sock: socket.socket, size: int, end: float) -> bytes:
+    data = b""
+    while len(data) < size:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        sock.settimeout(left)
+        piece = sock.recv(size - len(data))
+        if not piece:
+            raise ValueError("cut off")
+        data += piece
+    return data
+
+
+def _strings(data: bytes) -> list[bytes]:
+    """Strings of RFC 4251 section 5; raises ValueError."""
+    found, start = [], 0
+    while start < len(data):
+        end = start + 4 + int.from_bytes(data[start : start + 4], "big")
+        if end > len(data) or start + 4 > len(data):
+            raise ValueError("cut off")
+        found.append(data[start + 4 : end])
+        start = end
+    return found
