@@ -48,6 +48,7 @@ class FakeLink:
         self.secrets_allowed = True
         self.transport = self
         self.used_fallback = False
+        self.one_session_at_a_time = False
         self.agent_keys: frozenset[bytes] = frozenset()
         self.is_dead = False
         self.sent = self.received = 0
