@@ -18,7 +18,7 @@ NEEDS := ssh:openssh-client nc:netcat-openbsd ip:iproute2
 # On Debian, Python's venv is in a package of its own, which brings Python, too.
 NEED_python := python-with-venv:python3-venv
 NEEDS_python = $(shell .ci/python $(PYTHON) >/dev/null 2>&1 || echo $(NEED_python))
-NEEDS_tests := sshd:openssh-server oathtool:oathtool,libpam-oath sudo:sudo doas:opendoas dropbear:dropbear-bin shellcheck:shellcheck
+NEEDS_tests := sshd:openssh-server oathtool:oathtool,libpam-oath sudo:sudo doas:opendoas shellcheck:shellcheck dropbear:dropbear-bin
 CHECKS := ruff mypy reuse changelog ansible-lint docs importer sanity
 ROWS := oldest core-2_18 core-2_19 core-2_20
 

@@ -27,17 +27,24 @@ class Behind:
     key: Key
     user: str
 
-    def run(self, agent: Agent | None, command: str = "true", **more: Any) -> Run:
+    def run(self, agent: Agent | None, command: str = "true", socket: str | None = None, **more: Any) -> Run:
         variables = {
             "ansible_connection": "bastion.ssh.jump",
             "ansible_host": self.target.address,
             "ansible_port": self.target.port,
             "ansible_user": self.user,
             "ansible_ssh_look_for_keys": False,
+            "ansible_ssh_persist": 600,
             "ansible_ssh_jump": f"{self.user}@{self.bastion.endpoint}",
             **more,
         }
-        return playbook(self.lab, {"host": variables}, play(raw(command)), agent=agent)
+        return playbook(
+            self.lab,
+            {"host": variables},
+            play(raw(command)),
+            agent=agent,
+            env={"SSH_AUTH_SOCK": socket} if socket else None,
+        )
 
     def logins(self) -> list[int]:
         return [len(server.logins()) for server in (self.bastion, self.target)]
@@ -102,12 +109,10 @@ def test_a_silent_agent_holds_up_nobody_else(behind: Behind) -> None:
     with socket.socket(socket.AF_UNIX) as silent, ThreadPoolExecutor(1) as pool:
         silent.bind(str(path))
         silent.listen(8)
-        slow = {"IdentityAgent": path}
-        config = str(ssh_config(lab, {"*": slow}))
-        stuck = pool.submit(behind.run, None, ansible_ssh_config_file=config, ansible_ssh_timeout=30)
+        stuck = pool.submit(behind.run, None, socket=str(path), ansible_ssh_timeout=30)
         connection, _address = silent.accept()  # its login has begun
         with connection:
-            behind.run(lab.agent(behind.key)).check()
+            behind.run(lab.agent(behind.key), ansible_ssh_timeout=11).check()
             assert not stuck.done()
         silent.close()
         assert stuck.result().result("host").status == "unreachable"

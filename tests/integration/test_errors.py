@@ -154,7 +154,7 @@ def test_a_server_that_hangs_in_the_login_ends_within_the_timeout(lab: Lab, chai
     lab.trust(chain3.a.known_hosts_line(f"[{link.address}]:{link.port}"))
     # After the key exchange of about 3 KiB each way nothing comes any more.
     link.stall_after("down", 1500)
-    inventory = chain3.inventory(ansible_ssh_jump=via(chain3, a=link), ansible_ssh_timeout=2)
+    inventory = chain3.inventory(ansible_ssh_jump=via(chain3, a=link), ansible_ssh_jump_timeout=2)
     assert "within 2 seconds" in message(connect(lab, inventory))
 
 

@@ -82,3 +82,9 @@ def test_chains_are_equal_when_all_is_equal_secrets_included() -> None:
 def test_a_chain_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         TARGET.port = 23  # type: ignore[misc]
+
+
+# trust: T25
+def test_a_login_has_the_time_that_openssh_gives_it_or_that_of_its_hop() -> None:
+    hops = [Hop("h", 22, Credentials("me"), timeout=seconds) for seconds in (10.0, 300.0)]
+    assert [(hop.login_timeout, hop.patience) for hop in hops] == [(120.0, 130.0), (300.0, 600.0)]
