@@ -370,12 +370,11 @@ class Transports:
                 raise _OtherSettings(settings)
             link = self._open(way, index, links)
         except BaseException as error:
+            stopped = isinstance(error, _OtherSettings)
             with self._lock:
-                if not isinstance(error, _OtherSettings):
+                if not stopped:
                     self._statistics.failed(mine, error)
-                if way.unwanted.is_set() or isinstance(
-                    error, _OtherSettings
-                ):  # which says nothing of the hop, and who waits dials by himself
+                if stopped or way.unwanted.is_set():  # which says nothing of the hop, and who waits dials by himself
                     self._pool.failed(mine, None)
                 else:
                     self._pool.failed(mine, _alone(error), _trouble(way, index, error))
