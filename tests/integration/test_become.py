@@ -125,9 +125,12 @@ def test_a_program_that_is_too_slow_comes_to_the_same_as_with_ansible_core(lab: 
     for name in ("ours", "core"):
         result = run.result(name)
         assert result.status == ("failed" if BEFORE_2_19 else "unreachable"), run
-        words = [each["msg"] for each in result.result["results"]]
-        assert ["Timeout (3s) waiting for privilege escalation prompt:" in each for each in words] == [True, True], run
-    assert "sudo showed neither its password prompt" in run.result("ours").result["results"][0]["msg"]
+        # Before ansible-core 2.19, an error ends the loop.
+        words = [each["msg"] for each in result.result.get("results", [result.result])]
+        assert len(words) == (1 if BEFORE_2_19 else 2)
+        for each in words:
+            assert "Timeout (3s) waiting for privilege escalation prompt:" in each, run
+            assert name == "core" or "sudo showed neither its password prompt" in each
 
 
 # ansible-core's become_su: a shim that goes through another user, so that su asks for a password.
