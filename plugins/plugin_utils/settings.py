@@ -89,13 +89,13 @@ class TargetSettings:
     task: str | None = None
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    ask_anew: tuple[Callable[[], TargetSettings | None] | None, ...] = field(default=(), repr=False, compare=False)
+    ask_anew: tuple[Callable[[], TargetSettings] | None, ...] = field(default=(), repr=False, compare=False)
 
     def before_login(self, index: int) -> TargetSettings | None:
         """What there is to know before a hop is logged in to: other settings, if OpenSSH says something else by now."""
         ask = self.ask_anew[index] if self.ask_anew else None
         found = None if ask is None else ask()
-        if found is None:
+        if found is None or found.chain == self.chain:
             return None
         return replace(self, chain=found.chain, warnings=found.warnings, remarks=found.remarks, ask_anew=found.ask_anew)
 
@@ -132,15 +132,19 @@ def read_settings(
 
 def _asks(
     visit: Visit, options: Mapping[str, Any], asker: Asker, ask_anew: AskAnew
-) -> Callable[[], TargetSettings | None] | None:
+) -> Callable[[], TargetSettings] | None:
     """What asks OpenSSH once more about a hop; None where it need not be asked."""
     query = visit.openssh.before_login
 
-    def ask() -> TargetSettings | None:
-        changed = query is not None and ask_anew(query, options["directory"], options["environment"])
-        return read_settings(options, asker, ask_anew) if changed else None
+    if query is None:
+        return None
 
-    return None if query is None else ask
+    def ask() -> TargetSettings:
+        ask_anew(query, options["directory"], options["environment"])
+        # Read whether or not the answer is new: it may have been new to another task that asked just before.
+        return read_settings(options, asker, ask_anew)
+
+    return ask
 
 
 def resolution(options: Mapping[str, Any], asker: Asker = _nobody) -> tuple[Resolution, Arguments]:

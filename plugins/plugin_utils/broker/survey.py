@@ -82,7 +82,9 @@ class Survey:
     def _pass(self, index: int) -> dict[str, Any]:
         """Logs in to a bastion whose key is known, or uses the connection that there is."""
         chain = replace(self._chain, hops=self._chain.hops[: index + 1])
-        lease = self._transports.lease(replace(self._settings, chain=chain), self._report)
+        # The chain stays what it is, as another one would not end at this hop.
+        settings = replace(self._settings, chain=chain, ask_anew=())
+        lease = self._transports.lease(settings, self._report)
         self._release()
         self._lease = lease
         trust = lease.links[-1].trust

@@ -100,6 +100,20 @@ class _Way:
         self.total = Deadline(settings.chain.timeout)
         self.dialled: set[Shared] = set()
         self.held = asking_once()
+        self._asked: set[int] = set()
+
+    def settings_before_login(self, index: int) -> TargetSettings | None:
+        """Other settings, if OpenSSH has some by now; it is asked once for each hop, as each answer may be another one."""
+        if index in self._asked:
+            return None
+        self._asked.add(index)
+        return self.settings.before_login(index)
+
+    def again(self, settings: TargetSettings) -> _Way:
+        """The same request with other settings, and what is left of its time."""
+        way = _Way(settings, self.report, self.insist, self.unwanted)
+        way.total, way._asked = self.total, self._asked
+        return way
 
     def unreachable(self, index: int, error: BaseException, dialled: Shared) -> BaseException:
         """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
@@ -144,17 +158,17 @@ class Transports:
         :raises RuntimeError: no thread can be started.
         """
         self._start()
+        way = _Way(settings, report, insist, unwanted or threading.Event())
         path = None
         while path is None:
-            way = _Way(settings, report, insist, unwanted or threading.Event())
             try:
                 path = self._go(way)
             except _OtherSettings as found:
-                settings = found.settings
+                way = way.again(found.settings)
         if way.dialled:
-            for warning in settings.warnings:
+            for warning in way.settings.warnings:
                 report.warn(warning)
-            for remark in settings.remarks:
+            for remark in way.settings.remarks:
                 report.remark(remark)
         else:
             report.note(f"{way.chain}: {_reused(path[-1])}")
@@ -365,7 +379,7 @@ class Transports:
                 way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
         try:
             links = [shared.link for shared in path]
-            settings = way.settings.before_login(index)
+            settings = way.settings_before_login(index)
             if settings is not None:
                 raise _OtherSettings(settings)
             link = self._open(way, index, links)

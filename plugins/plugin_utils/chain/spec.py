@@ -99,9 +99,12 @@ def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpe
 
 
 def _flattened(items: Sequence[object]) -> Iterator[object]:
-    """A list in the list counts as its items: ``query`` of a lookup gives a list of what ``lookup`` gives."""
+    """A list in the list counts as its items: ``query`` of a lookup gives a list of what ``lookup`` gives.
+
+    An empty one is left to be refused, since a template that came to nothing must leave no hop out.
+    """
     for item in items:
-        if isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
+        if item and isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
             yield from item
         else:
             yield item

@@ -72,7 +72,6 @@ class Login:
         self._expired = False
         self._unanswered = ""
         self._instructions: list[str] = []
-        self._heard = 0
         self._not_answered: HopError | None = None
         #: Whether a key of last resort was needed; known when the login is complete.
         self.used_fallback = False
@@ -258,7 +257,6 @@ class Login:
         :param key: the name of the key that signs; an agent or a token may decline to.
         """
         self._transport.auth_timeout = self._deadline.remaining()
-        self._heard = self._transport.banners
         try:
             further = call()
         except Withheld:
@@ -325,8 +323,6 @@ class Login:
             f" and said: {'; '.join(words)}" if words else ""
         )
         advice = "Its log says why: a wrong password, an account that may not log in, a limit, or a restart."
-        if name and self._transport.banners > self._heard:  # what OpenSSH says of an expired account (auth2.c)
-            return LoginRefused(self._place, problem, advice)
         return self._without_answer(problem, advice)
 
     def _words(self) -> list[str]:

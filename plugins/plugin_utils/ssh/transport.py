@@ -206,11 +206,6 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         if self.auth_handler is not None:
             self.auth_handler.interactive_handler = lambda *_asked: []
 
-    @property
-    def banners(self) -> int:
-        """How many banners the server has sent in the login."""
-        return 0 if self.auth_handler is None else int(self.auth_handler.banners)
-
     def get_banner(self) -> bytes | None:
         """The last banner, also when the connection has ended, which is when it says why; the library's is none then."""
         return None if self.auth_handler is None else self.auth_handler.banner

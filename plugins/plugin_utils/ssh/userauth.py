@@ -38,9 +38,7 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
 
     def __init__(self, transport: Any) -> None:
         super().__init__(transport)
-        #: How many banners came.
-        self.banners = 0
-        self._rounds = 0
+        self._banners = self._rounds = 0
 
     @property
     def _client_handler_table(self) -> dict[int, Any]:
@@ -70,8 +68,8 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
         super()._parse_userauth_success(m)  # type: ignore[misc]
 
     def _parse_userauth_banner(self, m: paramiko.Message) -> None:
-        self.banners += 1
-        if self.banners > _BANNERS:
+        self._banners += 1
+        if self._banners > _BANNERS:
             raise Violation(f"it sent more than {_BANNERS} banners in one login")
         self.banner = m.get_binary()[:_BANNER]  # type: ignore[assignment]
 

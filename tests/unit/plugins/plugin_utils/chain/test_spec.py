@@ -153,6 +153,8 @@ def test_nothing_and_none_mean_no_hop(value: object) -> None:
         (["a", "none"], "ansible_ssh_jump[1]"),
         (["none"], "ansible_ssh_jump[0]"),
         (["a", [["b"]]], "ansible_ssh_jump[1]"),
+        (["a", []], "ansible_ssh_jump[1]"),
+        ([[]], "ansible_ssh_jump[0]"),
         (["a", ["b", "none"]], "ansible_ssh_jump[2]"),
         ([{}], "ansible_ssh_jump[0].host"),
         ([{"host": None}], "ansible_ssh_jump[0].host"),
