@@ -194,7 +194,7 @@ ATTACKS = {
     "many questions": Attack("it asked 101 questions at once, and 100 are the most", asks(*["code"] * 101), variables=CODE),
     "questions without end": Attack("it asked more than 20 times in one login", asks("code"), variables=CODE),
     "a password that has expired": Attack(
-        "the login failed: it wants the password to be changed first, which cannot be done here, after a secret was sent",
+        "login refused. Tried: password, expired. The server takes: password. It says: New password:",
         Plan(methods="password", password=once(60, "New password: ", "")),
         variables={"ansible_password": "old"},
     ),

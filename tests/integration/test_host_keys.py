@@ -166,7 +166,8 @@ def test_with_checking_off_a_host_hears_no_more_than_from_openssh(lab: Lab, know
     common = {"ansible_host_key_checking": False, "ansible_ssh_common_args": "-A"}
     by = {
         "key": place(server, "me", **common, ansible_ssh_private_key_file=str(key.path)),
-        "password": place(server, "me", **common, ansible_password="sentinel"),
+        "password": place(server, "me", **common, ansible_password="sentinel")
+        | {"ansible_ssh_common_args": "-A -o KbdInteractiveAuthentication=no"},
         "answer": place(server, "me", **common, ansible_password="sentinel")
         | {"ansible_ssh_common_args": "-A -o PasswordAuthentication=no"},
     }

@@ -156,7 +156,7 @@ def test_what_is_left_out_here_is_named(lab: Lab) -> None:
     with opened(lab, place(server, "root") | here, first=None) as session, pytest.raises(AlgorithmsRefused) as caught:
         session.run("true")
     assert caught.value.problem.partition("here: ")[2] == (
-        f"paramiko {paramiko.__version__} on the controller has no {CHACHA}; not safe: aes128-cbc; "
+        f"paramiko {paramiko.__version__} on the controller has no {CHACHA}; not safe, as they use SHA-1, MD5 or CBC: aes128-cbc; "
         "left out by Ciphers of ssh_config: aes256-ctr"
     )
     assert caught.value.advice.endswith(": aes192-ctr.")

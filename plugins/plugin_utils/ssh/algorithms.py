@@ -97,7 +97,7 @@ def _reasons(offer: Offer) -> str:
     lacking = [name for name in names if name not in weak and name not in left_out]
     reasons = [
         f"paramiko {paramiko.__version__} on the controller has no {' and no '.join(lacking)}" if lacking else "",
-        f"not safe: {', '.join(weak)}" if weak else "",
+        f"not safe, as they use SHA-1, MD5 or CBC: {', '.join(weak)}" if weak else "",
         f"left out by {offer.keyword} of ssh_config: {', '.join(left_out)}" if left_out else "",
     ]
     only = f"the server offers only the {offer.kind} {', '.join(names)}"

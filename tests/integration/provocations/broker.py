@@ -48,7 +48,7 @@ def _waiting_for_a_dial(stage: Stage) -> Variables:
     silent = stage.lab.sink(first(lambda: begun.write_text("x\n")))
     host = stage.host(silent, ansible_ssh_timeout=15)
     stage.beside[stage.name("first")] = host
-    return host | {"awaited": str(begun), "ansible_ssh_timeout": 1}
+    return host | {"awaited": str(begun), "ansible_ssh_jump_timeout": 1}
 
 
 # Full, or defect

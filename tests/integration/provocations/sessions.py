@@ -12,11 +12,12 @@ from typing import Any
 import asyncssh
 from ansible.release import __version__ as core
 from lab import raw
-from lab.hostile import Plan, ends
+from lab.hostile import Plan, ends, send
 
 from .provocation import Provocation, Stage, Status, Variables
 
 HOP = "hop 1 of 1"
+_IGNORE = 2  # RFC 4250 section 4.1.2
 #: Whatever the host's variables say.
 COMMAND = (raw("{{ command | default('true') }}"),)
 _CHECK = ({"name": "Check", "bastion.ssh.check": {}},)
@@ -29,9 +30,10 @@ def _without_sessions(stage: Stage) -> Variables:
 
 
 def _without_an_answer(stage: Stage) -> Variables:
-    """A server that lets the user in, and says nothing when a session is asked for."""
+    """A server that lets the user in and serves, and says nothing when a session is asked for."""
 
-    def wait(_transport: object) -> None:
+    def wait(transport: object) -> None:
+        send(transport, _IGNORE, b"")
         threading.Event().wait(20)
 
     return _hostile(stage, Plan(opening=wait), ansible_ssh_timeout=2)
