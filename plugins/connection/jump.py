@@ -731,14 +731,13 @@ class Connection(ConnectionBase):
             self._session = self._broker_session(options) if wanted else self._own_session(options)
             self._connected = True
         try:
-            return self._use_now(use, options)
+            return self._use_or_do_without_broker(self._session, use, options)
         except HopError as error:
             raise self._explained(error) from None
 
-    def _use_now(self, use: Callable[[Session], _T], options: dict[str, Any]) -> _T:
-        assert self._session is not None
+    def _use_or_do_without_broker(self, session: Session, use: Callable[[Session], _T], options: dict[str, Any]) -> _T:
         try:
-            return use(self._session)
+            return use(session)
         except NoBroker as error:
             if error.lasting:
                 self._do_without(options, f"No broker, so each task connects by itself: {error}")
