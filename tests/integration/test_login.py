@@ -431,7 +431,7 @@ def test_a_server_that_hangs_up_on_a_password_gets_it_once(lab: Lab) -> None:  #
 @pytest.mark.parametrize("questions", [True, False])
 def test_a_password_that_must_be_changed_is_told_in_the_servers_words(lab: Lab, questions: bool) -> None:
     message = connect(lab, serve(lab, Expired, kbdint_auth=questions)).result("host").result["msg"]
-    assert "Failed to authenticate: hop 1 of 1" in message
+    assert "login refused" in message
     assert "password, expired. The server takes: " in message
     assert "It says: Your password has expired. Please change it." in message
     assert message.endswith("The password of root must be changed: log in by hand, and change it.")
