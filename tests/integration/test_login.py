@@ -255,6 +255,22 @@ def test_prompts_answer_one_time_codes(lab: Lab) -> None:
     assert "prompts" in result.result["msg"]
 
 
+@pytest.mark.parametrize("question", ["OTP password: ", "Password (OTP): ", "Password of your 2FA app: "])
+def test_a_password_answers_no_question_for_a_code(lab: Lab, question: str) -> None:  # trust: T19
+    host = lab.recorder("host", rounds=[[Prompt(question, "123456")]])
+    lab.trust(host)
+    message = connect(lab, place(host, "deploy", ansible_password="sentinel")).result("host").result["msg"]
+    assert f"the question {question.strip()!r}, which no entry of prompts answers" in message
+    assert "Set ansible_ssh_prompts" in message
+    assert host.values("response") == []
+
+
+def test_a_password_is_asked_for_in_the_name_of_a_host(lab: Lab) -> None:
+    host = lab.recorder("host", rounds=[[Prompt("deploy@otp.example's password: ", "sentinel")]])
+    lab.trust(host)
+    connect(lab, place(host, "deploy", ansible_password="sentinel")).check()
+
+
 def test_a_key_and_then_a_password_where_both_are_wanted(lab: Lab, user: User) -> None:
     key = lab.key("key")
     host = lab.sshd("host", users=[user], keys=[key], password=True, AuthenticationMethods="publickey,password")

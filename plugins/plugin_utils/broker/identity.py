@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..chain.codes import without_names
 from ..chain.model import (
     TARGET,
     AgentKeys,
@@ -28,14 +29,8 @@ from ..ssh.recent import digest
 
 # RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
 _CODE = re.compile(r"(\d{6,10})?")
-# What the pattern of a question calls such a code. Digits alone do not tell it from a PIN or a password, which prove nothing if they
-# are others; and no other kind of answer may be asked for by the same pattern. What is only "authentication", or a "token", may be
-# static. "Code" alone may be either, so that it is one only where something else tells who logs in.
-_CALLED_ONE_TIME = re.compile(
-    r"(one.{0,4}time|(?<![a-z])[th]?otp(?![a-z])|2fa|mfa|(two|second|2nd)\W{0,8}factor)(\W{0,8}(pass)?(code|word))?"
-    r"|(verification|authenticat(or|ion)|token)\W{0,8}code(?![a-z])|passcode",
-    re.IGNORECASE,
-)
+# Digits alone do not tell a code from a PIN or a password, which prove nothing if they are others, so that the pattern has to name
+# it, and no other kind of answer. "Code" alone may be either: it is one only where something else tells who logs in.
 _CALLED_CODE = re.compile(r"(?<![a-z])code(?![a-z])", re.IGNORECASE)
 _CALLED_STATIC = re.compile(r"pin|pass", re.IGNORECASE)
 
@@ -119,7 +114,7 @@ def _is_one_time(pattern: str, answer: str, alone: bool) -> bool:
 
     :param alone: whether nothing else proves who logs in.
     """
-    rest = _CALLED_ONE_TIME.sub("", pattern)
+    rest = without_names(pattern)
     called = rest != pattern or (not alone and _CALLED_CODE.search(pattern) is not None)
     return called and not _CALLED_STATIC.search(rest) and _CODE.fullmatch(answer) is not None
 

@@ -4,7 +4,8 @@
 
 The order is ssh(1)'s, keys, keyboard-interactive, password, or that of PreferredAuthentications; then come the keys that are a last
 resort. A password goes over the wire once by each method that wants it, as with ssh(1) and NumberOfPasswordPrompts 1; to OpenSSH's
-server once at most, which asks PAM either way: a failure more brings nothing but the account's lock (pam_faillock).
+server once at most, unless that accepted it and wants more: PAM is asked either way, and a failure more brings nothing but the
+account's lock (pam_faillock).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
+from ..chain.codes import asks_for_code
 from ..chain.model import METHODS, Hop
 from ..errors import HopError, HopUnreachable, LoginRefused, said
 from .deadline import Deadline
@@ -32,7 +34,7 @@ _SERVER_LOG = "Its log may say why."
 _SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _MATCHING_SECONDS = 10.0  # for the patterns of prompts; ours
 _WORDS = 3  # of what a server says before its questions, the last ones
-_PASSWORD_PROMPT = re.compile(r"(?<!one-time )password", re.IGNORECASE)  # a one-time password is pam_oath's
+_PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
 # pam_unix's, of an expired password.
 _CHANGE_PROMPT = re.compile(r"(?:new|change your|\bcurrent\)?)(?: unix)? password", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -66,6 +68,7 @@ class Login:
         self._fallback_keys = login_keys(fallback, self._skipped.append)
         self._offered: set[bytes] = set()
         self._password_sent: set[str] = set()  # by which methods
+        self._password_accepted: set[str] = set()  # and something more was wanted
         self._questions_spent = False
         self._secret_sent = False
         self._key_accepted = False
@@ -137,7 +140,8 @@ class Login:
         """Whether there is a password that a method can still send."""
         if self._hop.credentials.password is None or method in self._password_sent:
             return False
-        return not self._password_sent or "OpenSSH" not in str(self._transport.remote_version)
+        failed = self._password_sent - self._password_accepted
+        return not failed or "OpenSSH" not in str(self._transport.remote_version)
 
     def _next_key(self, keys: Generator[LoginKey, None, None]) -> LoginKey | None:
         if "publickey" not in self._methods:
@@ -290,6 +294,7 @@ class Login:
             return False
         if name:
             self._tried.append(name + (", accepted" if further else ""))
+        self._password_accepted |= self._password_sent & {name}
         self._methods = tuple(further)
         self._questions_spent = False  # after a partial success a question may be another one
         self._key_accepted = self._key_accepted or bool(key)
@@ -360,4 +365,5 @@ class Login:
 
 def _asks_for_password(question: str) -> bool:
     """Whether the password of an account answers a question."""
-    return bool(_PASSWORD_PROMPT.search(question)) and not _CHANGE_PROMPT.search(question)
+    asks = _PASSWORD_PROMPT.search(question) and not _CHANGE_PROMPT.search(question)
+    return bool(asks) and not asks_for_code(question)
