@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import TRUE, Lab, Run, Sshd, User, play, playbook
+from lab import TRUE, Lab, Run, Sshd, User, play, playbook, wait_until
+from lab.brokers import playbooks
 from lab.chains import place
 
 _SECRET = "3132333435363738393031323334353637383930"  # RFC 6238's
@@ -85,6 +89,18 @@ def test_a_code_that_a_bastion_wants_is_asked_for_where_it_is_set(lab: Lab, user
     assert "hop 1 of 2" in told
     assert f"{key.fingerprint}, accepted" in told
     assert told.endswith("Set ansible_ssh_jump[0].prompts, such as {'one-time password': '<answer>'}.")
+
+
+def test_a_password_that_was_accepted_answers_what_the_server_wants_then(lab: Lab, user: User) -> None:
+    host = lab.sshd(
+        "twice",
+        users=[user],
+        password=True,
+        pam=_PASSWORD + _ACCOUNT,
+        AuthenticationMethods="password,keyboard-interactive",
+    )
+    lab.trust(host)
+    connect(lab, place(host, user, ansible_password=user.password)).check()
 
 
 def test_a_password_is_no_one_time_password(lab: Lab, user: User) -> None:  # trust: T19
@@ -192,6 +208,13 @@ def test_a_login_may_take_longer_than_to_connect(lab: Lab, user: User, slow: Pat
     connect(lab, place(host, user, ansible_password=user.password, **_HURRY)).check()
 
 
+def test_keepalives_do_not_end_a_login_that_takes_longer_than_they_wait(lab: Lab, user: User, slow: Path) -> None:
+    host = lab.sshd("slow", users=[user], pam=f"session required pam_exec.so {slow}\n" + _PASSWORD + _ACCOUNT)
+    lab.trust(host)
+    impatient = {"ansible_ssh_server_alive_interval": 1, "ansible_ssh_server_alive_count_max": 1}
+    connect(lab, place(host, user, ansible_password=user.password, **impatient)).check()
+
+
 @pytest.mark.parametrize("phase", ["auth", "session"])
 @pytest.mark.ways("broker", "own process")
 def test_all_hosts_wait_for_a_bastion_that_takes_its_time(lab: Lab, user: User, slow: Path, phase: str) -> None:
@@ -204,6 +227,21 @@ def test_all_hosts_wait_for_a_bastion_that_takes_its_time(lab: Lab, user: User, 
     common = {"ansible_ssh_jump": [hop], "ansible_ssh_private_key_file": str(key.path), **_HURRY}
     inventory = {address: place(target, user, **common) | {"ansible_host": address} for address in target.addresses}
     playbook(lab, inventory, play(TRUE)).check()
+
+
+@pytest.mark.ways("broker")
+def test_a_login_of_a_run_that_was_interrupted_holds_up_no_other(lab: Lab, user: User, marker: Path) -> None:
+    """As where somebody has not seen the question on the phone, and begins again."""
+    push = f"[ -s {marker} ] || {{ echo asked >{marker}; exec sleep 60; }}"
+    variables = pushing(lab, user, push)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(connect, lab, variables)
+        wait_until(marker.read_text, 60, "the first question")
+        (main,) = playbooks(lab)
+        os.killpg(main, signal.SIGINT)
+        assert first.result().rc not in (0, 4)
+        second = pool.submit(connect, lab, variables)
+        second.result(40).check()
 
 
 def test_a_login_that_hangs_ends_with_the_time_for_all_hops(lab: Lab, user: User) -> None:  # trust: T25

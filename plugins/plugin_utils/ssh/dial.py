@@ -106,7 +106,7 @@ def _meet(
     told: list[HopBusy] = []
     while True:
         try:
-            return _met(chain, index, before, check, deadline)
+            return _met(chain, index, before, check, deadline, report)
         except HopBusy as error:
             told.append(error)
             seconds = pause(len(told), random.random())
@@ -122,9 +122,9 @@ def _meet(
 
 
 def _met(
-    chain: Chain, index: int, before: Sequence[Link], check: HostKeyCheck, deadline: Deadline
+    chain: Chain, index: int, before: Sequence[Link], check: HostKeyCheck, deadline: Deadline, report: Report
 ) -> tuple[Link, HostKey]:
-    link = _connect(chain, index, before, deadline)
+    link = _connect(chain, index, before, deadline, report)
     try:
         return link, _greeted(link, check, before, chain, deadline)
     except BaseException:
@@ -165,10 +165,10 @@ def _log_in(link: Link, chain: Chain, before: Sequence[Link], deadline: Deadline
     link.agent_keys = frozenset(login.agent_keys)
 
 
-def _connect(chain: Chain, index: int, before: Sequence[Link], deadline: Deadline) -> Link:
+def _connect(chain: Chain, index: int, before: Sequence[Link], deadline: Deadline, report: Report) -> Link:
     hop, place = chain.hops[index], chain.place(index)
     if before:
-        return _link(place, hop, _forward(chain, index, before, deadline))
+        return _link(place, hop, _forward(chain, index, before, deadline, report))
     if hop.proxy_command is not None:
         command = expand_command(hop.proxy_command, hop)
         try:
@@ -262,12 +262,12 @@ def _hint(first: Hop) -> str:
     return f" {_NO_JUMP if first.setting == TARGET else _ORDER}"
 
 
-def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline) -> paramiko.Channel:
+def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline, report: Report) -> paramiko.Channel:
     """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
     hop, transport = chain.hops[index], links[-1].transport
     served = transport.serves
     try:
-        channel = transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining())
+        channel = transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining(), report.waits)
         if not served:
             deadline.restart(hop.timeout)
         return channel

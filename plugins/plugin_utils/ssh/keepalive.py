@@ -14,6 +14,7 @@ import weakref
 from ..clock import running
 from .library import BROKEN
 from .link import Link
+from .transport import HopTransport
 
 _REQUEST = "keepalive@openssh.com"
 #: Seconds in which what has arrived is read, however many links there are.
@@ -74,7 +75,7 @@ class _Watch:
         if link is None or link.is_dead:
             return False
         late = max(0.0, now - self.due)
-        self._count(link.transport.heard_at, now, late)
+        self._count(link.transport, now, late)
         left = max(self._limit - self._silent, self.interval - self._unanswered)
         if left <= 0 and self._doubted:
             self.due = now + self.interval
@@ -90,9 +91,11 @@ class _Watch:
             self._probe = _Probe(link)
         return True
 
-    def _count(self, heard: float, now: float, late: float) -> None:
-        planned = self.due - self._looked
-        if heard >= self._looked or self._probe is None:
+    def _count(self, transport: HopTransport, now: float, late: float) -> None:
+        heard, planned = transport.heard_at, self.due - self._looked
+        if not transport.serves:  # it still logs in: the deadline of that counts
+            self._silent = self._unanswered = 0.0
+        elif heard >= self._looked or self._probe is None:
             self._silent, self._unanswered, self._excused = min(planned, now - heard), 0.0, False
         else:
             self._silent += planned

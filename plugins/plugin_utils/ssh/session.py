@@ -100,7 +100,7 @@ class LinkSession:
     def _open_channel(self) -> HopChannel:
         deadline = Deadline(self._timeout)
         try:
-            channel = self._target.transport.open("session", timeout=deadline.remaining())
+            channel = self._target.transport.open("session", timeout=deadline.remaining(), waits=self._report.waits)
             self._channels.append(channel)
             if self._cancelled:
                 channel.close()

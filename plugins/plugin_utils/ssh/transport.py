@@ -26,7 +26,7 @@ from .channel import (
     of_open_channel,
     send_aside,
 )
-from .deadline import Deadline
+from .deadline import Deadline, Heartbeat
 from .key_exchange import CHECKED, objection
 from .library import BROKEN, paramiko
 from .packetizer import Packetizer
@@ -65,9 +65,10 @@ class _Until:
     A server that has said nothing since it let us in may not serve yet: it is asked for an answer, and the time begins with that.
     """
 
-    def __init__(self, seconds: float, transport: HopTransport) -> None:
+    def __init__(self, seconds: float, transport: HopTransport, waits: Callable[[], None]) -> None:
         self._seconds = seconds
         self._transport = transport
+        self._heart = Heartbeat(waits)
         self._deadline = Deadline(seconds)
         self._looked = self._waits = False
 
@@ -75,6 +76,7 @@ class _Until:
         return self
 
     def __lt__(self, _now: float) -> bool:
+        self._heart.beat()
         serves = self._transport.serves
         if not self._looked and not serves:
             self._transport.ask_for_life()
@@ -352,17 +354,24 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         request.add_boolean(True)
         self._send_message(request)
 
-    def open(self, kind: str, destination: tuple[str, int] | None = None, timeout: float = 10.0) -> HopChannel:
+    def open(
+        self,
+        kind: str,
+        destination: tuple[str, int] | None = None,
+        timeout: float = 10.0,
+        waits: Callable[[], None] = lambda: None,
+    ) -> HopChannel:
         """A channel. The library keeps one refusal for all that are being opened, and so may tell it to the wrong one.
 
         :param kind: ``session``, or ``direct-tcpip`` with a destination.
-        :param timeout: seconds.
+        :param timeout: seconds, from when the server serves.
+        :param waits: called now and then until it is open.
         :raises ChannelRefused: by the server.
         :raises paramiko.SSHException: no answer in time, or the connection ended.
         """
         origin = None if destination is None else ("127.0.0.1", 65535)
         try:
-            until: Any = _Until(timeout, self)
+            until: Any = _Until(timeout, self, waits)
             channel: HopChannel = self.open_channel(kind, destination, origin, timeout=until)
             return channel
         except BROKEN:

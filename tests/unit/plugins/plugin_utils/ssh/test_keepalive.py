@@ -25,6 +25,7 @@ class Silent:
     """Answers nothing; what happens when it is given up is for the test to say."""
 
     is_dead = False
+    serves = True
 
     def __init__(self) -> None:
         self.heard_at = time.monotonic()
@@ -156,8 +157,9 @@ Stops = Sequence[tuple[float, float]]  # when one begins, and how long it is
 class Played:
     """Answers what it is asked, after a time, until it falls silent."""
 
-    def __init__(self, heard_at: float, answers_after: float, silent_from: float) -> None:
+    def __init__(self, heard_at: float, answers_after: float, silent_from: float, serves_from: float) -> None:
         self.transport = self
+        self._serves_from = serves_from
         self.is_dead = False
         self.heard_at = heard_at
         self.now = 0.0
@@ -165,6 +167,10 @@ class Played:
         self.ended = threading.Event()
         self._answers_after = answers_after
         self._silent_from = silent_from
+
+    @property
+    def serves(self) -> bool:
+        return self.now >= self._serves_from
 
     def global_request(self, _kind: str, wait: bool) -> None:
         assert wait
@@ -192,6 +198,7 @@ def ended_at(
     stops: Stops = (),
     *,
     heard_at: float = FIRST,
+    serves_from: float = FIRST,
     answers_after: float = 0.05,
     lag: float = 0.02,
     until: float = 20.0,
@@ -200,7 +207,7 @@ def ended_at(
 
     lag: seconds after a stop until what has come meanwhile is read; the look that was due is before that.
     """
-    link = Played(heard_at, answers_after, silent_from)
+    link = Played(heard_at, answers_after, silent_from, serves_from)
     watch = _Watch(cast(Link, link), 1.0, count, FIRST)
     while watch.due < FIRST + until:
         link.now = awake(watch.due, stops)
@@ -280,6 +287,15 @@ def test_one_that_dies_while_we_are_stopped_is_asked_and_then_given_up(count: in
         assert count - 1.05 <= silent <= max(2, count) + 0.2
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_one_that_logs_in_still_has_the_time_for_that_and_then_as_long_as_any(count: int) -> None:  # trust: T34
+    served = FIRST + 10.5  # with the answer to the first request
+    assert ended_at(count, answers_after=9.5, serves_from=served) is None
+    end = ended_at(count, FIRST, serves_from=served)
+    assert end is not None
+    assert count - 1.05 <= end - served <= max(2, count) + 0.2
+
+
 def test_one_that_is_dead_is_given_up_though_every_look_comes_late() -> None:  # trust: T34
     stops = [(FIRST + 1.5 * number, 1.2) for number in range(100)]
     end = ended_at(2, FIRST + 0.1, stops)
@@ -288,7 +304,7 @@ def test_one_that_is_dead_is_given_up_though_every_look_comes_late() -> None:  #
 
 def test_looks_at_many_links_are_as_far_apart_after_a_stop_as_before() -> None:  # trust: T56
     begun = [FIRST, FIRST + 0.25, FIRST + 0.5]
-    links = [Played(start, 0.0, NEVER) for start in begun]
+    links = [Played(start, 0.0, NEVER, FIRST) for start in begun]
     watches = [_Watch(cast(Link, link), 1.0, 3, start) for link, start in zip(links, begun, strict=True)]
     for watch in watches:
         assert watch.look(FIRST + 10.625)
