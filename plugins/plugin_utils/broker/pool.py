@@ -9,6 +9,7 @@ and closes what ``take_closing`` returns.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -32,14 +33,18 @@ class Shared:
     :param parent: the transport that carries it; None for a first hop.
     :param place: the hop, as whoever dials it names it.
     :param label: the hop, whoever names it.
+    :param unwanted: set when whoever dials it has gone.
     """
 
-    def __init__(self, parent: Shared | None, step: Step, place: str, label: str) -> None:
+    def __init__(
+        self, parent: Shared | None, step: Step, place: str, label: str, unwanted: threading.Event | None = None
+    ) -> None:
         self.parent = parent
         self.children: set[Shared] = set()
         self.step = step
         self.place = place
         self.label = label
+        self.unwanted = unwanted or threading.Event()
         self.state = State.DIALLING
         self.link: Any = None
         self.error: BaseException | None = None
@@ -115,9 +120,20 @@ class Pool:
             (shared for shared in fitting if shared.state is State.DIALLING), None
         )
 
-    def begin(self, parent: Shared | None, step: Step, place: str, label: str, session: bool = False) -> Shared:
-        """A transport that the caller dials now; it has the first lease."""
-        shared = Shared(parent, step, place, label)
+    def begin(
+        self,
+        parent: Shared | None,
+        step: Step,
+        place: str,
+        label: str,
+        session: bool = False,
+        unwanted: threading.Event | None = None,
+    ) -> Shared:
+        """A transport that the caller dials now; it has the first lease.
+
+        :param unwanted: set when the caller has gone, so that nobody else waits for a login that somebody may have to complete.
+        """
+        shared = Shared(parent, step, place, label, unwanted)
         self.claim(shared, session)
         if parent is not None:
             parent.children.add(shared)
@@ -278,7 +294,7 @@ def _fits(shared: Shared, step: Step, held: frozenset[bytes]) -> bool:
     """A login that needed a key of last resort, or keys of an agent, serves those only who have the same ones. Which keys a dial
     will need is not known yet, and an agent may be slow, so that one with another agent is not waited for."""
     if shared.state is State.DIALLING:
-        return shared.step.agent == step.agent
+        return shared.step.agent == step.agent and not shared.unwanted.is_set()
     return shared.agent_keys <= held and (not shared.used_fallback or shared.step.fallback == step.fallback)
 
 

@@ -78,7 +78,7 @@ class PooledSession:
 
     def reset(self) -> None:
         """See :class:`interface.Session`."""
-        self._transports.reset(self._settings)
+        self._transports.reset(self._settings, self._report)
 
     def connect(self) -> list[dict[str, Any]]:
         """See :class:`interface.Session`."""

@@ -99,7 +99,7 @@ class _Way:
         self.turns = LoginTurns(settings.run_directory, settings.run_key)
         self.total = Deadline(settings.chain.timeout)
         self.dialled: set[Shared] = set()
-        self.held = asking_once()
+        self.held = asking_once(self.total, report.waits)
         self._asked: set[int] = set()
 
     def settings_before_login(self, index: int) -> TargetSettings | None:
@@ -112,7 +112,7 @@ class _Way:
     def again(self, settings: TargetSettings) -> _Way:
         """The same request with other settings, and what is left of its time."""
         way = _Way(settings, self.report, self.insist, self.unwanted)
-        way.total, way._asked = self.total, self._asked
+        way.total, way.held, way._asked = self.total, self.held, self._asked
         return way
 
     def unreachable(self, index: int, error: BaseException, dialled: Shared) -> BaseException:
@@ -174,24 +174,26 @@ class Transports:
             report.note(f"{way.chain}: {_reused(path[-1])}")
         return Lease(self, path, path[-1] in way.dialled, way)
 
-    def reset(self, settings: TargetSettings) -> None:
+    def reset(self, settings: TargetSettings, report: Report) -> None:
         """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
-        held = [*map(asking_once(), settings.chain.hops)]
-        with self._lock:
-            parent: Shared | None = None
-            *before, last = steps(settings.chain)
-            for step, keys in zip(before, held, strict=False):
+        hops = settings.chain.hops
+        held = asking_once(Deadline(settings.chain.timeout), report.waits)
+        parent: Shared | None = None
+        for hop, step in zip(hops, steps(settings.chain), strict=True):
+            with self._lock:
+                ask = self._pool.is_of_agent(parent, step)
+            keys = held(hop) if ask else frozenset()
+            with self._lock:
                 self._pool.forget_trouble(parent, step)
-                parent = self._pool.find(parent, step, lifetime(), held=keys)
-                if parent is None:
-                    break
-            else:
-                while (
-                    target := self._pool.find(parent, last, lifetime(), held=held[-1])
-                ) and target.state is State.OPEN:
-                    self._pool.retire(target)
-            self._due.notify()
-        LoginTurns(settings.run_directory, settings.run_key).forget(settings.chain.hops)
+                found = self._pool.find(parent, step, lifetime(), held=keys)
+                while hop is hops[-1] and found is not None and found.state is State.OPEN:
+                    self._pool.retire(found)
+                    found = self._pool.find(parent, step, lifetime(), held=keys)
+                self._due.notify()
+            parent = found
+            if parent is None:
+                break
+        LoginTurns(settings.run_directory, settings.run_key).forget(hops)
 
     def give_back(self, path: Sequence[Shared], persist: float, session: bool) -> None:
         """Ends claims; what has died meanwhile is kept for nobody."""
@@ -304,7 +306,7 @@ class Transports:
                     if not is_target:
                         self._spare(way, index, step, parent)
                     mine = self._pool.begin(
-                        parent, step, way.chain.place(index), way.chain.hops[index].label, is_target
+                        parent, step, way.chain.place(index), way.chain.hops[index].label, is_target, way.unwanted
                     )
                     self._statistics.dialled(mine)
                     break
@@ -322,7 +324,7 @@ class Transports:
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
         heart = Heartbeat(way.report.waits)
-        while self._is_dialling(shared, min(ATTENTION, deadline.remaining())):
+        while self._is_dialling(shared, min(ATTENTION, deadline.remaining())) and not shared.unwanted.is_set():
             if deadline.expired:
                 problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
                 advice = "See the error of that task; or give this hop a longer timeout."

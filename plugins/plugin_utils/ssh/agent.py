@@ -2,21 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which keys an agent holds (draft-miller-ssh-agent): whether a login that needed one may be used by another run.
 
-An agent is asked for each lease of such a login, so it is asked with a limit: one that is silent holds nothing.
+An agent is asked for each lease of such a login. One that waits for somebody (ssh-add -c) answers nobody else meanwhile, so that
+it has the time of a login.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
-import time
 from collections.abc import Callable
 
 from ..chain.model import AgentKeys, Hop
+from .deadline import ATTENTION, Deadline, Heartbeat
 from .keys import is_listed, listed_keys
 
-_SECONDS = 2.0
 _LARGEST = 256 * 1024  # OpenSSH's authfd.c, MAX_AGENT_REPLY_LEN
 _REQUEST, _ANSWER = 11, 12  # SSH_AGENTC_REQUEST_IDENTITIES, SSH_AGENT_IDENTITIES_ANSWER
 _LENGTH = struct.Struct(">I")
@@ -25,8 +26,12 @@ _LENGTH = struct.Struct(">I")
 Held = Callable[[Hop], frozenset[bytes]]
 
 
-def asking_once() -> Held:
-    """Asks each agent once, however many hops have it."""
+def asking_once(total: Deadline, waits: Callable[[], None]) -> Held:
+    """Asks each agent once, however many hops have it.
+
+    :param total: what is left of the time for all hops.
+    :param waits: called now and then until there is an answer.
+    """
     known: dict[AgentKeys, frozenset[bytes]] = {}
 
     def held(hop: Hop) -> frozenset[bytes]:
@@ -34,51 +39,52 @@ def asking_once() -> Held:
         for identity in hop.credentials.identities:
             if isinstance(identity, AgentKeys):
                 if identity not in known:
-                    known[identity] = held_keys(identity)
+                    known[identity] = held_keys(identity, Deadline(hop.login_timeout, total), waits)
                 found |= known[identity]
         return found
 
     return held
 
 
-def held_keys(identity: AgentKeys) -> frozenset[bytes]:
+def held_keys(identity: AgentKeys, deadline: Deadline, waits: Callable[[], None] = lambda: None) -> frozenset[bytes]:
     """The keys of an agent, as on the wire, that may be used for a login; none where it cannot be asked, or gives no answer in time."""
     if identity.socket is None:
         return frozenset()
     try:
-        keys = _ask(os.path.expanduser(identity.socket), time.monotonic() + _SECONDS)
+        keys = _ask(os.path.expanduser(identity.socket), deadline, Heartbeat(waits))
     except (OSError, ValueError):
         return frozenset()
     listed = listed_keys(identity)
     return frozenset(key for key in keys if is_listed(key, listed))
 
 
-def _ask(path: str, end: float) -> list[bytes]:
+def _ask(path: str, deadline: Deadline, heart: Heartbeat) -> list[bytes]:
     """Raises OSError or ValueError where there is no answer that can be read."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(_SECONDS)
+        sock.settimeout(min(ATTENTION, deadline.remaining()))
         sock.connect(path)
         sock.sendall(_LENGTH.pack(1) + bytes([_REQUEST]))
-        (size,) = _LENGTH.unpack(_read(sock, _LENGTH.size, end))
+        (size,) = _LENGTH.unpack(_read(sock, _LENGTH.size, deadline, heart))
         if not 5 <= size <= _LARGEST:
             raise ValueError("no list of keys")
-        answer = _read(sock, size, end)
+        answer = _read(sock, size, deadline, heart)
     if answer[0] != _ANSWER:
         raise ValueError("no list of keys")
     return _strings(answer[5:])[::2]  # each with a comment
 
 
-def _read(sock: socket.socket, size: int, end: float) -> bytes:
+def _read(sock: socket.socket, size: int, deadline: Deadline, heart: Heartbeat) -> bytes:
     data = b""
     while len(data) < size:
-        left = end - time.monotonic()
-        if left <= 0:
+        if deadline.expired:
             raise TimeoutError
-        sock.settimeout(left)
-        piece = sock.recv(size - len(data))
-        if not piece:
-            raise ValueError("cut off")
-        data += piece
+        heart.beat()
+        sock.settimeout(min(ATTENTION, deadline.remaining()))
+        with contextlib.suppress(TimeoutError):
+            piece = sock.recv(size - len(data))
+            if not piece:
+                raise ValueError("cut off")
+            data += piece
     return data
 
 

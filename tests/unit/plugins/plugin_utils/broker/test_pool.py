@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -467,3 +468,13 @@ def test_a_dial_with_another_agent_is_not_waited_for() -> None:
     mine = pool.begin(None, A._replace(agent="one"), "place", "label")
     assert pool.find(None, A._replace(agent="another"), 0.0) is None
     assert pool.find(None, A._replace(agent="one"), 0.0) is mine
+
+
+def test_a_dial_that_nobody_wants_is_not_waited_for() -> None:
+    pool, unwanted = Pool(), threading.Event()
+    mine = pool.begin(None, A, "place", "label", unwanted=unwanted)
+    assert pool.find(None, A, 0.0) is mine
+    unwanted.set()
+    assert pool.find(None, A, 0.0) is None
+    pool.opened(mine, object(), False, 0.0)
+    assert pool.find(None, A, 0.0) is mine

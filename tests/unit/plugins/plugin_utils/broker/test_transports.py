@@ -216,7 +216,7 @@ def test_a_jump_host_in_trouble_is_dialled_again_when_something_may_have_changed
     with pytest.raises(HopUnreachable):
         first.result(10)
     if change == "reset":
-        transports.reset(TargetSettings(BEHIND[1]))
+        transports.reset(TargetSettings(BEHIND[1]), Report(print, print))
     second = lease(BEHIND[1], task="task" if change == "reset" else "the next one")
     for _hop in range(2):
         dials.next()[1].set_result(FakeLink())

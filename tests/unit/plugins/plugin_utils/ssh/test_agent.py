@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import AgentKeys
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import agent
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import agent, deadline
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.agent import held_keys
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline import Deadline
 
 
 def string(data: bytes) -> bytes:
@@ -26,8 +27,8 @@ LIST = b"\x0c\0\0\0\2" + string(b"k") + string(b"comment") + string(b"l") + stri
 
 
 @contextmanager
-def saying(path: Path, answer: bytes, ends: bool) -> Iterator[str]:
-    """A socket that gives one answer, whatever it is asked."""
+def saying(path: Path, answer: bytes, ends: bool, when: threading.Event | None = None) -> Iterator[str]:
+    """A socket that gives one answer, whatever it is asked; not before an event, if there is one."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen(1)
@@ -36,6 +37,7 @@ def saying(path: Path, answer: bytes, ends: bool) -> Iterator[str]:
         def serve() -> None:
             with listening.accept()[0] as sock:
                 assert sock.recv(5) == b"\0\0\0\1\x0b"
+                assert when is None or when.wait(30)
                 sock.sendall(answer)
                 if not ends:
                     done.wait(30)
@@ -67,15 +69,24 @@ def saying(path: Path, answer: bytes, ends: bool) -> Iterator[str]:
 )
 def test_what_is_no_list_of_keys_is_none(answer: bytes, expected: set[bytes], tmp_path: Path) -> None:
     with saying(tmp_path / "s", answer, ends=True) as path:
-        assert held_keys(AgentKeys(path)) == expected
+        assert held_keys(AgentKeys(path), Deadline(10.0)) == expected
 
 
 @pytest.mark.parametrize("answer", [b"", string(LIST)[:-1]])
-def test_one_that_is_silent_holds_nothing(answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "_SECONDS", 0.05)
+def test_one_that_is_silent_to_the_end_holds_nothing(answer: bytes, tmp_path: Path) -> None:
     with saying(tmp_path / "s", answer, ends=False) as path:
-        assert held_keys(AgentKeys(path)) == frozenset()
+        assert held_keys(AgentKeys(path), Deadline(0.05)) == frozenset()
+
+
+def test_one_that_waits_for_somebody_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "_BEAT", 0.02)
+    monkeypatch.setattr(agent, "ATTENTION", 0.02)
+    beaten = threading.Event()
+    with saying(tmp_path / "s", string(LIST), ends=True, when=beaten) as path:
+        assert held_keys(AgentKeys(path), Deadline(10.0), beaten.set) == {b"k", b"l"}
+    assert beaten.is_set()
 
 
 def test_one_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
-    assert held_keys(AgentKeys(str(tmp_path / "s"))) == held_keys(AgentKeys(None)) == frozenset()
+    for path in (str(tmp_path / "s"), None):
+        assert held_keys(AgentKeys(path), Deadline(10.0)) == frozenset()
