@@ -10,7 +10,7 @@ name: jump
 author:
   - bastion.ssh contributors (!UNKNOWN)
 short_description: Run tasks over SSH through any number of bastions
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reaches a host over SSH, through any number of jump hosts (bastions) or through a local command.
   - Every hop has its own user, port, keys, password and host key check. Connections to later hops are nested in

@@ -10,7 +10,7 @@ name: report
 author:
   - bastion.ssh contributors (!UNKNOWN)
 short_description: One report of what the modules of this collection found for many hosts
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Puts results of M(bastion.ssh.chain), M(bastion.ssh.trust) or M(bastion.ssh.check) together, as the playbooks of these names show them.
   - It is made for people. A program should read the results themselves.

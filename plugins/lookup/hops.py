@@ -10,7 +10,7 @@ name: hops
 author:
   - bastion.ssh contributors (!UNKNOWN)
 short_description: Hosts of the inventory as jump hosts
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Makes a value for O(bastion.ssh.jump#connection:ssh_jump) of hosts that are in the inventory. Each becomes a hop with the address, port, user,
     keys, password and host key settings that its own variables say, templates and vaults included.

@@ -12,7 +12,7 @@ module: chain
 author:
   - bastion.ssh contributors (!UNKNOWN)
 short_description: Show the route to a host, without connecting
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Shows each hop of the route to a host, and where each value comes from, which is a variable, C(ssh_config) or a default.
   - Nothing is connected, but the C(ssh) program is asked for its configuration. Secrets are not shown, nor the arguments of commands.

@@ -12,7 +12,7 @@ module: check
 author:
   - bastion.ssh contributors (!UNKNOWN)
 short_description: Reach a host, and show how long each hop took
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Connects to a host, runs a shell command there that changes nothing, and shows each hop with its times.
   - A host that cannot be reached is unreachable, and the message names the hop at which the way ends.

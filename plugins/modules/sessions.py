@@ -12,7 +12,7 @@ module: sessions
 author:
   - bastion.ssh contributors (!UNKNOWN)
 short_description: Show and end the connections that bastion.ssh.jump keeps
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells which brokers of P(bastion.ssh.jump#connection) this user has on the controller, and which connections each of them keeps.
   - Runs on the controller, whatever host it is used for.

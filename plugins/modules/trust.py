@@ -12,7 +12,7 @@ module: trust
 author:
   - bastion.ssh contributors (!UNKNOWN)
 short_description: Show the host keys on the way to a host, and add them to known_hosts
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells the fingerprint of each hop's host key, and whether it is known. The keys are read through the chain, by logging in to the
     bastions, and not to the host itself.
