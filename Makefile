@@ -65,7 +65,7 @@ install: venv tree ## Make .venv, and install the collection to .build/collectio
 	@$(RUN) .ci/install $(TREE) .venv .build
 
 test: packages ## Run the checks, the scenarios, and all tests, side by side, on the newest ansible-core and paramiko
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target tests scenarios lint
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target tests scenarios lint
 
 tests: install ## Run all tests
 	$(RUN) $(PYTEST) $(ARGS)

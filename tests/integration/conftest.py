@@ -31,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out of such a row what takes long, and is the same with all libraries."""
+    if config.getoption("--with-broker-only"):
+        items[:] = [item for item in items if item.get_closest_marker("once") is None]
+
+
 def pytest_configure() -> None:
     """Whoever runs us in the background of a shell ignores Ctrl-C, and so would all that we run (POSIX, sh: 2.11)."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

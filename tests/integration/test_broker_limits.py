@@ -34,14 +34,15 @@ def test_bastions_that_let_one_at_a_time_log_in_carry_100_forks(lab: Lab) -> Non
     for bastion in (chain.a, chain.b):
         bastion.options["MaxStartups"] = "1:100:1"
         bastion.reload()
-    run = playbook(lab, chain.inventory(), play(TRUE), args=["--forks", "100"], timeout=100).check()
+    run = playbook(lab, chain.inventory(), play(TRUE), args=["--forks", "100"], timeout=280).check()
     assert len(run.results) == 100
     chain.settle()
     assert chain.login_counts() == [1, 1, 100]
     assert [bastion.connections() for bastion in (chain.a, chain.b)] == [1, 1]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.once
+@pytest.mark.timeout(600)
 def test_bastions_that_give_no_session_carry_1500_targets_at_once(lab: Lab) -> None:  # trust: T40, T41
     """Without Ansible, which would need minutes; with the log of logins only, as that of debugging costs much."""
     count = 1500
@@ -182,6 +183,7 @@ def test_no_descriptor_at_all_is_a_clear_error_without_a_spin(lab: Lab, chain3: 
 # Memory
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_who_takes_slowly_costs_no_memory(lab: Lab, chain3: Chain3, direction: str) -> None:
     total = (1024 if direction == "down" else 128) * MEBIBYTE
@@ -207,6 +209,7 @@ def test_who_takes_slowly_costs_no_memory(lab: Lab, chain3: Chain3, direction: s
         assert peak_memory(broker) - before < 32 * MEBIBYTE
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("what", ["put", "fetch"])
 def test_50_transfers_at_once_cost_little_memory(lab: Lab, what: str) -> None:
     """Of 800 MiB, the broker has no more than what is on its way."""

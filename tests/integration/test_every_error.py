@@ -145,7 +145,7 @@ def run(stage: Stage, inventory: dict[str, Any], hosts: dict[str, Provocation]) 
     more = {"args": [], "env": {}, **(around(stage) if around else {})}
     more["args"] = ["--forks", str(len(hosts)), *more["args"]]
     more["env"] = {"ANSIBLE_SSH_PERSIST_DIRECTORY": str(stage.lab.path / stage.name("broker")), **more["env"]}
-    done = playbook(stage.lab, wanted, plays, timeout=150, **more)
+    done = playbook(stage.lab, wanted, plays, timeout=250, **more)
     return [problem for name, provocation in hosts.items() for problem in problems(name, provocation, done)]
 
 

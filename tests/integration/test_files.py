@@ -53,7 +53,8 @@ def test_files_of_any_name_arrive_and_come_back(
 
 
 @pytest.mark.ways("broker")
-@pytest.mark.timeout(400)
+@pytest.mark.once
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_large_file_is_the_same_on_both_sides(
     lab: Lab, chain3: Chain3, remote: Path, method: TransferMethod

@@ -142,7 +142,7 @@ def playbook(
     args: Sequence[str] = (),
     env: Mapping[str, str | None] | None = None,
     agent: Agent | None = None,
-    timeout: float = 60,
+    timeout: float = 200,
     replace: Mapping[str, str] | None = None,
     beside: Path | None = None,
     shell: str = "",
