@@ -81,6 +81,31 @@ def test_a_code_that_is_not_there_is_asked_for_by_name_and_no_failure(lab: Lab, 
     assert [login for login in host.failures() if login.method != "publickey"] == []
 
 
+def test_an_empty_code_is_none(lab: Lab, user: User) -> None:
+    host = asking_for_codes(lab, user)
+    variables = place(host, user, ansible_password=user.password, ansible_ssh_prompts={"one-time password": ""})
+    assert "which no entry of prompts answers" in message(connect(lab, variables))
+    host.settle()
+    assert host.failures() == []
+
+
+def test_a_code_that_is_refused_is_not_taken_for_a_password(lab: Lab, user: User) -> None:
+    host = asking_for_codes(lab, user)
+    variables = place(host, user, ansible_password=user.password, ansible_ssh_prompts={"one-time password": "000000"})
+    told = message(connect(lab, variables))
+    assert "A one-time code works once, and for a short time: give a new one. Else check ansible_user, " in told
+
+
+@pytest.mark.ways("broker")
+def test_a_kept_login_needs_no_code(lab: Lab, user: User) -> None:
+    host = asking_for_codes(lab, user)
+    variables = place(host, user, ansible_password=user.password)
+    for code in (_CODE, ""):
+        connect(lab, variables | {"ansible_ssh_prompts": {"one-time password": code}}).check()
+    host.settle()
+    assert len(host.logins()) == 1
+
+
 def test_a_code_that_a_bastion_wants_is_asked_for_where_it_is_set(lab: Lab, user: User) -> None:
     key = lab.key("key")
     host = asking_for_codes(lab, user, "auth required pam_permit.so\n", keys=[key], AuthenticationMethods=_KEY_AND_PAM)

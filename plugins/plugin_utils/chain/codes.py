@@ -20,6 +20,11 @@ def without_names(pattern: str) -> str:
     return _ONE_TIME.sub("", pattern)
 
 
+def names_code(pattern: str) -> bool:
+    """Whether a pattern speaks of a one-time code."""
+    return without_names(pattern) != pattern
+
+
 def asks_for_code(question: str) -> bool:
     """Whether a question speaks of a one-time code, if not of it alone; the name of an account or a host in it does not count."""
     return _ONE_TIME.search(_ADDRESS.sub("", question)) is not None

@@ -207,7 +207,7 @@ class Hop:
         """What to look at when this hop refuses a login."""
         if self.setting == TARGET:
             return "ansible_user, ansible_password and ansible_ssh_private_key_file"
-        return f"the user, the password and the keys of {self.setting}, or ansible_ssh_jump_user and its siblings"
+        return f"the user, the password and the keys of {self.setting}, or ansible_ssh_jump_user, _password and _private_key_file"
 
     @property
     def prompts_setting(self) -> str:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
-from ..chain.codes import asks_for_code
+from ..chain.codes import asks_for_code, names_code
 from ..chain.model import METHODS, Hop
 from ..errors import HopError, HopUnreachable, LoginRefused, said
 from .deadline import Deadline
@@ -73,6 +73,7 @@ class Login:
         self._secret_sent = False
         self._key_accepted = False
         self._expired = False
+        self._code_sent = False
         self._unanswered = ""
         self._instructions: list[str] = []
         self._not_answered: HopError | None = None
@@ -212,13 +213,20 @@ class Login:
         del self._instructions[:-_WORDS]
         texts = [question for question, _echo in questions]
         before = set(self._password_sent)
-        answers = [self._answer(*each) for each in zip(texts, self._matches(texts), strict=True)]
+        entries = self._matches(texts)
+        answers = [self._answer(*each) for each in zip(texts, entries, strict=True)]
         known = [answer for answer in answers if answer is not None]
         if len(known) < len(answers):
             self._password_sent = before
             raise Withheld("a question has no answer")
         self._secret_sent = self._secret_sent or bool(known)
+        self._code_sent = self._code_sent or any(map(self._is_code, texts, entries))
         return known
+
+    def _is_code(self, question: str, entry: int | None) -> bool:
+        """Whether a one-time code answers a question, by what it or its entry of prompts is called."""
+        pattern = "" if entry is None else self._hop.credentials.prompts[entry][0]
+        return entry is not None and (asks_for_code(question) or names_code(pattern))
 
     def _matches(self, questions: list[str]) -> list[int | None]:
         """The entry of prompts for each question."""
@@ -239,11 +247,11 @@ class Login:
         raise _NotAnswered("nothing was answered") from cause
 
     def _answer(self, question: str, entry: int | None) -> str | None:
-        """The answer to one question, by the entry of prompts that it matches."""
+        """The answer to one question, by the entry of prompts that it matches; an empty code is none."""
         credentials = self._hop.credentials
-        if entry is not None:
+        if entry is not None and (credentials.prompts[entry][1] or not self._is_code(question, entry)):
             return credentials.prompts[entry][1]
-        if self._has_password("keyboard-interactive") and _asks_for_password(question):
+        if entry is None and self._has_password("keyboard-interactive") and _asks_for_password(question):
             self._password_sent.add("keyboard-interactive")
             return credentials.password
         self._unanswered = self._unanswered or said(question, 200) or "?"
@@ -355,6 +363,8 @@ class Login:
         hop = self._hop
         if self._expired or _CHANGE_PROMPT.search(self._unanswered):
             return f"The password of {hop.credentials.user} must be changed: log in by hand, and change it."
+        if not self._unanswered and self._code_sent:
+            return f"A one-time code works once, and for a short time: give a new one. Else check {hop.credential_settings}."
         if not self._unanswered:
             return f"Check {hop.credential_settings}."
         if _asks_for_password(self._unanswered) and hop.credentials.password is None:
