@@ -16,7 +16,7 @@ _PROXY = "ProxyCommand"
 _INDENT = "    "
 # From what matters most: what one host was refused is not known, whatever another one found a moment before.
 _STATUSES = ("refused", "unreachable", "new", "added", "known")
-_QUESTION = "Is this the fingerprint that the console of the host shows? Type yes to add the key"
+_QUESTION = "Does the host show the same (ssh-keygen -lf, of its key in /etc/ssh)? Type yes to add the key"
 
 
 def routes(results: Results) -> list[str]:

@@ -144,9 +144,11 @@ def test_a_hop_that_is_not_reached_is_an_error(lab: Lab, chain3: Chain3, known: 
 def test_a_user_with_a_terminal_is_asked_once_about_each_key(
     answer: str, asked: int, status: int, lab: Lab, chain3: Chain3, known: Path
 ) -> None:
-    """In one run, hop by hop, for two hosts with the same jump hosts and one key."""
+    """In one run, hop by hop, for two hosts with the same jump hosts and one key; however long the user compares it, no jump
+    host is logged in to twice, as a one-time code would not do that.
+    """
     file = lab.path / "trust.json"
-    hosts = dict.fromkeys(("web", "twin"), inventory(chain3, known))
+    hosts = dict.fromkeys(("web", "twin"), inventory(chain3, known) | {"ansible_ssh_persist": 0.01})
     file.write_text(json.dumps({"all": {"hosts": hosts}}))
     run = [str(Path(sys.executable).parent / "ansible-playbook"), "bastion.ssh.trust", "-i", str(file)]
     command = ["setsid", "--ctty", "--wait", *run]
@@ -161,6 +163,7 @@ def test_a_user_with_a_terminal_is_asked_once_about_each_key(
     assert said.count(", before web, twin") == min(asked, 2)
     assert ("fatal:" in said) is (status != 0), said
     assert written(known) == lines_of(chain3)[: 0 if status else asked]
+    assert [len(host.logins()) for host in (chain3.a, chain3.b)] == ([0, 0] if status else [1, 1])
     assert chain3.target.userauth_requests() == []
 
 

@@ -19,6 +19,7 @@ from ..ssh.known_hosts import fingerprint
 from .transports import Lease, Transports
 
 _PASSABLE = ("known", "added")
+_ASKING = 600.0  # seconds for somebody to compare a fingerprint; a one-time code would not log in once more
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Survey:
         try:
             for index, hop in enumerate(self._chain.hops):
                 found.append({"label": hop.label, "target": hop is self._chain.target} | self._visit(index))
+                if found[-1]["status"] == "new" and self._lease is not None:
+                    self._lease.keep(_ASKING)
                 if found[-1]["status"] not in _PASSABLE:
                     break
         finally:
@@ -63,7 +66,6 @@ class Survey:
         return found
 
     def _visit(self, index: int) -> dict[str, Any]:
-        place = self._chain.place(index)
         if index + 1 == len(self._chain.hops):
             return self._look(index)
         try:
@@ -71,13 +73,18 @@ class Survey:
         except HostKeyRefused:
             finding = self._look(index)
         except HopError as error:
-            return {"hop": place, "status": "unreachable", "msg": str(type(error)(place, error.problem, error.advice))}
+            return self._unreachable(index, error)
         if finding["status"] in _PASSABLE:  # known: another task has added it meanwhile
             try:
                 self._pass(index)
             except HopError as error:
-                return finding | {"status": "unreachable", "msg": str(error)}
+                return finding | self._unreachable(index, error)
         return finding
+
+    def _unreachable(self, index: int, error: HopError) -> dict[str, Any]:
+        """Names the hop as the whole chain does."""
+        place = self._chain.place(index)
+        return {"hop": place, "status": "unreachable", "msg": str(type(error)(place, error.problem, error.advice))}
 
     def _pass(self, index: int) -> dict[str, Any]:
         """Logs in to a bastion whose key is known, or uses the connection that there is."""

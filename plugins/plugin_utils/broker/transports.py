@@ -78,6 +78,10 @@ class Lease:
                 self.retire()
             self._transports.give_back(self._path, self._persist, session=True)
 
+    def keep(self, seconds: float) -> None:
+        """Keeps its connections for so long at least, when it is released."""
+        self._persist = max(self._persist, seconds)
+
     def retire(self) -> None:
         """Takes care that nobody else uses this transport to the target, which does not work."""
         self._transports.retire(self._path[-1])
