@@ -44,7 +44,7 @@ def seconds(work: Callable[..., object], *arguments: object) -> float:
 
 def execs(connection: Any, count: int) -> list[float]:
     """Commands one after another, through what bastion.ssh.jump has below the plugin: no part of Ansible."""
-    from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
+    from ansible_collections.bastion.ssh.plugins.plugin_utils.client.command import Request, run
 
     session = connection._session
     request = Request("true")

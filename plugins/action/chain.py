@@ -11,13 +11,13 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.origin import DEFAULT, facts_of
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.explain import DEFAULT, facts_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_variables
+from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.client_config import ClientConfig
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import NAMES, refuse_playbook_facts
 from ansible_collections.bastion.ssh.plugins.plugin_utils.playbooks import refuse_former_name
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings, resolution
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
 
 CONNECTION = "bastion.ssh.jump"
 

@@ -10,8 +10,8 @@ from typing import Any
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import directories
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask, described
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import directories
 from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_playbook_facts
 from ansible_collections.bastion.ssh.plugins.plugin_utils.playbooks import refuse_former_name

@@ -545,8 +545,10 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import define_
 load_modules()
 define_options()
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import NoBroker
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import NoBroker
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.client import BrokerSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.command import Request, run
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Report, Session
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     CONTROLLER,
     EscalationTimeout,
@@ -562,8 +564,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.options import (
     read_options,
     refuse_facts,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, run
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report, Session
 
 _T = TypeVar("_T")
 # As ansible.builtin.ssh of that version: failed before 2.19, unreachable since.
@@ -761,8 +761,8 @@ class Connection(ConnectionBase):
 
     def _own_session(self, options: dict[str, Any]) -> Session:
         """A session of this process; loaded when one is needed, as paramiko takes a while."""
-        from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.own import OwnSession
-        from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.library import why_unusable
+        from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.compat import why_unusable
+        from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import OwnSession
 
         problem = why_unusable()
         if problem:

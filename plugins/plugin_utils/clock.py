@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Which clock is for what.
 
 - ``time.monotonic`` is for single waits, as poll(2), sockets and conditions wait by it. It stands still while the machine

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """One family of errors: what went wrong, at which hop, and what a person can do about it."""
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Facts never steer a connection: what a host says of itself must not decide how it, or another host, is reached.
 
 ansible-core makes variables of facts, which come before those of the inventory, and drops only facts whose names it knows

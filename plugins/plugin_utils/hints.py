@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Mistakes in an inventory that nothing refuses: a misspelt variable, and a host of the inventory that is written as a bare name.
 
 No task loads this that goes well.

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What keeps the connection plugin's start short, which every worker goes through for every task.
 
 ansible-core loads the plugins of collections in each worker anew: it compiles their modules from source, and parses their

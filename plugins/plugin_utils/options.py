@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Options of a connection plugin -> plain values, as they were set. Whoever opens the session checks them.
 
 Every worker loads this for every task, so it is short, and loads nothing of what checks.
@@ -23,11 +24,11 @@ try:
 except ImportError:  # before ansible-core 2.19
     is_trusted_as_template = None
 
-from .chain.become import BecomeRules
+from .client.become import BecomeRules
 from .errors import SettingsError, said
 from .facts import FACTS, PLAYBOOK_VARIABLES, refuse_steering_facts
 from .loading import CONNECTION, define_options
-from .ssh.controller_files import login_name
+from .openssh.user_files import login_name
 
 #: The options that say what the session is; the others are the door's own.
 NAMES = (

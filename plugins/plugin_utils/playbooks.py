@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What the playbooks of this collection take from the command line: variables with a prefix of their own, and no others."""
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Results of many hosts in the lines of one report: routes with the hosts behind them, each jump host and each key once."""
 
 from __future__ import annotations

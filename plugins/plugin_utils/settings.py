@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """The plain values of a connection plugin's options -> settings, checked, without a socket or a process."""
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .chain.anchor import anchored
 from .chain.arguments import Arguments, read_arguments
 from .chain.inventory import JumpDefaults, Settings
-from .chain.model import Chain
+from .chain.model import Chain, TransferMethod
 from .chain.names import check_alias, check_user
 from .chain.openssh import NO_FILE, SOURCE, Ask, Query, nothing_said
+from .chain.paths import anchored
 from .chain.resolve import Resolution, resolve
+from .chain.route import Visit
 from .chain.spec import (
     is_none,
     parse_checking,
@@ -29,10 +31,8 @@ from .chain.spec import (
     parse_timeout,
 )
 from .chain.tokens import Controller
-from .chain.way import Visit
 from .errors import SettingsError, said
-from .ssh.controller_files import home
-from .ssh.local_files import TransferMethod
+from .openssh.user_files import home
 
 _PERSIST = 60.0
 _USUAL_TIMEOUT = 10.0  # of ansible-core, and of this plugin

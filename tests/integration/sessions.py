@@ -14,11 +14,11 @@ from typing import Any
 from lab import Lab
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils import loading
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.own import OwnSession
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.command import Request, Result, run
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Process, Report, Session
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.client import BrokerSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.command import Request, Result, run
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Process, Report, Session
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import OwnSession
 
 _DEFINITIONS = json.loads(Path(loading.__file__).with_name("definitions.json").read_text())
 _OPTIONS = {entry["name"]: name for name, option in _DEFINITIONS.items() for entry in option.get("vars", ())}

@@ -20,8 +20,8 @@ from fuzzing.talk import QUESTIONS
 from lab import Key, Lab
 from sessions import OpenSession, opened
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, JumpError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 HOP = rf"^hop 1 of 1, root@{ADDRESS}:\d+: "
 ODD = "f\xfcr \xff\xfe"

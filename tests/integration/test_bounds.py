@@ -38,10 +38,10 @@ from lab.hostile import (
 from lab.processes import descriptors, wait_until
 from sessions import OpenSession, opened
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Exited
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, HopError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
+from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.transport import HopTransport
 
 MEBIBYTE = 1024 * 1024
 ROOM = 384 * MEBIBYTE  # measured: 230 for eight hosts, most of it the stacks of their threads, of 8 each

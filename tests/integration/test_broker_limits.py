@@ -20,8 +20,8 @@ from lab.brokers import WITHOUT, brokers, forget_peak, kill, open_files, peak_me
 from lab.chains import chain_of_three
 from sessions import opened, options_of
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output, Process
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Exited, Output, Process
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
 
 MEBIBYTE = 1024 * 1024
 

@@ -39,8 +39,8 @@ from lab.brokers import (
 )
 from sessions import options_of
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import spawn
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client import spawn
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from lab.brokers import brokers, leases, status, the_broker, the_socket
 from sessions import opened, options_of
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection, Frame
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection, Frame
 
 
 @contextlib.contextmanager

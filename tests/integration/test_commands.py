@@ -22,10 +22,10 @@ import pytest
 from lab import Chain3, Forwarder, Lab, Run, play, playbook, processes, raw, wait_until
 from sessions import fill, opened
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.become import Stream
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.become import Stream
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Exited, Output
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Exited, Output
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
+from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.transport import HopTransport
 
 pytestmark = pytest.mark.ways("broker", "own process")
 

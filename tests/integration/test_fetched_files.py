@@ -25,8 +25,9 @@ import pytest
 from lab import Chain3, Lab, User, environment
 from sessions import opened
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.local_files import complete
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, LinkLost
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod, complete
 
 pytestmark = pytest.mark.ways("broker", "own process")
 

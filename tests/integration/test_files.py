@@ -17,8 +17,8 @@ import pytest
 from lab import Chain3, Lab, chain_of_three, play, playbook, processes, wait_until
 from sessions import opened
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError, HopUnreachable, LinkLost
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 pytestmark = pytest.mark.ways("broker", "own process")
 

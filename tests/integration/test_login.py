@@ -29,7 +29,7 @@ from lab.playbook import PING, TRUE
 from sessions import opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.transport import HopTransport
+from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.transport import HopTransport
 
 
 def connect(lab: Lab, variables: dict[str, Any], **more: Any) -> Run:

@@ -23,7 +23,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Cha
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller, expand_command
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.client_config import ClientConfig
+from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.client_config import ClientConfig
 
 SSH = shutil.which("ssh") or "ssh"
 DEEPEST = 20

@@ -18,7 +18,7 @@ from lab.brokers import brokers, playbooks, status, stopped, the_broker
 from lab.client import start_ssh
 from sessions import opened
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import spawn
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client import spawn
 
 INTERVAL = 0.5
 COUNT = 2

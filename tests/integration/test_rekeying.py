@@ -13,7 +13,7 @@ import pytest
 from lab import Lab, chain_of_three
 from sessions import opened
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
 
 KEXINIT = "SSH2_MSG_KEXINIT received"
 

@@ -24,7 +24,7 @@ from sessions import options_of
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import in_full
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.logins import _login
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import _login
 
 #: Seconds after which nothing may be left; a look at all of the memory takes some of them.
 _LEFT_NO_LONGER_THAN = 15

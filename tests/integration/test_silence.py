@@ -17,8 +17,8 @@ import pytest
 from lab import TRUE, Chain3, Lab, Run, chain_of_three, play, playbook, processes, raw, wait_until
 from sessions import OpenSession, fill, opened
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Output
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import LinkLost
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Output
 
 #: Seconds until a silent link is given up.
 PATIENCE = 2.0

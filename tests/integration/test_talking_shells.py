@@ -12,8 +12,8 @@ from lab import Lab, Sshd, User, play, playbook
 from lab.chains import place
 from sessions import opened
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import CommandError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 QUIET = "Let no startup file of its shell, such as .bashrc, print where there is no terminal."
 CONTENT = bytes(range(256)) * 1024

@@ -20,8 +20,8 @@ from lab import Chain3, Lab, certify, environment, play, playbook
 from lab.playbook import own_playbook
 from sessions import options_of
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.own import OwnSession
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Report
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import OwnSession
 
 
 @pytest.fixture

@@ -21,13 +21,19 @@ MODULES = {
     for path in sorted(PLUGINS.rglob("*.py"))
 }
 
-# A room imports only from those before it, and from itself; errors and clock are for all of them.
+# A layer imports only from those before it, and from itself.
 ROOMS = [
     "plugin_utils.errors",
     "plugin_utils.clock",
+    "plugin_utils.deadline",
+    "plugin_utils.recent",
     "plugin_utils.chain",
-    "plugin_utils.ssh",
+    "plugin_utils.patched_paramiko",
+    "plugin_utils.openssh",
     "plugin_utils.settings",
+    "plugin_utils.client",
+    "plugin_utils.ssh",
+    "plugin_utils.pool",
     "plugin_utils.broker",
 ]
 OPTIONS = f"{PACKAGE}.plugin_utils.options"
@@ -130,7 +136,11 @@ def test_the_chain_is_pure(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [*named("plugin_utils.ssh.command"), *named("plugin_utils.ssh.interface"), *named("plugin_utils.broker.client")],
+    [
+        *named("plugin_utils.client.command"),
+        *named("plugin_utils.client.interface"),
+        *named("plugin_utils.client.client"),
+    ],
 )
 def test_whoever_only_talks_to_a_session_does_not_load_paramiko(module: str) -> None:
     assert top(reached(module)) & {"paramiko", "cryptography"} == set()

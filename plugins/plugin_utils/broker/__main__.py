@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """The broker as a program: DIRECTORY NAME PATH, with its listening socket as standard input.
 
 PATH is where its starter's Python looks for modules, as JSON: paramiko may be found by a launcher only.

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What brokers there are, for people: asked one by one, and ended when that is wanted."""
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..client.address import Directory, NoBroker, peer
+from ..client.spawn import locked
+from ..client.wire import Connection, Gone, WireError
 from ..errors import said
-from .address import Directory, NoBroker, peer
-from .spawn import locked
-from .wire import Connection, Gone, WireError
 
 _SECONDS = 10.0
 

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """The log that several brokers write to, of other versions or agents, in a directory that they have open."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import fcntl
 import logging
 import os
 
-from .address import Directory
+from ..client.address import Directory
 
 
 class LogFile(logging.Handler):

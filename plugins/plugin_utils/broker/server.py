@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """The broker: takes requests of workers on a Unix socket, and serves each in a thread of its own."""
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from dataclasses import replace
 from typing import Any
 
 from .. import clock
+from ..client.address import Directory, is_lasting, peer
+from ..client.confinement import SELF, differing, rights, rights_of_peer
+from ..client.spawn import READY, WAITING, locked
+from ..client.wire import Connection
 from ..errors import CONTROLLER, HopUnreachable, packed
+from ..openssh.client_config import ClientConfig
+from ..openssh.user_files import set_missing_home
+from ..patched_paramiko.compat import why_unusable
+from ..patched_paramiko.violation import where
+from ..pool.pool import Shared
+from ..pool.session import no_thread
+from ..pool.transports import Transports
+from ..recent import Recent, digest
 from ..settings import TargetSettings, read_settings
-from ..ssh.client_config import ClientConfig
-from ..ssh.controller_files import set_missing_home
 from ..ssh.core_dumps import forbid_core_dumps
-from ..ssh.library import why_unusable
-from ..ssh.recent import Recent, digest
-from ..ssh.violation import where
-from .address import Directory, is_lasting, peer
-from .confinement import SELF, differing, rights, rights_of_peer
-from .conversation import Conversation
+from .admission import Turns
 from .log import LogFile
-from .pool import Shared
-from .session import no_thread
-from .spawn import READY, WAITING, locked
-from .transports import Transports
-from .turns import Turns
-from .wire import Connection
+from .requests import Conversation
 
 log = logging.getLogger("bastion.ssh.broker")
 

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Arguments that were written for the ssh program (``ansible_ssh_common_args`` and its siblings): which of them OpenSSH is
 asked about, and which have no meaning here. What they mean is OpenSSH's matter (see openssh.py)."""
 

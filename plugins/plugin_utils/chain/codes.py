@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What a one-time code is called, by a server that asks for it and by a pattern for that question."""
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Who to be at a hop, and how to prove it: variables, OpenSSH's settings, and what is found on the controller."""
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from .model import (
     KeyFile,
     KeyText,
 )
+from .route import Visit
 from .spec import HopSpec
-from .way import Visit
 
 
 def target_credentials(target: Visit, settings: Settings) -> Credentials:

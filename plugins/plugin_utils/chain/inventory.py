@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What the inventory says of one target and of the way to it. What is None was not said."""
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """The chain: hops in the order in which they are visited, the target last. Frozen, secrets out of its repr."""
 
 from __future__ import annotations
@@ -12,6 +13,14 @@ from enum import Enum
 USUAL_AGENT = "SSH_AUTH_SOCK"
 #: The ``setting`` of a hop that no list of jump hosts mentions.
 TARGET = "the target"
+
+
+class TransferMethod(Enum):
+    """How files go to and from the target."""
+
+    SMART = "smart"
+    SFTP = "sftp"
+    PIPED = "piped"
 
 
 class HostKeyChecking(Enum):

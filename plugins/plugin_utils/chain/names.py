@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Which host and user names may travel: the rules of OpenSSH's ``valid_hostname`` and ``valid_ruser`` (ssh.c).
 
 A name ends up in a ProxyCommand's shell line, so it is checked wherever it comes from (CVE-2023-51385,

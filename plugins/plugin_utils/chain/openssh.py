@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What OpenSSH's client would do for one name: the question to ``ssh -G``, and its answer (ssh(1), ssh_config(5)).
 
 Include, Match, canonicalisation and the order of files are OpenSSH's own that way. The answer has all keywords, those that

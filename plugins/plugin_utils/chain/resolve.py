@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Inventory settings and OpenSSH's settings -> Chain: what counts for each hop.
 
 A variable comes before arguments for the ssh program, those before ssh_config, and that before the default.
@@ -18,9 +19,9 @@ from .inventory import Settings
 from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPolicy, TransportOptions
 from .names import check_alias, check_host, check_port, check_user
 from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
+from .route import Visit, Way, find_way, says_none
 from .spec import HopSpec
 from .tokens import Place, expand_command, expand_early
-from .way import Visit, Way, find_way, says_none
 
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 _GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """The grammar of ``ansible_ssh_jump``: a string or a list in, hops with what they say of themselves out."""
 
 from __future__ import annotations

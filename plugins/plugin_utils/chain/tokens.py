@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """OpenSSH's tokens (ssh_config(5), TOKENS): one pass, an unknown one is an error."""
 
 from __future__ import annotations

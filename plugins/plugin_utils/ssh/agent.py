@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Which keys an agent holds (draft-miller-ssh-agent): whether a login that needed one may be used by another run.
 
 An agent is asked for each lease of such a login. One that waits for somebody (ssh-add -c) answers nobody else meanwhile, so that
@@ -15,7 +16,7 @@ import struct
 from collections.abc import Callable
 
 from ..chain.model import AgentKeys, Hop
-from .deadline import ATTENTION, Deadline, Heartbeat
+from ..deadline import ATTENTION, Deadline, Heartbeat
 from .keys import is_listed, listed_keys
 
 _LARGEST = 256 * 1024  # OpenSSH's authfd.c, MAX_AGENT_REPLY_LEN

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Logging in to one hop (RFC 4252): what is offered, in which order, and what is said when nothing helps.
 
 The order is ssh(1)'s, keys, keyboard-interactive, password, or that of PreferredAuthentications; then come the keys that are a last
@@ -16,14 +17,14 @@ from dataclasses import replace
 
 from ..chain.codes import asks_for_code, names_code
 from ..chain.model import METHODS, Hop
+from ..deadline import Deadline
 from ..errors import HopError, HopUnreachable, LoginRefused, said
-from .deadline import Deadline
+from ..patched_paramiko.compat import paramiko
+from ..patched_paramiko.transport import HopTransport
+from ..patched_paramiko.userauth import PasswordExpired, Withheld
+from ..patched_paramiko.violation import Violation, as_broken
 from .keys import LoginKey, login_keys
-from .library import paramiko
 from .prompts import first_matches
-from .transport import HopTransport
-from .userauth import PasswordExpired, Withheld
-from .violation import Violation, as_broken
 
 # sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
 _KEYS_BEFORE_PASSWORD = 4

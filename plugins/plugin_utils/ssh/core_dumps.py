@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """A process that has secrets leaves no core dump, and keeps its memory from other processes of its user."""
 
 from __future__ import annotations

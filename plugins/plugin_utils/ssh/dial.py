@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """From the controller to the target, hop by hop: connect or direct-tcpip, key exchange, host key, login.
 
 Whoever opens something here closes it: a dial that fails leaves no socket, thread or process behind, and no
@@ -18,18 +19,18 @@ from typing import Any
 
 from ..chain.model import TARGET, Chain, Hop
 from ..chain.tokens import expand_command
+from ..client.interface import Report
+from ..deadline import Deadline
 from ..errors import AlgorithmsRefused, ForwardingRefused, HopBusy, HopError, HopUnreachable, said
-from .algorithms import NoAlgorithm
+from ..patched_paramiko.algorithms import NoAlgorithm
+from ..patched_paramiko.compat import BROKEN, paramiko
+from ..patched_paramiko.transport import ChannelRefused, HopTransport
 from .auth import Login
 from .backoff import pause
-from .deadline import Deadline
 from .host_keys import HostKey, HostKeyCheck
-from .interface import Report
-from .library import BROKEN, paramiko
 from .link import Link, dead_hop, hang_up
-from .logins import LoginTurns
+from .login_lock import LoginTurns
 from .proxy_command import ProxyProcess
-from .transport import ChannelRefused, HopTransport
 
 _PAUSE = 1.0
 _CHANGE_IT = "Change it in ssh_config, or leave it out."

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Files to and from the target: by SFTP with requests in flight, or through dd where there is no SFTP.
 
 A transfer is whole or an error.
@@ -12,15 +13,15 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..chain.become import Stream
+from ..client.become import Stream
+from ..client.interface import Exited, Output, Process
+from ..client.local_files import CHECK_FILE, PERMISSIONS, LocalFile
 from ..errors import CommandError, HopError, said
-from .channel import HopChannel
-from .interface import Exited, Output, Process
-from .library import BROKEN, paramiko
-from .local_files import CHECK_FILE, PERMISSIONS, LocalFile
+from ..patched_paramiko.channel import HopChannel
+from ..patched_paramiko.compat import BROKEN, paramiko
+from ..patched_paramiko.packetizer import Incoming
+from ..patched_paramiko.violation import Violation, as_broken
 from .marks import Marks
-from .packetizer import Incoming
-from .violation import Violation, as_broken
 
 _BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
 _LARGE_BLOCK = 255 * 1024  # what OpenSSH's server takes since 8.5, and says so

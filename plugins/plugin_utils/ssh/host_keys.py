@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Whether a hop's host key is the right one, asked before anything is proved to that hop."""
 
 from __future__ import annotations
@@ -10,31 +11,23 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..chain.key_types import CERTIFIED, SIGNED_BY, first_string
 from ..chain.model import TARGET, Hop, HostKeyChecking
 from ..errors import HostKeyRefused, HostKeyUnknown, JumpError, said
-from .certificates import (
-    CERTIFIED,
-    SIGNED_BY,
-    BadCertificate,
-    HostCertificate,
-    can_be_read,
-    objection,
-    read_certificate,
-)
-from .known_files import Stamp, append, ask_command, entries_of, locked, recorded_in, stamp_of
-from .known_hosts import (
+from ..openssh.certificates import BadCertificate, HostCertificate, can_be_read, objection, read_certificate
+from ..openssh.known_hosts import (
     REVOKED,
     Entry,
     Verdict,
     authorities,
     fingerprint,
-    first_string,
     format_line,
     judge,
     lookup_names,
     rsa_bits,
 )
-from .revoked import is_revoked
+from ..openssh.known_hosts_files import Stamp, append, ask_command, entries_of, locked, recorded_in, stamp_of
+from ..openssh.revocation import is_revoked
 
 _SALT = 20
 _NEW_KEY = "Whoever has that key can be this host: give the host a new one."

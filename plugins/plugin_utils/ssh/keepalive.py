@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Keepalives that want replies, on every link (ssh_config(5), ServerAliveInterval and ServerAliveCountMax)."""
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import time
 import weakref
 
 from ..clock import running
-from .library import BROKEN
+from ..patched_paramiko.compat import BROKEN
+from ..patched_paramiko.transport import HopTransport
 from .link import Link
-from .transport import HopTransport
 
 _REQUEST = "keepalive@openssh.com"
 #: Seconds in which what has arrived is read, however many links there are.

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Private keys for a login: from files, from text, from the agent, with their certificates."""
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
+from ..chain.key_types import CERTIFIED
 from ..chain.model import DEFAULT_FILES, AgentKeys, Credentials, DefaultKeyFiles, KeyFile, KeyText
 from ..errors import said
-from .certificates import CERTIFIED, certifies
-from .known_hosts import fingerprint
-from .library import paramiko
-from .packetizer import Incoming
+from ..openssh.certificates import certifies
+from ..openssh.known_hosts import fingerprint
+from ..patched_paramiko.compat import paramiko
+from ..patched_paramiko.packetizer import Incoming
 
 _PUBLIC = re.compile(r"\s*(?:ssh|ecdsa|sk)-[^\s]+ ([A-Za-z0-9+/]+=*)(?:\s|$)")
 _LOCKED = "it cannot be decrypted with the passphrase that is set"

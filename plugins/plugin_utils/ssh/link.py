@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """One hop that is connected, and why it is not any more."""
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 from ..chain.model import Chain, TransportOptions
 from ..errors import HopUnreachable, LinkLost, said
+from ..patched_paramiko.compat import BROKEN
+from ..patched_paramiko.transport import HopTransport
 from .host_keys import Trust
-from .library import BROKEN
 from .peculiarities import one_session_at_a_time
 from .proxy_command import ProxyProcess
-from .transport import HopTransport
 
 _SETTLE = 0.3
 _IS_IT_UP = "Is it up, and the network on the way to it? Its log may say why."

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What a command writes, without what its shell writes around it: a startup file may print, and a trap at the end."""
 
 from __future__ import annotations

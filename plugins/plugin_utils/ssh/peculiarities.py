@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What a server cannot do by its version, as OpenSSH's compat.c has it for others."""
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """A command on the target: one session channel, both output streams, stdin, and how it ended."""
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ import contextlib
 import select
 from collections.abc import Callable
 
-from ..chain.become import Stream
+from ..client.become import Stream
+from ..client.interface import Exited, Output
+from ..deadline import ATTENTION, Deadline
 from ..errors import HopError
-from .channel import HopChannel
-from .deadline import ATTENTION, Deadline
-from .interface import Exited, Output
-from .library import BROKEN
+from ..patched_paramiko.channel import HopChannel
+from ..patched_paramiko.compat import BROKEN
 
 _CHUNK = 256 * 1024
 

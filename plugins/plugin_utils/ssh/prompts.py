@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """Which of a user's patterns fits a server's text, at no cost for what else this process does.
 
 A search of Python's holds the lock that all threads share, cannot be ended, and may take for ever on a few hundred characters
@@ -16,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from .deadline import Deadline
+from ..deadline import Deadline
 
 # Without one of these, a search looks at each character a few times at most.
 _REPETITIONS = frozenset("*+?{")

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """A ProxyCommand: a local process whose standard input and output carry the connection.
 
 Run as OpenSSH does (sshconnect.c): ``$SHELL -c "exec ..."``, so that published recipes work. One socket pair

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
 """What can be done on a target over links that are open: commands and files."""
 
 from __future__ import annotations
@@ -7,18 +8,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from ..chain.model import Chain
+from ..chain.model import Chain, TransferMethod
+from ..client.interface import Report
+from ..client.local_files import LocalFile
+from ..deadline import Deadline
 from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, said
-from .agent_forwarding import offer_agent
-from .channel import HopChannel
-from .deadline import Deadline
+from ..patched_paramiko.agent_forwarding import offer_agent
+from ..patched_paramiko.channel import HopChannel
+from ..patched_paramiko.compat import BROKEN
+from ..patched_paramiko.transport import ChannelRefused
 from .files import NoSftp, PipedFiles, SftpFiles
-from .interface import Report
-from .library import BROKEN
 from .link import Link, dead_hop, lost_link
-from .local_files import LocalFile, TransferMethod
 from .process import ChannelProcess
-from .transport import ChannelRefused
 
 _CLOSING = 2.0  # seconds for a command to end whose input has ended
 _TALKS = "the shell prints before SFTP begins: {}"

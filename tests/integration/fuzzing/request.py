@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection, Gone, WireError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection, Gone, WireError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import unpacked
 
 from .case import Case

@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils import clock
 from ansible_collections.bastion.ssh.plugins.plugin_utils.clock import Running
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline import Deadline
+from ansible_collections.bastion.ssh.plugins.plugin_utils.deadline import Deadline
 
 
 @pytest.fixture

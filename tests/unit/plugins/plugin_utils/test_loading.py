@@ -73,9 +73,9 @@ plugin.set_options(direct={"remote_addr": "h"})
 found["options"] = {key: plugin.get_option(key) for key in json.loads(sys.argv[1])}
 found["definitions"] = C.config.get_configuration_definitions("connection", name)
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.client import BrokerSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import read_options
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.interface import Report
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Report
 
 session = BrokerSession(read_options(plugin.get_option, ""), None, "/nonexistent", Report(print, print))
 session.close()

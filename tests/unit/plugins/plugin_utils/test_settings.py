@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATION
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import Arguments
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import JumpDefaults, Settings
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import HostKeyChecking
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import HostKeyChecking, TransferMethod
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import (
@@ -23,7 +23,6 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import (
     inventory_settings,
     read_settings,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.local_files import TransferMethod
 
 OPTIONS: dict[str, Any] = yaml.safe_load(DOCUMENTATION)["options"]
 ORIGIN = {

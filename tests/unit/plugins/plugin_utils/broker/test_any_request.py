@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATION
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.conversation import Broker, Conversation
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.transports import Transports
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.turns import Turns
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.wire import Connection
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission import Turns
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, Conversation
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, unpacked
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Transports
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings, read_settings
 
 SECONDS = 10.0

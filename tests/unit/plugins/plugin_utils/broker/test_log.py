@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.log import LogFile
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory
 
 LIMIT = 2000
 

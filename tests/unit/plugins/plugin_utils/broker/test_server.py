@@ -20,10 +20,10 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils import loading
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import server
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.address import Directory
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.identity import steps
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.server import Broker
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import steps
 
 DEFINITIONS = json.loads(Path(loading.__file__).with_name("definitions.json").read_text())
 AROUND = {"login_name": "me", "directory": "/", "config_file": "none", "environment": {}, "remote_addr": "target"}

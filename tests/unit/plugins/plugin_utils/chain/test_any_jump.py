@@ -32,7 +32,11 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import (
     expand_path,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.known_hosts import KnownHosts, format_line, lookup_names
+from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.known_hosts import (
+    KnownHosts,
+    format_line,
+    lookup_names,
+)
 
 # As on the wire (RFC 8709).
 KEY = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)

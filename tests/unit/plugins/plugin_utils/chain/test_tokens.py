@@ -7,9 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import (
-    expand_command,
-)
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import expand_command
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 
 HOP = Hop("2001:db8::1%eth0", 2222, Credentials("me"))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils import deadline
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import AgentKeys
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import agent, deadline
+from ansible_collections.bastion.ssh.plugins.plugin_utils.deadline import Deadline
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import agent
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.agent import held_keys
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline import Deadline
 
 
 def string(data: bytes) -> bytes:

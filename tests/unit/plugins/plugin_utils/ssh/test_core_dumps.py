@@ -16,7 +16,7 @@ NOBODY = 65534
 SCRIPT = """
 import ctypes, os, resource, socket, subprocess
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address, confinement, spawn, turns
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.transports import Transports
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Transports
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import core_dumps
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.core_dumps import allow_core_dumps, forbid_core_dumps
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.deadline import Deadline
+from ansible_collections.bastion.ssh.plugins.plugin_utils.deadline import Deadline
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.prompts import _PROGRAM, first_matches
 
 TEXTS = ["Password: ", "One-time CODE:", "caf\udce9 \u20ac", ""]

@@ -1,0 +1,256 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
+"""One worker's request, from its first frame to the last answer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Protocol, cast
+
+from ..client.interface import Exited, Output, Process, Report
+from ..client.local_files import LocalFile
+from ..client.wire import BODY_LIMIT, Connection, Frame, Gone, WireError
+from ..errors import CONTROLLER, CommandError, JumpError, packed
+from ..patched_paramiko.violation import where
+from ..pool.session import PooledSession, no_thread, wants_thread
+from ..pool.transports import Transports
+from ..settings import TargetSettings
+from ..ssh.backoff import longest_pause
+from .admission import Turns
+
+log = logging.getLogger("bastion.ssh.broker")
+
+_REQUEST_SECONDS = 10.0
+_MARGIN = 15.0
+_LOG_SAYS = "Its log says more: broker.log, beside its socket."
+
+
+class Broker(Protocol):
+    """What a conversation needs of the broker."""
+
+    transports: Transports
+    turns: Turns
+
+    def settings(self, options: dict[str, Any]) -> TargetSettings:
+        """The settings in a request's options; raises SettingsError."""
+
+    def status(self) -> dict[str, Any]:
+        """What there is now."""
+
+    def stop(self) -> None:
+        """Ends everything."""
+
+
+class Conversation:
+    """Serves one request.
+
+    :param connection: of a worker of the same user.
+    """
+
+    def __init__(self, connection: Connection, broker: Broker) -> None:
+        self._connection = connection
+        self._broker = broker
+        self._process: Process | None = None
+        self._has_run = False  # the command, which need not have read its input
+
+    def run(self) -> None:
+        """Serves it; whatever goes wrong, the worker hears of it if it is still there."""
+        try:
+            request = self._request()
+            if request is not None:
+                self._answer(request)
+        except JumpError as error:
+            log.warning("%s", error)
+            self._tell({"event": "error", **packed(error)})
+        except Gone as error:
+            log.info("a worker is gone: %s", error)
+        except WireError as error:
+            log.warning("a worker's request: %s", error)
+            failed = CommandError(CONTROLLER, f"the broker cannot read the request: {error}", _LOG_SAYS)
+            self._tell({"event": "error", **packed(failed)})
+        except Exception as error:
+            # The error's own words are left out, as nobody knows what is in them; the lines of code are not.
+            log.error("%s at %s", type(error).__name__, where(error))
+            self._tell({"event": "error", **packed(_failure(error))})
+
+    def _request(self) -> Frame | None:
+        try:
+            return self._connection.receive(_REQUEST_SECONDS)
+        except TimeoutError:
+            raise WireError(f"not whole within {_REQUEST_SECONDS:g} seconds") from None
+
+    def _answer(self, request: Frame) -> None:
+        operation = str(request.header.get("op"))
+        work = {
+            "start": self._start,
+            "put": self._put,
+            "fetch": self._fetch,
+            "reset": self._reset,
+            "connect": self._connect,
+            "survey": self._survey,
+        }
+        questions = {"status": self._status, "stop": self._stop}
+        if operation in work:
+            with self._broker.turns.turn(self._wait):
+                work[operation](request.header)
+        elif operation in questions:
+            questions[operation]()
+        else:
+            raise WireError("no such request")
+
+    def _wait(self) -> None:
+        """Keeps the worker from giving us up."""
+        self._connection.send({"event": "queued"})
+
+    def _start(self, header: dict[str, Any]) -> None:
+        process = self._process = self._session(header).start(_text(header, "command"), bool(header.get("pty")))
+        try:
+            self._connection.send({"event": "started"})
+            self._pump(process)
+        finally:
+            self._has_run = True  # before there is none, for the other thread
+            self._process = None  # which knows us, too
+            process.close()
+
+    def _pump(self, process: Process) -> None:
+        """Output to the worker, as fast as it takes it."""
+        while True:
+            event = process.read(None)
+            if isinstance(event, Output):
+                for start in range(0, len(event.data), BODY_LIMIT):
+                    piece = event.data[start : start + BODY_LIMIT]
+                    self._connection.send({"event": "output", "stream": event.stream.value}, piece)
+            elif isinstance(event, Exited):
+                self._connection.send({"event": "exited", "status": event.status, "signal": event.signal})
+                return
+
+    def _feed(self, session: PooledSession) -> None:
+        """Input from the worker, as fast as the command takes it; without the worker, nothing goes on."""
+        try:
+            while (frame := self._connection.receive()) is not None:
+                process = self._process
+                if process is None and self._has_run:
+                    continue
+                if process is None:
+                    raise WireError("input before there is a command")
+                if frame.header.get("op") == "eof":
+                    process.close_stdin()
+                elif frame.body:
+                    with contextlib.suppress(OSError):  # a command need not read its input
+                        process.write(frame.body)
+        except WireError as error:
+            log.warning("a worker's input: %s", error)
+        session.cancel()
+
+    def _put(self, header: dict[str, Any]) -> None:
+        session = self._session(header)
+        with self._file(_text(header, "source"), "rb") as file:
+            session.put_file(file, _text(header, "target"))
+        self._connection.send({"event": "done"})
+
+    def _fetch(self, header: dict[str, Any]) -> None:
+        session = self._session(header)
+        with self._file(_text(header, "target"), "wb") as file:
+            session.fetch_file(_text(header, "source"), file)
+        self._connection.send({"event": "done", "mode": file.mode})
+
+    def _reset(self, header: dict[str, Any]) -> None:
+        self._session(header).reset()
+        self._connection.send({"event": "done"})
+
+    def _connect(self, header: dict[str, Any]) -> None:
+        self._connection.send({"event": "done", "found": self._session(header).connect()})
+
+    def _survey(self, header: dict[str, Any]) -> None:
+        fingerprints = header.get("fingerprints")
+        wanted = [str(each) for each in fingerprints] if isinstance(fingerprints, list) else None
+        found = self._session(header).survey(bool(header.get("accept")), wanted)
+        self._connection.send({"event": "done", "found": found})
+
+    def _status(self) -> None:
+        self._connection.send({"event": "done", "status": self._broker.status()})
+
+    def _stop(self) -> None:
+        try:
+            self._connection.send({"event": "done", "status": self._broker.status()})
+        finally:
+            self._broker.stop()
+
+    def _session(self, header: dict[str, Any]) -> PooledSession:
+        """The session that a request is about; tells the worker how long it may have to wait for it."""
+        if not isinstance(header.get("options"), dict):
+            raise WireError("no options")
+        settings = self._broker.settings(header["options"])
+        chain = settings.chain
+        place = chain.place(len(chain.hops) - 1)
+        self._connection.send({"event": "accepted", "place": place, "seconds": _patience(settings)})
+        report = Report(note=self._note, warn=self._warn, commit=self._commit, remark=self._remark, waits=self._waits)
+        session = PooledSession(self._broker.transports, settings, report)
+        threading.Thread(target=self._feed, args=(session,), name="input", daemon=True).start()
+        return session
+
+    @contextlib.contextmanager
+    def _file(self, name: str, mode: str) -> Iterator[LocalFile]:
+        """The worker's file, of which it has sent a descriptor: what it may open is its own matter."""
+        descriptor = self._connection.take_descriptor()
+        if descriptor is None:
+            raise WireError("no descriptor")
+        file = LocalFile(name, cast(BinaryIO, os.fdopen(descriptor, mode)))
+        try:
+            yield file
+            file.flush()
+        finally:
+            with contextlib.suppress(OSError):  # what could not be written was told before
+                file.stream.close()
+
+    def _waits(self) -> None:
+        self._tell({"event": "waiting"})
+
+    def _note(self, line: str) -> None:
+        self._tell({"event": "note", "line": line})
+
+    def _remark(self, line: str) -> None:
+        self._tell({"event": "remark", "line": line})
+
+    def _warn(self, line: str) -> None:
+        log.warning("%s", line)
+        self._tell({"event": "warn", "line": line})
+
+    def _commit(self) -> None:
+        """Without this frame the worker knows that nothing was sent, however we end."""
+        self._connection.send({"event": "committed"})
+
+    def _tell(self, header: dict[str, Any]) -> None:
+        """Says something that no worker need be there for: a dial goes on for those who wait for it."""
+        with contextlib.suppress(Gone):
+            self._connection.send(header)
+
+
+def _text(header: dict[str, Any], name: str) -> str:
+    value = header.get(name)
+    if not isinstance(value, str):
+        raise WireError(f"no {name}")
+    return value
+
+
+def _failure(error: Exception) -> JumpError:
+    """What a worker is told of an error that is none of ours."""
+    if wants_thread(error):
+        return no_thread()
+    return CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
+
+
+def _patience(settings: TargetSettings) -> float:
+    """Seconds of silence after which a worker may give us up; it hears of each hop, of each pause before it begins, and now and then
+    of a login that takes its time."""
+    hops = settings.chain.hops
+    # Somebody else's dial and one of ours, each after a turn to log in; and then a session.
+    longest = 5 * max(hop.timeout for hop in hops)
+    # What is sent on a link that takes nothing waits for its end.
+    silence = max(hop.transport.alive_interval * hop.transport.alive_count for hop in hops)
+    return longest + silence + longest_pause(settings.retries) + _MARGIN

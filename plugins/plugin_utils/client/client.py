@@ -1,0 +1,260 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
+"""A session that the broker holds, for the worker that asks for it.
+
+Every worker loads this for every task, so it is short, and neither it nor what it loads needs paramiko.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any
+
+from ..errors import CONTROLLER, HopUnreachable, LinkLost, said, unpacked
+from .address import NoBroker, broker_name, open_directory, without_limit
+from .become import Stream
+from .interface import Exited, Output, Report
+from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
+
+_ANSWER_SECONDS = 20.0
+_TRIES = 3
+_LOOK = "Is the controller overloaded? The playbook bastion.ssh.sessions shows what the broker is at."
+_LOG_SAYS = "Its log may say why: broker.log, beside its socket."
+
+
+class BrokerSession:
+    """Implements :class:`interface.Session`; nothing is asked of the broker before it is used.
+
+    :param options: what the inventory says, as plain values.
+    :param directory: where the user wants the broker to be; None for where it is by itself.
+    :param home: ansible's own directory of this user.
+    """
+
+    def __init__(self, options: dict[str, Any], directory: str | None, home: str, report: Report) -> None:
+        self._options = options
+        self._directory = directory
+        self._home = home
+        self._report = report
+        self._name: str | None = (
+            None  # of the broker: a task has many requests, and finding it out takes longer than asking
+        )
+
+    def start(self, command: str, pty: bool = False) -> BrokerProcess:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        request = _Request(self._report, {"op": "start", "command": command, "pty": pty, "options": self._options})
+        self._ask(request)
+        return BrokerProcess(request)
+
+    def put(self, source: str, target: str) -> None:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        from . import local_files
+
+        with local_files.source(source) as file:
+            header = {"op": "put", "source": source, "target": target, "options": self._options}
+            self._done(_Request(self._report, header, file.stream.fileno()))
+
+    def fetch(self, source: str, target: str) -> None:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        from . import local_files
+
+        with local_files.complete(target) as file:
+            header = {"op": "fetch", "source": source, "target": target, "options": self._options}
+            mode = self._done(_Request(self._report, header, file.stream.fileno())).header.get("mode")
+            file.mode = mode if isinstance(mode, int) else None
+
+    def reset(self) -> None:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        self._done(_Request(self._report, {"op": "reset", "options": self._options}))
+
+    def connect(self) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        found: list[dict[str, Any]] = self._done(
+            _Request(self._report, {"op": "connect", "options": self._options})
+        ).header["found"]
+        return found
+
+    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        header = {"op": "survey", "accept": accept, "fingerprints": fingerprints, "options": self._options}
+        found: list[dict[str, Any]] = self._done(_Request(self._report, header)).header["found"]
+        return found
+
+    def close(self) -> None:
+        """See :class:`interface.Session`. The broker keeps the connection."""
+
+    def _done(self, request: _Request) -> Frame:
+        try:
+            return self._ask(request)
+        finally:
+            request.close()
+
+    def _ask(self, request: _Request) -> Frame:
+        """Brings a request to its first result; once more where a broker ended before it did anything."""
+        for _try in range(_TRIES):
+            try:
+                request.send(self._connect())
+                return request.first_result()
+            except _BrokerEnded:
+                request.close()
+            except TimeoutError:  # so many wait that nobody more can
+                raise _silent(CONTROLLER) from None
+            except BaseException:
+                request.close()
+                raise
+        raise HopUnreachable(CONTROLLER, "the broker ended before it did anything, more than once", _LOG_SAYS)
+
+    def _connect(self) -> socket.socket:
+        with open_directory(self._directory, self._home) as directory:
+            name = self._name = self._name or broker_name()
+            sock = directory.connect(f"{name}.sock")
+            if sock is not None:
+                return sock
+            # What only the one needs who starts it.
+            from ..settings import read_settings
+            from .spawn import start
+
+            read_settings(self._options)  # so that a mistake is told before there is any process
+            return start(directory, name)
+
+
+class _BrokerEnded(Exception):
+    """Before it did anything."""
+
+
+class _Request:
+    """One request, and what the broker says to it."""
+
+    def __init__(self, report: Report, header: dict[str, Any], descriptor: int | None = None) -> None:
+        self._report = report
+        self._header = header
+        self._descriptor = descriptor
+        self._connection: Connection | None = None
+        self._committed = False
+        self._given_up = False
+        self.place = ""  # of the target; empty until the broker has taken the request
+
+    def send(self, sock: socket.socket) -> None:
+        """Sends it to a broker; one that is gone already may have said why."""
+        self.place = ""
+        self._connection = Connection(sock)
+        try:
+            with contextlib.suppress(Gone):
+                self._connection.send(self._header, descriptor=self._descriptor)
+        except WireError as error:
+            raise NoBroker(f"the request does not fit into a frame: {error}", lasting=False) from error
+        without_limit(sock)
+
+    def first_result(self) -> Frame:
+        """Waits until the command runs, or all is done."""
+        seconds: float | None = _ANSWER_SECONDS
+        while True:
+            try:
+                frame = self.receive(seconds)
+            except TimeoutError:
+                self._give_up()
+                seconds = None
+                continue
+            event = frame.header.get("event")
+            if event in ("started", "done"):
+                return frame
+            if event == "accepted":
+                self.place, seconds = str(frame.header["place"]), float(frame.header["seconds"])
+            elif event == "committed":
+                self._committed, seconds = True, None
+
+    def receive(self, timeout: float | None) -> Frame:
+        """The next frame that is not only to be shown.
+
+        :raises JumpError: what the broker says has happened.
+        :raises NoBroker: it does nothing for us.
+        :raises TimeoutError: the time is up.
+        """
+        while True:
+            frame = self._next(timeout)
+            event = frame.header.get("event")
+            if event == "note":
+                self._report.note(str(frame.header["line"]))
+            elif event == "remark":
+                self._report.remark(str(frame.header["line"]))
+            elif event == "warn":
+                self._report.warn(str(frame.header["line"]))
+            elif event == "error":
+                raise unpacked(frame.header)
+            elif event == "refused":
+                raise NoBroker(said(str(frame.header["why"])), bool(frame.header["lasting"]))
+            else:
+                return frame
+
+    def tell(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Sends a frame more; raises Gone if nobody takes it."""
+        if self._connection is not None:
+            self._connection.send(header, body)
+
+    def close(self) -> None:
+        """Ends the request, and whatever the broker does for it. Harmless when repeated."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _next(self, timeout: float | None) -> Frame:
+        try:
+            frame = None if self._connection is None else self._connection.receive(timeout)
+        except WireError:
+            frame = None
+        if frame is not None:
+            return frame
+        raise self._ended()
+
+    def _give_up(self) -> None:
+        """Takes the request back: the broker cannot begin any more. What it has said by now is still to be heard."""
+        self._given_up = True
+        if self._connection is not None:
+            self._connection.hang_up()
+
+    def _ended(self) -> Exception:
+        """What it means that there comes nothing any more."""
+        if self._given_up:
+            if self._committed:
+                return LinkLost(self.place, "the broker gave no answer in time", _LOOK)
+            return _silent(self.place or CONTROLLER)
+        if self._committed:
+            return LinkLost(self.place, "the broker on the controller ended, which held the connection", _LOG_SAYS)
+        return _BrokerEnded()
+
+
+def _silent(place: str) -> HopUnreachable:
+    return HopUnreachable(place, "the broker gave no answer in time; nothing was done", _LOOK)
+
+
+class BrokerProcess:
+    """Implements :class:`interface.Process`: a command that the broker runs."""
+
+    def __init__(self, request: _Request) -> None:
+        self.place = request.place
+        self._request = request
+
+    def read(self, timeout: float | None) -> Output | Exited | None:
+        """See :class:`interface.Process`."""
+        try:
+            frame = self._request.receive(timeout)
+        except TimeoutError:
+            return None
+        header = frame.header
+        if header.get("event") == "output":
+            return Output(Stream(header["stream"]), frame.body)
+        return Exited(header["status"], header["signal"])
+
+    def write(self, data: bytes) -> None:
+        """See :class:`interface.Process`."""
+        for start in range(0, len(data), BODY_LIMIT):
+            self._request.tell({"op": "in"}, data[start : start + BODY_LIMIT])
+
+    def close_stdin(self) -> None:
+        """See :class:`interface.Process`."""
+        with contextlib.suppress(OSError):
+            self._request.tell({"op": "eof"})
+
+    def close(self) -> None:
+        """See :class:`interface.Process`."""
+        self._request.close()

@@ -1,0 +1,192 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
+"""ssh_config where there is no OpenSSH client to ask: paramiko's reader, and an error for all that it would get wrong.
+
+It takes Include for a setting like others, lets a Match that it does not know match everything, and does not know which of
+ProxyJump and ProxyCommand came first (paramiko issues 2632, 2663).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+
+from ..chain.openssh import NO_FILE, SOURCE, Query
+from ..errors import SettingsError, said
+from ..patched_paramiko.compat import paramiko
+from .user_files import login_name
+
+_USER_FILE = "~/.ssh/config"
+_SYSTEM_FILE = "/etc/ssh/ssh_config"
+_NO_CLIENT = (
+    "that takes the ssh program to read, which is not installed here, or does not know this user; "
+    "ansible_ssh_config_file can name another file, or 'none'"
+)
+_KEYWORD = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.*)")
+_PLAIN_PATHS = re.compile(r"/[\w./*?-]*(\s+/[\w./*?-]*)*\s*")
+_MATCHES = frozenset({"all", "host", "originalhost", "user", "localuser"})
+_LISTS = frozenset(
+    {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "casignaturealgorithms"}
+)
+# ssh_config(5), of OpenSSH 10; what is not there is an error there, too.
+_KEYWORDS = frozenset(
+    {
+        "addkeystoagent", "addressfamily", "batchmode", "bindaddress", "bindinterface", "canonicaldomains",
+        "canonicalizefallbacklocal", "canonicalizehostname", "canonicalizemaxdots", "canonicalizepermittedcnames",
+        "casignaturealgorithms", "certificatefile", "channeltimeout", "checkhostip", "ciphers", "clearallforwardings",
+        "compression", "connectionattempts", "connecttimeout", "controlmaster", "controlpath", "controlpersist",
+        "dynamicforward", "enableescapecommandline", "enablesshkeysign", "escapechar", "exitonforwardfailure",
+        "fingerprinthash", "forkafterauthentication", "forwardagent", "forwardx11", "forwardx11timeout",
+        "forwardx11trusted", "gatewayports", "globalknownhostsfile", "gssapiauthentication",
+        "gssapidelegatecredentials", "hashknownhosts", "host", "hostbasedacceptedalgorithms",
+        "hostbasedauthentication", "hostkeyalgorithms", "hostkeyalias", "hostname", "identitiesonly", "identityagent",
+        "identityfile", "ignoreunknown", "ipqos", "kbdinteractiveauthentication", "kbdinteractivedevices",
+        "kexalgorithms", "knownhostscommand", "localcommand", "localforward", "loglevel", "logverbose", "macs",
+        "match", "nohostauthenticationforlocalhost", "numberofpasswordprompts", "obscurekeystroketiming",
+        "passwordauthentication", "permitlocalcommand", "permitremoteopen", "pkcs11provider", "port",
+        "preferredauthentications", "proxycommand", "proxyjump", "proxyusefdpass", "pubkeyacceptedalgorithms",
+        "pubkeyauthentication", "refuseconnection", "rekeylimit", "remotecommand", "remoteforward", "requesttty",
+        "requiredrsasize", "revokedhostkeys", "securitykeyprovider", "sendenv", "serveralivecountmax",
+        "serveraliveinterval", "sessiontype", "setenv", "stdinnull", "streamlocalbindmask", "streamlocalbindunlink",
+        "stricthostkeychecking", "syslogfacility", "tag", "tcpkeepalive", "tunnel", "tunneldevice", "updatehostkeys",
+        "user", "userknownhostsfile", "verifyhostkeydns", "versionaddendum", "visualhostkey", "warnweakcrypto",
+        "xauthlocation",
+    }
+)  # fmt: skip
+# ssh(1)'s options, as the keywords that they stand for.
+_OPTIONS = {
+    "-J": "ProxyJump", "-i": "IdentityFile", "-l": "User", "-p": "Port", "-b": "BindAddress", "-c": "Ciphers", "-m": "MACs",
+    "-B": "BindInterface", "-P": "Tag", "-I": "PKCS11Provider",
+}  # fmt: skip
+_SWITCHES = {
+    "-C": "Compression yes", "-4": "AddressFamily inet", "-6": "AddressFamily inet6", "-A": "ForwardAgent yes",
+    "-a": "ForwardAgent no",
+}  # fmt: skip
+
+
+def read_plainly(query: Query, directory: str, environment: Mapping[str, str], read: Callable[[str], None]) -> str:
+    """What the files say of a name, in the form of ``ssh -G``.
+
+    :param read: is told each file before it is read.
+    :raises SettingsError: something that only OpenSSH reads right.
+    """
+    lines = [f"{_keyword_of(query.user, 'User')}{_keyword_of(query.port, 'Port')}", *_argument_lines(query.arguments)]
+    for path in _files(query.config_file, directory, environment):
+        read(path)
+        lines += ["Host *", *_checked(path, optional=query.config_file is None)]
+    _refuse_repetition(lines, query.name)
+    # The library asks the environment first, and ends where nobody knows a name.
+    paramiko.config.getpass = SimpleNamespace(getuser=login_name)  # type: ignore[attr-defined]
+    try:
+        found = _Config.from_text("\n".join(lines)).lookup(query.name)
+    except Exception as error:
+        raise SettingsError(
+            f"{SOURCE} for {query.name}", f"it cannot be read: {said(str(error))}; {_NO_CLIENT}"
+        ) from error
+    if found.get("proxyjump") is not None and found.get("proxycommand") is not None:
+        raise SettingsError(f"{SOURCE} for {query.name}", f"both ProxyJump and ProxyCommand apply: {_NO_CLIENT}")
+    return "\n".join(f"{keyword} {value}" for keyword, value in _answers(found, environment))
+
+
+def _refuse_repetition(lines: list[str], name: str) -> None:
+    """The library takes the first of these, and OpenSSH all."""
+    keywords = [found[1].lower() for line in lines if (found := _KEYWORD.match(line))]
+    for keyword in ("certificatefile", "sendenv", "setenv"):
+        if keywords.count(keyword) > 1:
+            raise SettingsError(f"{SOURCE} for {name}", f"{keyword} more than once: {_NO_CLIENT}")
+
+
+class _Config(paramiko.SSHConfig):
+    """Without the library's own notion of tokens, but for the one that OpenSSH expands at once."""
+
+    TOKENS_BY_CONFIG_KEY = {"hostname": ["%h"]}  # noqa: RUF012
+
+
+def _keyword_of(value: object, keyword: str) -> str:
+    return "" if value is None else f"{keyword} {value}\n"
+
+
+def _files(config_file: str | None, directory: str, environment: Mapping[str, str]) -> list[str]:
+    if config_file == NO_FILE:
+        return []
+    if config_file is not None:
+        return [os.path.join(directory, os.path.expanduser(config_file))]
+    home = environment.get("HOME") or os.path.expanduser("~")
+    return [_USER_FILE.replace("~", home), _SYSTEM_FILE]
+
+
+def _checked(path: str, optional: bool) -> Iterator[str]:
+    """The lines of a file, none of which the library gets wrong."""
+    try:
+        # A line ends where OpenSSH ends it, and nowhere else: what is no setting must not become one.
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
+            text = stream.read()
+    except FileNotFoundError as error:
+        if optional:
+            return
+        raise SettingsError(path, f"it cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise SettingsError(path, f"it cannot be read: {error.strerror or error}") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if not _includes_nothing(line):
+            _check(line, f"{path}:{number}")
+            yield line
+
+
+def _includes_nothing(line: str) -> bool:
+    """Whether this is an Include of files that are not there, as in Debian's own file."""
+    found = _KEYWORD.match(line)
+    if found is None or found[1].lower() != "include" or not _PLAIN_PATHS.fullmatch(found[2]):
+        return False
+    return not any(glob.glob(pattern) for pattern in found[2].split())
+
+
+def _check(line: str, where: str) -> None:
+    found = _KEYWORD.match(line)
+    if found is None:
+        return
+    keyword, value = found[1].lower(), found[2].strip()
+    if keyword == "include" or (keyword == "canonicalizehostname" and value.lower() != "no"):
+        raise SettingsError(where, f"{found[1]}: {_NO_CLIENT}")
+    if keyword == "match":
+        words = [word.lstrip("!").lower() for word in value.split()]
+        unknown = [word for word in words[:1] + words[2::2] if word not in _MATCHES]
+        if unknown:
+            raise SettingsError(where, f"Match {said(unknown[0], 40)}: {_NO_CLIENT}")
+    if keyword != "include" and keyword not in _KEYWORDS:
+        raise SettingsError(where, f"no such keyword: {said(found[1], 40)}")
+    if keyword in ("host", "match") and "[" in value:
+        raise SettingsError(where, f"{found[1]} with [: {_NO_CLIENT}")
+    if keyword == "setenv" and len(value.split()) > 1:
+        raise SettingsError(where, f"{found[1]} of several: {_NO_CLIENT}")
+    if keyword in _LISTS and value[:1] in ("+", "-", "^"):
+        raise SettingsError(where, f"{found[1]} {said(value[:1])}: {_NO_CLIENT}")
+
+
+def _argument_lines(arguments: tuple[str, ...]) -> Iterator[str]:
+    """Arguments as lines of a file that comes before all others."""
+    left = iter(arguments)
+    for option in left:
+        if option in _SWITCHES:
+            yield _SWITCHES[option]
+            continue
+        value = next(left, "")
+        line = f"{_OPTIONS[option]} {value}" if option in _OPTIONS else value
+        if "\n" in line:
+            raise SettingsError(f"-o {said(line, 60)}", f"a line of several: {_NO_CLIENT}")
+        _check(line, f"-o {said(line, 60)}")
+        yield line
+
+
+def _answers(found: Mapping[str, object], environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    home = environment.get("HOME") or os.path.expanduser("~")
+    for keyword, value in found.items():
+        for each in value if isinstance(value, list) else [value]:
+            text = "none" if each is None else str(each)
+            if keyword in ("userknownhostsfile", "globalknownhostsfile"):
+                text = " ".join(f"{home}{path[1:]}" if path.startswith("~/") else path for path in text.split())
+            yield keyword, text

@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
+"""The host keys of a chain, looked at one hop after the other; nobody logs in to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..chain.model import Hop, HostKeyChecking
+from ..client.interface import Report
+from ..deadline import Deadline
+from ..errors import HopError, HostKeyRefused, HostKeyUnknown
+from ..openssh.known_hosts import fingerprint
+from ..settings import TargetSettings
+from ..ssh.dial import look_at
+from ..ssh.host_keys import HostKey, HostKeyCheck
+from .transports import Lease, Transports
+
+_PASSABLE = ("known", "added")
+_ASKING = 600.0  # seconds for somebody to compare a fingerprint; a one-time code would not log in once more
+
+
+@dataclass(frozen=True)
+class Accept:
+    """Which keys that are not known are added to known_hosts.
+
+    :param fingerprints: of the only ones that are; None for all.
+    """
+
+    new: bool = False
+    fingerprints: Collection[str] | None = None
+
+    def takes(self, key: HostKey) -> bool:
+        """Whether a key is to be added."""
+        return self.new and (self.fingerprints is None or fingerprint(key.blob) in self.fingerprints)
+
+
+class Survey:
+    """One way.
+
+    :param settings: of the target; its policy for unknown keys does not count.
+    """
+
+    def __init__(self, transports: Transports, settings: TargetSettings, report: Report, accept: Accept) -> None:
+        self._transports = transports
+        self._settings = settings
+        self._chain = settings.chain
+        self._report = report
+        self._accept = accept
+        self._lease: Lease | None = None
+
+    def run(self) -> list[dict[str, Any]]:
+        """What was found of each hop, as JSON's types; it ends at the first that cannot be passed."""
+        found: list[dict[str, Any]] = []
+        try:
+            for index, hop in enumerate(self._chain.hops):
+                found.append({"label": hop.label, "target": hop is self._chain.target} | self._visit(index))
+                if found[-1]["status"] == "new" and self._lease is not None:
+                    self._lease.keep(_ASKING)
+                if found[-1]["status"] not in _PASSABLE:
+                    break
+        finally:
+            self._release()
+        return found
+
+    def _visit(self, index: int) -> dict[str, Any]:
+        if index + 1 == len(self._chain.hops):
+            return self._look(index)
+        try:
+            return self._pass(index)
+        except HostKeyRefused:
+            finding = self._look(index)
+        except HopError as error:
+            return self._unreachable(index, error)
+        if finding["status"] in _PASSABLE:  # known: another task has added it meanwhile
+            try:
+                self._pass(index)
+            except HopError as error:
+                return finding | self._unreachable(index, error)
+        return finding
+
+    def _unreachable(self, index: int, error: HopError) -> dict[str, Any]:
+        """Names the hop as the whole chain does."""
+        place = self._chain.place(index)
+        return {"hop": place, "status": "unreachable", "msg": str(type(error)(place, error.problem, error.advice))}
+
+    def _pass(self, index: int) -> dict[str, Any]:
+        """Logs in to a bastion whose key is known, or uses the connection that there is."""
+        chain = replace(self._chain, hops=self._chain.hops[: index + 1])
+        # The chain stays what it is, as another one would not end at this hop.
+        settings = replace(self._settings, chain=chain, ask_anew=())
+        lease = self._transports.lease(settings, self._report)
+        self._release()
+        self._lease = lease
+        trust = lease.links[-1].trust
+        return {"hop": self._chain.place(index), "status": "known"} | (_described(trust.key) if trust else {})
+
+    def _look(self, index: int) -> dict[str, Any]:
+        place, hop = self._chain.place(index), self._chain.hops[index]
+        before = self._lease.links if self._lease else []
+        self._report.note(f"{place}: looking at its host key")
+        try:
+            key, address = look_at(self._chain, index, before, Deadline(self._chain.timeout))
+        except HostKeyRefused as error:  # a file of known hosts cannot be read
+            return {"hop": place, "status": "refused", "msg": str(error)}
+        except HopError as error:
+            return {"hop": place, "status": "unreachable", "msg": str(error)}
+        return {"hop": place} | _described(key) | self._judged(hop, place, key, address)
+
+    def _judged(self, hop: Hop, place: str, key: HostKey, address: str | None) -> dict[str, Any]:
+        check = HostKeyCheck(_checked(hop, HostKeyChecking.STRICT), place, self._report.note)
+        try:
+            check.verify(key, address)
+        except HostKeyUnknown:
+            if not self._accept.takes(key):
+                return {"status": "new", "line": check.line(key)}
+        except HostKeyRefused as error:
+            return {"status": "refused", "msg": str(error)}
+        else:
+            return {"status": "known"}
+        try:
+            HostKeyCheck(_checked(hop, HostKeyChecking.ACCEPT_NEW), place, self._report.note).verify(key, address)
+        except HostKeyRefused as error:
+            return {"status": "refused", "msg": str(error)}
+        return {"status": "added", "line": check.line(key)}
+
+    def _release(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
+
+
+def _checked(hop: Hop, checking: HostKeyChecking) -> Hop:
+    return replace(hop, host_keys=replace(hop.host_keys, checking=checking))
+
+
+def _described(key: HostKey) -> dict[str, Any]:
+    return {"key_type": key.key_type, "fingerprint": fingerprint(key.blob), "certified": key.certificate is not None}

@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
+"""A session on a target over transports of this process, for the broker and for whoever does without one."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..client import local_files
+from ..client.interface import Exited, Output, Report
+from ..client.local_files import LocalFile
+from ..deadline import Deadline
+from ..errors import CONTROLLER, HopError, HopUnreachable, SessionRefused
+from ..settings import TargetSettings
+from ..ssh.backoff import pause
+from ..ssh.process import ChannelProcess
+from .scan import Accept, Survey
+from .transports import Lease, Transports
+
+_T = TypeVar("_T")
+_LAG = 0.05
+_ROOM_FOR_THREADS = "Raise the limit of its user (ulimit -u) or of its container, or take fewer forks."
+
+
+class LeasedProcess:
+    """Implements :class:`interface.Process`: a command, and the lease that it needs for as long as it runs."""
+
+    def __init__(self, process: ChannelProcess, lease: Lease) -> None:
+        self.place = process.place
+        self._process = process
+        self._lease = lease
+        self.read: Callable[[float | None], Output | Exited | None] = process.read
+        self.write: Callable[[bytes], None] = process.write
+        self.close_stdin: Callable[[], None] = process.close_stdin
+
+    def close(self) -> None:
+        """Lets go of the command, and gives the lease back."""
+        self._process.close()
+        self._lease.release()
+
+
+class PooledSession:
+    """Implements :class:`interface.Session`."""
+
+    def __init__(self, transports: Transports, settings: TargetSettings, report: Report) -> None:
+        self._transports = transports
+        self._settings = settings
+        self._report = report
+        self._lease: Lease | None = None
+        self._cancelled = threading.Event()
+
+    def start(self, command: str, pty: bool = False) -> LeasedProcess:
+        """See :class:`interface.Session`."""
+        return self._leased(lambda lease: LeasedProcess(lease.session.start(command, pty), lease), kept=True)
+
+    def put(self, source: str, target: str) -> None:
+        """See :class:`interface.Session`."""
+        with local_files.source(source) as file:
+            Deadline(None).limit(lambda: self.put_file(file, target))
+
+    def fetch(self, source: str, target: str) -> None:
+        """See :class:`interface.Session`."""
+        with local_files.complete(target) as file:
+            Deadline(None).limit(lambda: self.fetch_file(source, file))
+
+    def put_file(self, source: LocalFile, target: str) -> None:
+        """As :meth:`put`, of a file that is open."""
+        self._leased(lambda lease: lease.session.put(source, target, self._settings.transfer_method))
+
+    def fetch_file(self, source: str, target: LocalFile) -> None:
+        """As :meth:`fetch`, to a file that is open."""
+        self._leased(lambda lease: lease.session.fetch(source, target, self._settings.transfer_method))
+
+    def reset(self) -> None:
+        """See :class:`interface.Session`."""
+        self._transports.reset(self._settings, self._report)
+
+    def connect(self) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`."""
+        return self._leased(lambda lease: lease.hops())
+
+    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+        """See :class:`interface.Session`."""
+        return Survey(self._transports, self._settings, self._report, Accept(accept, fingerprints)).run()
+
+    def close(self) -> None:
+        """See :class:`interface.Session`. The transports stay."""
+
+    def cancel(self) -> None:
+        """Ends what is under way, with an error for whoever waits for it, and begins nothing any more."""
+        self._cancelled.set()
+        if self._lease is not None:
+            self._lease.session.cancel()
+
+    def _leased(self, use: Callable[[Lease], _T], kept: bool = False) -> _T:
+        """Uses a lease; once more, with another one, where nothing can have taken effect.
+
+        :param kept: whether what is made of the lease gives it back.
+        """
+        failures = 0
+        busy = Deadline(self._settings.chain.target.timeout)
+        while True:
+            try:
+                return self._once(use, kept, busy, insist=failures > 0)
+            except _Again:
+                continue
+            except HopError as error:
+                problem = error
+            except RuntimeError as error:
+                if not wants_thread(error):
+                    raise
+                problem = no_thread()
+            failures += 1
+            if not problem.retry or failures > self._settings.retries:
+                raise problem
+            seconds = pause(failures, random.random())
+            self._report.note(f"{problem} Trying again in {seconds:.1f} s.")
+            if self._cancelled.wait(seconds):
+                raise problem
+
+    def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline, insist: bool) -> _T:
+        lease = self._transports.lease(self._settings, self._report, insist, self._cancelled)
+        with contextlib.ExitStack() as stack:
+            stack.callback(lease.release)
+            self._lease = lease
+            if self._cancelled.is_set():
+                lease.session.cancel()
+            try:
+                made = use(lease)
+            except HopError as error:
+                if _another_may_do(lease, error, busy):
+                    raise _Again from error
+                raise
+            if kept:
+                stack.pop_all()
+            return made
+
+
+def wants_thread(error: Exception) -> bool:
+    """Whether no thread can be started, for which Python has no error of its own."""
+    return isinstance(error, RuntimeError) and "start new thread" in str(error)
+
+
+def no_thread() -> HopUnreachable:
+    """The error of a task for which no thread can be started."""
+    return HopUnreachable(CONTROLLER, "no thread can be started", _ROOM_FOR_THREADS)
+
+
+class _Again(Exception):
+    """Nothing was done, and no dial has failed: another lease is to be tried."""
+
+
+def _another_may_do(lease: Lease, error: HopError, busy: Deadline) -> bool:
+    """What a failure says of the transport that was leased, and whether to take another one at once."""
+    if isinstance(error, SessionRefused):
+        if lease.crowded():
+            return True
+        if lease.fresh or busy.expired:
+            return False
+        time.sleep(_LAG)  # the server may not have noticed yet that the session before has ended
+        return True
+    if error.retry:
+        lease.retire()
+    # One that was kept may have died since, which is no failure to connect.
+    return error.retry and not lease.fresh

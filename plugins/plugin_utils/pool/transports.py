@@ -1,0 +1,507 @@
+# SPDX-FileCopyrightText: bastion.ssh contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection.
+"""The transports of one process, shared by all of its sessions: dialled once, kept while they are of use."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..chain.model import Chain, Hop
+from ..client.interface import Report
+from ..clock import lifetime
+from ..deadline import ATTENTION, Deadline, Heartbeat
+from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
+from ..settings import TargetSettings
+from ..ssh.agent import asking_once
+from ..ssh.dial import open_hop
+from ..ssh.keepalive import Keepalive
+from ..ssh.link import Link
+from ..ssh.login_lock import LoginTurns
+from ..ssh.session import LinkSession
+from .identity import Step, steps
+from .pool import Pool, Shared, State, Trouble
+from .statistics import Statistics
+
+log = logging.getLogger("bastion.ssh.broker")
+log.addHandler(logging.NullHandler())
+
+_LONGEST_WAIT = 86400.0
+_TROUBLE = 10.0
+_CLOSING = 10.0
+_MOMENT = 2.0
+_THAT_ERROR = "The error of that dial says what to do."
+_WITH_RETRIES = " With ansible_ssh_retries, it is dialled again."
+_STOPPED = "the broker on the controller was stopped"
+_NEXT_TASK = "The next task starts another one."
+
+
+class Lease:
+    """A claim on all transports on the way to a target, until it is released.
+
+    :param path: the target's last.
+    :param fresh: whether the target was dialled for it.
+    """
+
+    def __init__(self, transports: Transports, path: Sequence[Shared], fresh: bool, way: _Way) -> None:
+        self.fresh = fresh
+        self.links: list[Link] = [shared.link for shared in path]
+        self.session = LinkSession(self.links, way.chain, way.report)
+        self._transports = transports
+        self._path = tuple(path)
+        self._chain = way.chain
+        self._persist = way.settings.persist
+        self._released = False
+
+    def hops(self) -> list[dict[str, Any]]:
+        """Return what is known of the login of each hop; see :meth:`interface.Session.connect`."""
+        now = lifetime()
+        return [
+            {
+                "hop": self._chain.place(index),
+                "label": shared.label,
+                "login": round(shared.link.login_seconds, 3),
+                "age": round(now - shared.opened_at, 3),
+            }
+            for index, shared in enumerate(self._path)
+        ]
+
+    def release(self) -> None:
+        """Harmless when repeated."""
+        released, self._released = self._released, True
+        if not released:
+            if not self.session.has_ended():
+                self.retire()
+            self._transports.give_back(self._path, self._persist, session=True)
+
+    def keep(self, seconds: float) -> None:
+        """Keeps its connections for so long at least, when it is released."""
+        self._persist = max(self._persist, seconds)
+
+    def retire(self) -> None:
+        """Takes care that nobody else uses this transport to the target, which does not work."""
+        self._transports.retire(self._path[-1])
+
+    def crowded(self) -> bool:
+        """Takes note that the target opens no further session; whether another transport may help."""
+        return self._transports.crowded(self._path[-1])
+
+
+class _Way:
+    """One request for a lease, and the time it has."""
+
+    def __init__(self, settings: TargetSettings, report: Report, insist: bool, unwanted: threading.Event) -> None:
+        self.insist = insist
+        self.unwanted = unwanted
+        self.settings = settings
+        self.chain: Chain = settings.chain
+        self.report = report
+        self.turns = LoginTurns(settings.run_directory, settings.run_key)
+        self.total = Deadline(settings.chain.timeout)
+        self.dialled: set[Shared] = set()
+        self.held = asking_once(self.total, report.waits)
+        self._asked: set[int] = set()
+
+    def settings_before_login(self, index: int) -> TargetSettings | None:
+        """Other settings, if OpenSSH has some by now; it is asked once for each hop, as each answer may be another one."""
+        if index in self._asked:
+            return None
+        self._asked.add(index)
+        return self.settings.before_login(index)
+
+    def again(self, settings: TargetSettings) -> _Way:
+        """The same request with other settings, and what is left of its time."""
+        way = _Way(settings, self.report, self.insist, self.unwanted)
+        way.total, way.held, way._asked = self.total, self.held, self._asked
+        return way
+
+    def unreachable(self, index: int, error: BaseException, dialled: Shared) -> BaseException:
+        """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
+        if not isinstance(error, HopError):
+            return error
+        place = self.chain.place(index) if error.place == dialled.place else error.place
+        return type(error)(place, error.problem, error.advice)
+
+
+class _OtherSettings(Exception):
+    """OpenSSH's configuration says something else of a hop by now, so that the chain is another one."""
+
+    def __init__(self, settings: TargetSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+
+class Transports:
+    """Shared transports. Everything here may be called from any thread; no lock is held over I/O."""
+
+    def __init__(self) -> None:
+        self._pool = Pool()
+        self._lock = threading.Lock()
+        self._dialled = threading.Condition(self._lock)
+        self._due = threading.Condition(self._lock)
+        self._next_look = math.inf
+        self._keepalive = Keepalive()
+        self._sweeper: threading.Thread | None = None
+        self._closers: set[threading.Thread] = set()
+        self._statistics = Statistics()
+        self._links: dict[Link, None] = {}  # all that are not closed yet, in order: those that carry come first
+        self._closed = False
+
+    def lease(
+        self, settings: TargetSettings, report: Report, insist: bool = False, unwanted: threading.Event | None = None
+    ) -> Lease:
+        """A lease on the way to a target; what is missing is dialled.
+
+        :param insist: whether to dial a jump host, too, that somebody could not reach a moment ago.
+        :param unwanted: set when nobody waits for it any more; None if that does not happen.
+        :raises HopError: which names the hop.
+        :raises RuntimeError: no thread can be started.
+        """
+        self._start()
+        way = _Way(settings, report, insist, unwanted or threading.Event())
+        path = None
+        while path is None:
+            try:
+                path = self._go(way)
+            except _OtherSettings as found:
+                way = way.again(found.settings)
+        if way.dialled:
+            for warning in way.settings.warnings:
+                report.warn(warning)
+            for remark in way.settings.remarks:
+                report.remark(remark)
+        else:
+            report.note(f"{way.chain}: {_reused(path[-1])}")
+        return Lease(self, path, path[-1] in way.dialled, way)
+
+    def reset(self, settings: TargetSettings, report: Report) -> None:
+        """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
+        hops = settings.chain.hops
+        held = asking_once(Deadline(settings.chain.timeout), report.waits)
+        parent: Shared | None = None
+        for hop, step in zip(hops, steps(settings.chain), strict=True):
+            with self._lock:
+                ask = self._pool.is_of_agent(parent, step)
+            keys = held(hop) if ask else frozenset()
+            with self._lock:
+                self._pool.forget_trouble(parent, step)
+                found = self._pool.find(parent, step, lifetime(), held=keys)
+                while hop is hops[-1] and found is not None and found.state is State.OPEN:
+                    self._pool.retire(found)
+                    found = self._pool.find(parent, step, lifetime(), held=keys)
+                self._due.notify()
+            parent = found
+            if parent is None:
+                break
+        LoginTurns(settings.run_directory, settings.run_key).forget(hops)
+
+    def give_back(self, path: Sequence[Shared], persist: float, session: bool) -> None:
+        """Ends claims; what has died meanwhile is kept for nobody."""
+        now = lifetime()
+        with self._lock:
+            for shared in path:
+                if shared.link.is_dead:
+                    self._pool.retire(shared)
+            self._pool.release(path, persist, now, session)
+            if self._pool.closing or now + persist < self._next_look:
+                self._due.notify()
+
+    def retire(self, shared: Shared) -> None:
+        """Takes a transport out of use."""
+        with self._lock:
+            self._pool.retire(shared)
+            self._due.notify()
+
+    def look(self) -> None:
+        """Wakes the sweeper where it is late: its wait stands still while the machine is suspended."""
+        if lifetime() >= self._next_look:
+            with self._lock:
+                self._due.notify()
+
+    def retire_idle(self) -> None:
+        """Takes all out of use that nothing uses."""
+        with self._lock:
+            self._pool.expire(math.inf)
+            self._due.notify()
+
+    def crowded(self, shared: Shared) -> bool:
+        """See :meth:`Lease.crowded`."""
+        with self._lock:
+            return self._pool.crowded(shared)
+
+    def shared(self) -> list[Shared]:
+        """Those there are now, the first hops first."""
+        with self._lock:
+            return sorted(self._pool, key=lambda shared: shared.depth)
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """What has become of each hop; see :meth:`Statistics.described`."""
+        with self._lock:
+            return self._statistics.described()
+
+    @property
+    def count(self) -> int:
+        """How many are open, those included that nobody new uses."""
+        return len(self._links)
+
+    def close(self) -> None:
+        """Ends all of them, and whatever uses them. Harmless when repeated."""
+        self._keepalive.stop()
+        with self._lock:
+            self._closed = True
+            for shared in list(self._pool):
+                self._pool.retire(shared)
+            self._pool.take_closing()
+            links = list(self._links)
+            closers = list(self._closers)
+            self._due.notify()
+        self._hang_up(links)
+        for closer in closers:
+            closer.join(_CLOSING)
+
+    def _start(self) -> None:
+        """What looks after connections is there before the first of them."""
+        with self._lock:
+            if self._sweeper is None:
+                sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
+                sweeper.start()
+                self._sweeper = sweeper
+        self._keepalive.start()
+
+    def _go(self, way: _Way) -> list[Shared]:
+        """All transports on a way, claimed. Where one that was kept turns out to be dead, the way is gone anew."""
+        tries = 0
+        while True:
+            path: list[Shared] = []
+            try:
+                for index, step in enumerate(steps(way.chain)):
+                    path.append(self._reach(way, index, step, path))
+                return path
+            except BaseException as error:
+                kept = [shared for shared in path if shared not in way.dialled]
+                anew = isinstance(error, HopUnreachable) and any(shared.link.is_dead for shared in kept)
+                self.give_back(path, way.settings.persist, session=False)
+                tries += 1
+                if not anew or tries > len(way.chain.hops) or way.total.expired or way.unwanted.is_set():
+                    raise
+                way.report.note(f"{error} Connecting anew.")
+
+    def _reach(self, way: _Way, index: int, step: Step, path: Sequence[Shared]) -> Shared:
+        """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
+        parent = path[-1] if path else None
+        is_target = index == len(way.chain.hops) - 1
+        # Somebody else's dial waits for its turn to log in, is made, and has a moment to say why it failed.
+        deadline = Deadline(2 * way.chain.hops[index].patience + _MOMENT, way.total)
+        while True:
+            with self._lock:
+                ask = self._pool.is_of_agent(parent, step)
+            held = way.held(way.chain.hops[index]) if ask else frozenset()
+            with self._lock:
+                shared = self._pool.find(parent, step, lifetime(), way.settings.persist_max, is_target, held)
+                if self._pool.closing:
+                    self._due.notify()
+                if shared is None:
+                    if self._closed:
+                        raise HopUnreachable(way.chain.place(index), _STOPPED, _NEXT_TASK)
+                    if not is_target:
+                        self._spare(way, index, step, parent)
+                    mine = self._pool.begin(
+                        parent, step, way.chain.place(index), way.chain.hops[index].label, is_target, way.unwanted
+                    )
+                    self._statistics.dialled(mine)
+                    break
+                is_open = shared.state is State.OPEN
+                if is_open:
+                    self._pool.claim(shared, is_target)
+            if not is_open:
+                self._await(way, index, step, shared, deadline)
+            elif self._is_usable(way, index, shared):
+                return shared
+        return self._dial(way, index, mine, path)
+
+    def _await(self, way: _Way, index: int, step: Step, shared: Shared, deadline: Deadline) -> None:
+        """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
+        place = way.chain.place(index)
+        way.report.note(f"{place}: waiting for the dial of another task")
+        heart = Heartbeat(way.report.waits)
+        while self._is_dialling(shared, min(ATTENTION, deadline.remaining())) and not shared.unwanted.is_set():
+            if deadline.expired:
+                problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
+                advice = "See the error of that task; or give this hop a longer timeout."
+                raise HopUnreachable(place, problem, advice)
+            heart.beat()
+        with self._lock:
+            if shared.error is not None and shared.step.dial == step.dial:
+                self._spare(way, index, step, shared.parent)
+                raise way.unreachable(index, shared.error, shared)
+
+    def _is_dialling(self, shared: Shared, seconds: float) -> bool:
+        """Whether a dial is not done, after some time at most."""
+        with self._lock:
+            return not self._dialled.wait_for(lambda: shared.state is not State.DIALLING, seconds)
+
+    def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
+        """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
+        now = lifetime()
+        trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)
+        if trouble is not None:
+            seconds, cause = now - trouble.since, trouble.problem
+            problem = f"not dialled again, as a dial of the same task failed {seconds:.0f} s ago: {cause}"
+            advice = _THAT_ERROR + (_WITH_RETRIES if trouble.kind.retry else "")
+            raise trouble.kind(way.chain.place(index), problem, advice)
+
+    def _is_usable(self, way: _Way, index: int, shared: Shared) -> bool:
+        """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
+        usable = False
+        try:
+            usable = _is_good(shared.link, way.chain.hops[index], way.chain.place(index), way.report)
+        finally:
+            if not usable:
+                self.retire(shared)
+                self.give_back([shared], 0.0, session=index == len(way.chain.hops) - 1)
+        if usable:
+            with self._lock:
+                self._statistics.reused(shared)
+            self._watch(way.chain.hops[index], shared)
+        return usable
+
+    def _watch(self, hop: Hop, shared: Shared) -> None:
+        """Lets a link be given up as early as the least patient of its users wants."""
+        interval, count = hop.transport.alive_interval, hop.transport.alive_count
+        with self._lock:
+            patience = interval * count or math.inf
+            if patience >= shared.link.patience:
+                return
+            shared.link.patience = patience
+        self._keepalive.watch(shared.link, interval, count)
+
+    def _dial(self, way: _Way, index: int, mine: Shared, path: Sequence[Shared]) -> Shared:
+        if not way.dialled:
+            for number, shared in enumerate(path):
+                way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
+        try:
+            links = [shared.link for shared in path]
+            settings = way.settings_before_login(index)
+            if settings is not None:
+                raise _OtherSettings(settings)
+            link = self._open(way, index, links)
+        except BaseException as error:
+            stopped = isinstance(error, _OtherSettings)
+            with self._lock:
+                if not stopped:
+                    self._statistics.failed(mine, error)
+                if stopped or way.unwanted.is_set():  # which says nothing of the hop, and who waits dials by himself
+                    self._pool.failed(mine, None)
+                else:
+                    self._pool.failed(mine, _alone(error), _trouble(way, index, error))
+                self._dialled.notify_all()
+            raise
+        with self._lock:
+            self._pool.opened(mine, link, link.used_fallback, lifetime(), link.agent_keys)
+            if link.one_session_at_a_time:
+                self._pool.limit(mine, 1)
+            self._statistics.opened(mine)
+            self._dialled.notify_all()
+        self._watch(way.chain.hops[index], mine)
+        way.dialled.add(mine)
+        return mine
+
+    def _open(self, way: _Way, index: int, links: Sequence[Link]) -> Link:
+        link = open_hop(way.chain, index, links, way.total, way.turns, way.report, way.unwanted)
+        with self._lock:
+            if not self._closed:
+                self._links[link] = None
+                return link
+        link.close()
+        raise HopUnreachable(way.chain.place(index), _STOPPED, _NEXT_TASK)
+
+    def _sweep(self) -> None:
+        """Closes what is not needed any more."""
+        while not self._closed:
+            with self._lock:
+                now = lifetime()
+                soonest = self._pool.expire(now)
+                closing = self._pool.take_closing()
+                for shared in closing:
+                    self._statistics.closed(shared)
+                if not closing and not self._closed:
+                    self._next_look = soonest
+                    self._due.wait(max(0.0, min(soonest - now, _LONGEST_WAIT)))
+                    self._next_look = -math.inf
+            for links in _by_first_hop(reversed(closing)):
+                self._close_aside(links)
+
+    def _close_aside(self, links: list[Link]) -> None:
+        """In a thread of its own, as the farewell of a link goes through those before it, which may be stuck."""
+        thread = threading.Thread(target=self._hang_up, args=(links,), name="closer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started now
+            self._hang_up(links)
+            return
+        with self._lock:
+            self._closers = {closer for closer in self._closers if closer.is_alive()} | {thread}
+
+    def _hang_up(self, links: Sequence[Link]) -> None:
+        """Closes links, of which those that carry come before those that are carried."""
+        for link in links:
+            link.abort(_STOPPED, _NEXT_TASK)
+        for link in reversed(links):
+            try:
+                link.close()
+            except Exception as error:  # the others are to be closed all the same
+                log.error("%s: %s while it was closed", link.place, type(error).__name__)
+        with self._lock:
+            for link in links:
+                self._links.pop(link, None)
+            idle = not self._links and not self._closed
+        if idle:  # the library's transports are cycles, which Python collects when it is busy only
+            gc.collect()
+
+
+def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
+    """Those links together that one first hop carries, in the order in which they come."""
+    groups: dict[int, list[Link]] = {}
+    for shared in closing:
+        first = shared
+        while first.parent is not None:
+            first = first.parent
+        groups.setdefault(id(first), []).append(shared.link)
+    return list(groups.values())
+
+
+def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
+    """What an error of a dial spares others; a target has no others, and the trouble of a hop before is not its own.
+
+    A login that was refused is remembered for longer, with the credentials that it was refused to.
+    """
+    hops, task, now = way.chain.hops, way.settings.task, lifetime()
+    if not isinstance(error, (HopUnreachable, HostKeyRefused, AlgorithmsRefused)) or task is None:
+        return None
+    if index == len(hops) - 1 or error.place != way.chain.place(index):
+        return None
+    return Trouble(type(error), error.problem, task, now, now + min(hops[index].timeout, _TROUBLE))
+
+
+def _alone(error: BaseException) -> BaseException:
+    """An error for those who wait for it, without the places that it came through: secrets are at hand there."""
+    return type(error)(error.place, error.problem, error.advice) if isinstance(error, HopError) else error
+
+
+def _reused(shared: Shared) -> str:
+    return f"reused, connected for {lifetime() - shared.opened_at:.0f} s"
+
+
+def _is_good(link: Link, hop: Hop, place: str, report: Report) -> bool:
+    if link.is_dead or link.trust is None:
+        return False
+    trust = link.trust.renewed(hop, place, report.warn)
+    # Where secrets may not be sent any more, a login with them may not be used either; nor by a task that has claimed it already.
+    good = trust.secrets_allowed == link.trust.secrets_allowed
+    link.trust = trust if good else None
+    return good
