@@ -23,8 +23,8 @@ CONNECTION = f"{_PACKAGE.rpartition('.')[0]}.connection.jump"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # What a worker needs that has a broker, each after those that it imports.
 _MODULES = (
-    "errors", "clock", "chain.become", "ssh.interface", "ssh.deadline", "ssh.command", "broker.confinement", "broker.address",
-    "broker.wire", "broker.client", "facts", "ssh.controller_files", "options",
+    "errors", "clock", "client.become", "client.interface", "deadline", "client.command", "client.confinement", "client.address",
+    "client.wire", "client.client", "facts", "openssh.user_files", "options",
 )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ RACE = """
 import sys, threading
 root, directory = sys.argv[1:]
 sys.path.insert(0, root)
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import address, spawn, wire
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client import address, spawn, wire
 
 def start():
     with address.Directory(directory) as opened:

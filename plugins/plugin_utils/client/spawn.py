@@ -27,7 +27,7 @@ from ..deadline import Deadline
 from ..errors import said
 from .address import Directory, NoBroker, is_lasting
 
-_MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+_MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "broker", "__main__.py")
 # What a program needs to find its files. Nothing else: a variable may hold a secret, and each run names its own agent.
 _ENVIRONMENT = (
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED",

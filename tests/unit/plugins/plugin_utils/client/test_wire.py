@@ -213,7 +213,7 @@ def test_at_a_timeout_what_has_come_is_kept(seconds: float, raw: tuple[socket.so
 RECEIVER = """
 import socket, sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import wire
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client import wire
 wire._ATTENTION = 0.5
 connection = wire.Connection(socket.socket(fileno=0))
 connection.send({"ready": True})
