@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The door: Ansible's options in, Ansible's contract out."""
+"""Take Ansible's options in, and keep Ansible's contract."""
 
 from __future__ import annotations
 

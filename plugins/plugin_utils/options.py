@@ -30,7 +30,7 @@ from .facts import FACTS, PLAYBOOK_VARIABLES, refuse_steering_facts
 from .loading import CONNECTION, define_options
 from .openssh.user_files import login_name
 
-#: The options that say what the session is; the others are the door's own.
+#: The options that say what the session is; the others are the plugin's own.
 NAMES = (
     "certificate", "certificate_file", "config_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
     "persist", "persist_max", "port", "private_key", "private_key_file", "private_key_passphrase", "prompts", "proxy_command",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rooms of the collection, and who may import whom."""
+"""The layers of the collection, and who may import whom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODULES = {
 }
 
 # A layer imports only from those before it, and from itself.
-ROOMS = [
+LAYERS = [
     "plugin_utils.errors",
     "plugin_utils.clock",
     "plugin_utils.deadline",
@@ -39,10 +39,10 @@ ROOMS = [
 OPTIONS = f"{PACKAGE}.plugin_utils.options"
 
 
-def room(module: str) -> int:
-    """The place of a module in the order; the doors, and what reads their options, come last."""
+def layer(module: str) -> int:
+    """The place of a module in the order; the plugins, and what reads their options, come last."""
     inside = module.removeprefix(f"{PACKAGE}.")
-    return next((place for place, name in enumerate(ROOMS) if f"{inside}.".startswith(f"{name}.")), len(ROOMS))
+    return next((place for place, name in enumerate(LAYERS) if f"{inside}.".startswith(f"{name}.")), len(LAYERS))
 
 
 @cache
@@ -107,14 +107,19 @@ def test_the_imports_are_read_as_python_reads_them() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_room_imports_only_from_rooms_before_it(module: str) -> None:
+def test_a_layer_imports_only_from_layers_before_it(module: str) -> None:
     ours = [name for name in imports(module) if name in MODULES]
-    assert [name for name in ours if room(name) > room(module)] == []
+    assert [name for name in ours if layer(name) > layer(module)] == []
+
+
+@pytest.mark.parametrize("module", named("plugin_utils"))
+def test_a_module_says_that_it_is_private(module: str) -> None:
+    assert MODULES[module].read_text().splitlines()[2] == "# Private to this collection."
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_only_the_doors_and_their_options_import_ansible(module: str) -> None:
-    if room(module) < len(ROOMS):
+def test_only_the_plugins_and_their_options_import_ansible(module: str) -> None:
+    if layer(module) < len(LAYERS):
         assert "ansible" not in top(imports(module))
         assert OPTIONS not in imports(module)
 

@@ -26,7 +26,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.options import (
 )
 
 OPTIONS: dict[str, Any] = yaml.safe_load(DOCUMENTATION)["options"]
-# What the door itself reads, and what is ansible-core's.
+# What the plugin itself reads, and what is ansible-core's.
 OTHERS = {"pipelining", "pty", "persist_directory"}
 
 
