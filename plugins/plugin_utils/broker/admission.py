@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-from ..pool.transports import Transports
+from ..pool.transports import TransportPool
 
 _OF_OURS = 16
 _OF_A_WORKER = 3  # what a command is waited for with, a file that is read, a connection that is dialled
@@ -24,7 +24,7 @@ class Turns:
     :param limit: of this process, as ``ulimit -n``.
     """
 
-    def __init__(self, transports: Transports, limit: int) -> None:
+    def __init__(self, transports: TransportPool, limit: int) -> None:
         self._transports = transports
         self._limit = limit
         self._workers = 0  # that are here, whether or not it is their turn

@@ -18,7 +18,7 @@ from ..client.wire import BODY_LIMIT, Connection, Frame, Gone, WireError
 from ..errors import CONTROLLER, CommandError, JumpError, packed
 from ..patched_paramiko.violation import where
 from ..pool.session import PooledSession, no_thread, wants_thread
-from ..pool.transports import Transports
+from ..pool.transports import TransportPool
 from ..settings import TargetSettings
 from ..ssh.backoff import longest_pause
 from .admission import Turns
@@ -33,7 +33,7 @@ _LOG_SAYS = "Its log says more: broker.log, beside its socket."
 class Broker(Protocol):
     """What a conversation needs of the broker."""
 
-    transports: Transports
+    transports: TransportPool
     turns: Turns
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:

@@ -31,9 +31,9 @@ from ..openssh.client_config import ClientConfig
 from ..openssh.user_files import set_missing_home
 from ..patched_paramiko.compat import why_unusable
 from ..patched_paramiko.violation import where
-from ..pool.pool import Shared
+from ..pool.pool import PooledTransport
 from ..pool.session import no_thread
-from ..pool.transports import Transports
+from ..pool.transports import TransportPool
 from ..recent import Recent, digest
 from ..settings import TargetSettings, read_settings
 from ..ssh.core_dumps import forbid_core_dumps
@@ -64,7 +64,7 @@ class Broker:
     """
 
     def __init__(self, directory: Directory, name: str, listening: socket.socket) -> None:
-        self.transports = Transports()
+        self.transports = TransportPool()
         self.turns = Turns(self.transports, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._directory = directory
         self._name = name
@@ -292,7 +292,7 @@ def _no_descriptor(error: OSError) -> HopUnreachable:
     return HopUnreachable(CONTROLLER, problem, "Raise its limit (ulimit -n), or take fewer forks.")
 
 
-def _described(shared: Shared, now: float) -> dict[str, Any]:
+def _described(shared: PooledTransport, now: float) -> dict[str, Any]:
     """One transport, for people."""
     return {
         "hop": shared.label,

@@ -15,7 +15,7 @@ from ..openssh.client_config import ClientConfig
 from ..openssh.user_files import set_missing_home
 from ..settings import read_settings
 from .session import PooledSession
-from .transports import Transports
+from .transports import TransportPool
 
 
 class OwnSession(PooledSession):
@@ -30,7 +30,7 @@ class OwnSession(PooledSession):
         # Nobody else has a use for them, so they are kept for as long as there is a use for the session.
         config = ClientConfig()
         settings = replace(read_settings(options, config.asker, config.ask_anew), persist=math.inf)
-        self._own = Transports()
+        self._own = TransportPool()
         super().__init__(self._own, settings, report)
 
     def close(self) -> None:

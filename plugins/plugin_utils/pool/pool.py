@@ -28,7 +28,7 @@ class State(Enum):
     RETIRED = "retired"  # for nobody new; those who have a lease keep it
 
 
-class Shared:
+class PooledTransport:
     """One transport that is shared, or about to be. Only the pool changes it.
 
     :param parent: the transport that carries it; None for a first hop.
@@ -38,10 +38,15 @@ class Shared:
     """
 
     def __init__(
-        self, parent: Shared | None, step: Step, place: str, label: str, unwanted: threading.Event | None = None
+        self,
+        parent: PooledTransport | None,
+        step: Step,
+        place: str,
+        label: str,
+        unwanted: threading.Event | None = None,
     ) -> None:
         self.parent = parent
-        self.children: set[Shared] = set()
+        self.children: set[PooledTransport] = set()
         self.step = step
         self.place = place
         self.label = label
@@ -84,24 +89,24 @@ _Place = tuple[int, str]
 _Troubles = dict[_Place, dict[tuple[str, str], Trouble]]
 
 
-class Pool:
+class PoolState:
     """The transports of one process. Times are seconds of one clock that never goes back, nor stands still in suspend."""
 
     def __init__(self) -> None:
-        self._shared: dict[_Place, list[Shared]] = {}
+        self._shared: dict[_Place, list[PooledTransport]] = {}
         self._limits: dict[_Place, int] = {}
         self._troubles: _Troubles = {}  # by what was connected to, and for which task
-        self._closing: list[Shared] = []
+        self._closing: list[PooledTransport] = []
 
     def find(
         self,
-        parent: Shared | None,
+        parent: PooledTransport | None,
         step: Step,
         now: float,
         lifetime: float | None = None,
         session: bool = False,
         held: frozenset[bytes] = frozenset(),
-    ) -> Shared | None:
+    ) -> PooledTransport | None:
         """A transport to a hop: one that is open, else one that is being dialled, else None.
 
         :param lifetime: seconds after which a transport is too old; None for never.
@@ -123,30 +128,35 @@ class Pool:
 
     def begin(
         self,
-        parent: Shared | None,
+        parent: PooledTransport | None,
         step: Step,
         place: str,
         label: str,
         session: bool = False,
         unwanted: threading.Event | None = None,
-    ) -> Shared:
+    ) -> PooledTransport:
         """A transport that the caller dials now; it has the first lease.
 
         :param unwanted: set when the caller has gone, so that nobody else waits for a login that somebody may have to complete.
         """
-        shared = Shared(parent, step, place, label, unwanted)
+        shared = PooledTransport(parent, step, place, label, unwanted)
         self.claim(shared, session)
         if parent is not None:
             parent.children.add(shared)
         self._shared.setdefault(_place(parent, step), []).append(shared)
         return shared
 
-    def is_of_agent(self, parent: Shared | None, step: Step) -> bool:
+    def is_of_agent(self, parent: PooledTransport | None, step: Step) -> bool:
         """Whether there is a login to a hop for those only whose agent holds certain keys."""
         return any(shared.agent_keys for shared in self._siblings(_place(parent, step)))
 
     def opened(
-        self, shared: Shared, link: Any, used_fallback: bool, now: float, agent_keys: frozenset[bytes] = frozenset()
+        self,
+        shared: PooledTransport,
+        link: Any,
+        used_fallback: bool,
+        now: float,
+        agent_keys: frozenset[bytes] = frozenset(),
     ) -> None:
         """The dial has succeeded."""
         shared.agent_keys = agent_keys
@@ -157,7 +167,7 @@ class Pool:
             shared.state = State.OPEN
         self._troubles.pop(_place(shared.parent, shared.step), None)
 
-    def failed(self, shared: Shared, error: BaseException | None, trouble: Trouble | None = None) -> None:
+    def failed(self, shared: PooledTransport, error: BaseException | None, trouble: Trouble | None = None) -> None:
         """The dial has failed; those who waited find the error in it.
 
         :param error: None if it was not brought to its end.
@@ -171,21 +181,21 @@ class Pool:
             self._troubles.setdefault(_place(shared.parent, shared.step), {})[shared.step.dial, trouble.task] = trouble
         self._take_out(shared)
 
-    def trouble(self, parent: Shared | None, step: Step, now: float, task: str | None) -> Trouble | None:
+    def trouble(self, parent: PooledTransport | None, step: Step, now: float, task: str | None) -> Trouble | None:
         """What a dial would most likely end in, as another one of this task has just done."""
         trouble = None if task is None else self._troubles.get(_place(parent, step), {}).get((step.dial, task))
         return None if trouble is None or now >= trouble.until else trouble
 
-    def forget_trouble(self, parent: Shared | None, step: Step) -> None:
+    def forget_trouble(self, parent: PooledTransport | None, step: Step) -> None:
         """Whoever resets a connection expects something to have changed."""
         self._troubles.pop(_place(parent, step), None)
 
-    def claim(self, shared: Shared, session: bool = False) -> None:
+    def claim(self, shared: PooledTransport, session: bool = False) -> None:
         """One lease more."""
         shared.leases += 1
         shared.sessions += session
 
-    def release(self, path: Sequence[Shared], persist: float, now: float, session: bool = False) -> None:
+    def release(self, path: Sequence[PooledTransport], persist: float, now: float, session: bool = False) -> None:
         """One lease less, of each transport on a way.
 
         :param persist: seconds for which they are kept from now on, or for longer if somebody else wants that.
@@ -201,20 +211,20 @@ class Pool:
             if shared.state is State.RETIRED:
                 self._close_unused(shared)
 
-    def crowded(self, shared: Shared) -> bool:
+    def crowded(self, shared: PooledTransport) -> bool:
         """Takes note that a server let nobody open one session more; False if nobody has any, which is no limit then."""
         others = shared.sessions - 1
         if others > 0:
             self.limit(shared, others)
         return others > 0
 
-    def limit(self, shared: Shared, sessions: int) -> None:
+    def limit(self, shared: PooledTransport, sessions: int) -> None:
         """Takes note of how many sessions a server can have on one connection."""
         place = _place(shared.parent, shared.step)
         if place in self._shared:
             self._limits[place] = min(sessions, self._limits.get(place, sessions))
 
-    def retire(self, shared: Shared) -> None:
+    def retire(self, shared: PooledTransport) -> None:
         """Nobody new may use it, nor what it carries."""
         if shared.state is State.RETIRED:
             return
@@ -241,12 +251,12 @@ class Pool:
         """Whether there is something to close."""
         return bool(self._closing)
 
-    def take_closing(self) -> list[Shared]:
+    def take_closing(self) -> list[PooledTransport]:
         """What the caller closes now, those that are carried before those that carry them."""
         closing, self._closing = self._closing, []
         return sorted(closing, key=lambda shared: -shared.depth)
 
-    def __iter__(self) -> Iterator[Shared]:
+    def __iter__(self) -> Iterator[PooledTransport]:
         return (shared for siblings in self._shared.values() for shared in siblings)
 
     def __len__(self) -> int:
@@ -255,17 +265,17 @@ class Pool:
     def __repr__(self) -> str:
         return f"<pool {sorted(self, key=lambda shared: shared.depth)}>"
 
-    def _siblings(self, place: _Place) -> list[Shared]:
+    def _siblings(self, place: _Place) -> list[PooledTransport]:
         return list(self._shared.get(place, ()))
 
-    def _close_unused(self, shared: Shared) -> None:
+    def _close_unused(self, shared: PooledTransport) -> None:
         if shared.leases or shared.link is None:
             return
         for child in list(shared.children):  # which somebody began on it when it was retired already
             self.retire(child)
         self._closing.append(shared)
 
-    def _take_out(self, shared: Shared) -> None:
+    def _take_out(self, shared: PooledTransport) -> None:
         if shared.state is State.RETIRED:
             return
         shared.state = State.RETIRED
@@ -287,11 +297,11 @@ def _lasting(troubles: _Troubles, now: float) -> _Troubles:
     return {place: of for place, of in kept.items() if of}
 
 
-def _place(parent: Shared | None, step: Step) -> _Place:
+def _place(parent: PooledTransport | None, step: Step) -> _Place:
     return (0 if parent is None else id(parent), step.identity)
 
 
-def _fits(shared: Shared, step: Step, held: frozenset[bytes]) -> bool:
+def _fits(shared: PooledTransport, step: Step, held: frozenset[bytes]) -> bool:
     """A login that needed a key of last resort, or keys of an agent, serves those only who have the same ones. Which keys a dial
     will need is not known yet, and an agent may be slow, so that one with another agent is not waited for."""
     if shared.state is State.DIALLING:
@@ -299,15 +309,15 @@ def _fits(shared: Shared, step: Step, held: frozenset[bytes]) -> bool:
     return shared.agent_keys <= held and (not shared.used_fallback or shared.step.fallback == step.fallback)
 
 
-def _is_old(shared: Shared, now: float, lifetime: float | None) -> bool:
+def _is_old(shared: PooledTransport, now: float, lifetime: float | None) -> bool:
     return lifetime is not None and shared.state is State.OPEN and now - shared.opened_at >= lifetime
 
 
-def _is_over(shared: Shared, now: float) -> bool:
+def _is_over(shared: PooledTransport, now: float) -> bool:
     """Whether nothing has used it, nor what it carries, for its time."""
     unused = shared.state is State.OPEN and not shared.leases and now >= shared.kept_until
     return unused and all(_is_over(child, now) for child in shared.children)
 
 
-def _is_idle(shared: Shared) -> bool:
+def _is_idle(shared: PooledTransport) -> bool:
     return shared.state is State.OPEN and not shared.leases and not shared.children

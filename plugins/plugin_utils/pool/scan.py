@@ -17,7 +17,7 @@ from ..openssh.known_hosts import fingerprint
 from ..settings import TargetSettings
 from ..ssh.dial import look_at
 from ..ssh.host_keys import HostKey, HostKeyCheck
-from .transports import Lease, Transports
+from .transports import Lease, TransportPool
 
 _PASSABLE = ("known", "added")
 _ASKING = 600.0  # seconds for somebody to compare a fingerprint; a one-time code would not log in once more
@@ -44,7 +44,7 @@ class Survey:
     :param settings: of the target; its policy for unknown keys does not count.
     """
 
-    def __init__(self, transports: Transports, settings: TargetSettings, report: Report, accept: Accept) -> None:
+    def __init__(self, transports: TransportPool, settings: TargetSettings, report: Report, accept: Accept) -> None:
         self._transports = transports
         self._settings = settings
         self._chain = settings.chain

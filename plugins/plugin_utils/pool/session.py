@@ -21,7 +21,7 @@ from ..settings import TargetSettings
 from ..ssh.backoff import pause
 from ..ssh.process import ChannelProcess
 from .scan import Accept, Survey
-from .transports import Lease, Transports
+from .transports import Lease, TransportPool
 
 _T = TypeVar("_T")
 _LAG = 0.05
@@ -48,7 +48,7 @@ class LeasedProcess:
 class PooledSession:
     """Implements :class:`interface.Session`."""
 
-    def __init__(self, transports: Transports, settings: TargetSettings, report: Report) -> None:
+    def __init__(self, transports: TransportPool, settings: TargetSettings, report: Report) -> None:
         self._transports = transports
         self._settings = settings
         self._report = report

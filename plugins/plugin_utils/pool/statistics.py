@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from ..errors import HopError, said
-from .pool import Shared
+from .pool import PooledTransport
 
 # Together they are to fit into a frame, beside what there is to say of many connections.
 _HOPS = 2000
@@ -45,27 +45,27 @@ class Statistics:
 
     def __init__(self) -> None:
         self._hops: dict[_Way, HopCount] = {}
-        self._open: dict[Shared, None] = {}  # those whose bytes are not counted yet
+        self._open: dict[PooledTransport, None] = {}  # those whose bytes are not counted yet
 
-    def dialled(self, shared: Shared) -> None:
+    def dialled(self, shared: PooledTransport) -> None:
         """A dial has begun."""
         self._of(shared).dials += 1
 
-    def failed(self, shared: Shared, error: BaseException) -> None:
+    def failed(self, shared: PooledTransport, error: BaseException) -> None:
         """A dial has failed."""
         failures = self._of(shared).failures
         cause = _cause(shared, error)
         failures[cause if cause in failures or len(failures) < _CAUSES else _OTHER] += 1
 
-    def reused(self, shared: Shared) -> None:
+    def reused(self, shared: PooledTransport) -> None:
         """A connection that was there has been used."""
         self._of(shared).reused += 1
 
-    def opened(self, shared: Shared) -> None:
+    def opened(self, shared: PooledTransport) -> None:
         """A connection may carry something."""
         self._open[shared] = None
 
-    def closed(self, shared: Shared) -> None:
+    def closed(self, shared: PooledTransport) -> None:
         """A connection will carry nothing more."""
         self._open.pop(shared, None)
         self._of(shared).add_link(shared.link)
@@ -79,7 +79,7 @@ class Statistics:
         by_depth = sorted(self._hops.items(), key=lambda item: len(item[0]))
         return [_described(count, totals[way]) for way, count in by_depth]
 
-    def _of(self, shared: Shared) -> HopCount:
+    def _of(self, shared: PooledTransport) -> HopCount:
         way = _way(shared)
         count = self._hops.pop(way, None) or HopCount(way)
         self._hops[way] = count  # the last one of all
@@ -102,11 +102,11 @@ def _described(past: HopCount, present: HopCount) -> dict[str, Any]:
     }
 
 
-def _way(shared: Shared) -> _Way:
+def _way(shared: PooledTransport) -> _Way:
     return (*(() if shared.parent is None else _way(shared.parent)), shared.label)
 
 
-def _cause(shared: Shared, error: BaseException) -> str:
+def _cause(shared: PooledTransport, error: BaseException) -> str:
     if not isinstance(error, HopError):
         return type(error).__name__
     where = "" if error.place == shared.place else "at a hop before it: "  # which may be up, and forward nothing

@@ -25,7 +25,7 @@ from ..ssh.link import Link
 from ..ssh.login_lock import LoginTurns
 from ..ssh.session import LinkSession
 from .identity import Step, steps
-from .pool import Pool, Shared, State, Trouble
+from .pool import PooledTransport, PoolState, State, Trouble
 from .statistics import Statistics
 
 log = logging.getLogger("bastion.ssh.broker")
@@ -48,7 +48,7 @@ class Lease:
     :param fresh: whether the target was dialled for it.
     """
 
-    def __init__(self, transports: Transports, path: Sequence[Shared], fresh: bool, way: _Way) -> None:
+    def __init__(self, transports: TransportPool, path: Sequence[PooledTransport], fresh: bool, way: _Way) -> None:
         self.fresh = fresh
         self.links: list[Link] = [shared.link for shared in path]
         self.session = LinkSession(self.links, way.chain, way.report)
@@ -103,7 +103,7 @@ class _Way:
         self.report = report
         self.turns = LoginTurns(settings.run_directory, settings.run_key)
         self.total = Deadline(settings.chain.timeout)
-        self.dialled: set[Shared] = set()
+        self.dialled: set[PooledTransport] = set()
         self.held = asking_once(self.total, report.waits)
         self._asked: set[int] = set()
 
@@ -120,7 +120,7 @@ class _Way:
         way.total, way.held, way._asked = self.total, self.held, self._asked
         return way
 
-    def unreachable(self, index: int, error: BaseException, dialled: Shared) -> BaseException:
+    def unreachable(self, index: int, error: BaseException, dialled: PooledTransport) -> BaseException:
         """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
         if not isinstance(error, HopError):
             return error
@@ -136,11 +136,11 @@ class _OtherSettings(Exception):
         self.settings = settings
 
 
-class Transports:
+class TransportPool:
     """Shared transports. Everything here may be called from any thread; no lock is held over I/O."""
 
     def __init__(self) -> None:
-        self._pool = Pool()
+        self._pool = PoolState()
         self._lock = threading.Lock()
         self._dialled = threading.Condition(self._lock)
         self._due = threading.Condition(self._lock)
@@ -183,7 +183,7 @@ class Transports:
         """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
         hops = settings.chain.hops
         held = asking_once(Deadline(settings.chain.timeout), report.waits)
-        parent: Shared | None = None
+        parent: PooledTransport | None = None
         for hop, step in zip(hops, steps(settings.chain), strict=True):
             with self._lock:
                 ask = self._pool.is_of_agent(parent, step)
@@ -200,7 +200,7 @@ class Transports:
                 break
         LoginTurns(settings.run_directory, settings.run_key).forget(hops)
 
-    def give_back(self, path: Sequence[Shared], persist: float, session: bool) -> None:
+    def give_back(self, path: Sequence[PooledTransport], persist: float, session: bool) -> None:
         """Ends claims; what has died meanwhile is kept for nobody."""
         now = lifetime()
         with self._lock:
@@ -211,7 +211,7 @@ class Transports:
             if self._pool.closing or now + persist < self._next_look:
                 self._due.notify()
 
-    def retire(self, shared: Shared) -> None:
+    def retire(self, shared: PooledTransport) -> None:
         """Takes a transport out of use."""
         with self._lock:
             self._pool.retire(shared)
@@ -229,12 +229,12 @@ class Transports:
             self._pool.expire(math.inf)
             self._due.notify()
 
-    def crowded(self, shared: Shared) -> bool:
+    def crowded(self, shared: PooledTransport) -> bool:
         """See :meth:`Lease.crowded`."""
         with self._lock:
             return self._pool.crowded(shared)
 
-    def shared(self) -> list[Shared]:
+    def shared(self) -> list[PooledTransport]:
         """Those there are now, the first hops first."""
         with self._lock:
             return sorted(self._pool, key=lambda shared: shared.depth)
@@ -273,11 +273,11 @@ class Transports:
                 self._sweeper = sweeper
         self._keepalive.start()
 
-    def _go(self, way: _Way) -> list[Shared]:
+    def _go(self, way: _Way) -> list[PooledTransport]:
         """All transports on a way, claimed. Where one that was kept turns out to be dead, the way is gone anew."""
         tries = 0
         while True:
-            path: list[Shared] = []
+            path: list[PooledTransport] = []
             try:
                 for index, step in enumerate(steps(way.chain)):
                     path.append(self._reach(way, index, step, path))
@@ -291,7 +291,7 @@ class Transports:
                     raise
                 way.report.note(f"{error} Connecting anew.")
 
-    def _reach(self, way: _Way, index: int, step: Step, path: Sequence[Shared]) -> Shared:
+    def _reach(self, way: _Way, index: int, step: Step, path: Sequence[PooledTransport]) -> PooledTransport:
         """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
@@ -324,7 +324,7 @@ class Transports:
                 return shared
         return self._dial(way, index, mine, path)
 
-    def _await(self, way: _Way, index: int, step: Step, shared: Shared, deadline: Deadline) -> None:
+    def _await(self, way: _Way, index: int, step: Step, shared: PooledTransport, deadline: Deadline) -> None:
         """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
@@ -340,12 +340,12 @@ class Transports:
                 self._spare(way, index, step, shared.parent)
                 raise way.unreachable(index, shared.error, shared)
 
-    def _is_dialling(self, shared: Shared, seconds: float) -> bool:
+    def _is_dialling(self, shared: PooledTransport, seconds: float) -> bool:
         """Whether a dial is not done, after some time at most."""
         with self._lock:
             return not self._dialled.wait_for(lambda: shared.state is not State.DIALLING, seconds)
 
-    def _spare(self, way: _Way, index: int, step: Step, parent: Shared | None) -> None:
+    def _spare(self, way: _Way, index: int, step: Step, parent: PooledTransport | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
         now = lifetime()
         trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)
@@ -355,7 +355,7 @@ class Transports:
             advice = _THAT_ERROR + (_WITH_RETRIES if trouble.kind.retry else "")
             raise trouble.kind(way.chain.place(index), problem, advice)
 
-    def _is_usable(self, way: _Way, index: int, shared: Shared) -> bool:
+    def _is_usable(self, way: _Way, index: int, shared: PooledTransport) -> bool:
         """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
         usable = False
         try:
@@ -370,7 +370,7 @@ class Transports:
             self._watch(way.chain.hops[index], shared)
         return usable
 
-    def _watch(self, hop: Hop, shared: Shared) -> None:
+    def _watch(self, hop: Hop, shared: PooledTransport) -> None:
         """Lets a link be given up as early as the least patient of its users wants."""
         interval, count = hop.transport.alive_interval, hop.transport.alive_count
         with self._lock:
@@ -380,7 +380,7 @@ class Transports:
             shared.link.patience = patience
         self._keepalive.watch(shared.link, interval, count)
 
-    def _dial(self, way: _Way, index: int, mine: Shared, path: Sequence[Shared]) -> Shared:
+    def _dial(self, way: _Way, index: int, mine: PooledTransport, path: Sequence[PooledTransport]) -> PooledTransport:
         if not way.dialled:
             for number, shared in enumerate(path):
                 way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
@@ -464,7 +464,7 @@ class Transports:
             gc.collect()
 
 
-def _by_first_hop(closing: Iterable[Shared]) -> list[list[Link]]:
+def _by_first_hop(closing: Iterable[PooledTransport]) -> list[list[Link]]:
     """Those links together that one first hop carries, in the order in which they come."""
     groups: dict[int, list[Link]] = {}
     for shared in closing:
@@ -493,7 +493,7 @@ def _alone(error: BaseException) -> BaseException:
     return type(error)(error.place, error.problem, error.advice) if isinstance(error, HopError) else error
 
 
-def _reused(shared: Shared) -> str:
+def _reused(shared: PooledTransport) -> str:
     return f"reused, connected for {lifetime() - shared.opened_at:.0f} s"
 
 

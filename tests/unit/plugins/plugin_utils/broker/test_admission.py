@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission import Turns
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Transports
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import TransportPool
 
 FEW, MANY = 3, 10**6
 
 
-class Counted(Transports):
+class Counted(TransportPool):
     """Counts how often those that are idle have to go."""
 
     retired = 0

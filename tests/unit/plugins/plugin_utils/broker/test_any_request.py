@@ -24,7 +24,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission impor
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, Conversation
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, unpacked
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Transports
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import TransportPool
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings, read_settings
 
 SECONDS = 10.0
@@ -53,7 +53,7 @@ class Served:
     """What a conversation needs of the broker, and what it asked of it."""
 
     def __init__(self) -> None:
-        self.transports = cast(Transports, Refusing())
+        self.transports = cast(TransportPool, Refusing())
         self.turns = Turns(self.transports, 4096)
         self.stopped = False
 

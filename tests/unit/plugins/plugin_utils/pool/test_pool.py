@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import Pool, Shared, State, Trouble
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import PooledTransport, PoolState, State, Trouble
 
 A, B, C, D = (Step(name, "k", "") for name in "abcd")
 HOUR = 3600.0
@@ -20,17 +20,22 @@ DOWN = HopUnreachable("hop 1 of 2, u@b:22", "down", "Check it.")
 
 
 def dial(
-    pool: Pool, parent: Shared | None, step: Step, now: float = 0.0, used_fallback: bool = False, session: bool = True
-) -> Shared:
+    pool: PoolState,
+    parent: PooledTransport | None,
+    step: Step,
+    now: float = 0.0,
+    used_fallback: bool = False,
+    session: bool = True,
+) -> PooledTransport:
     """A transport that was dialled at once."""
     shared = pool.begin(parent, step, f"the place of {step.identity}", step.identity, session)
     pool.opened(shared, object(), used_fallback, now)
     return shared
 
 
-def reach(pool: Pool, *way: Step, now: float = 0.0) -> list[Shared]:
+def reach(pool: PoolState, *way: Step, now: float = 0.0) -> list[PooledTransport]:
     """The transports to a target, found or dialled, each with one lease more, the last one for a session."""
-    path: list[Shared] = []
+    path: list[PooledTransport] = []
     for left, step in zip(reversed(range(len(way))), way, strict=True):
         parent = path[-1] if path else None
         found = pool.find(parent, step, now)
@@ -42,16 +47,16 @@ def reach(pool: Pool, *way: Step, now: float = 0.0) -> list[Shared]:
     return path
 
 
-def labels(found: Sequence[Shared]) -> str:
+def labels(found: Sequence[PooledTransport]) -> str:
     return "".join(shared.label for shared in found)
 
 
-def closed(pool: Pool) -> str:
+def closed(pool: PoolState) -> str:
     return labels(pool.take_closing())
 
 
 def test_a_transport_from_its_dial_to_its_end() -> None:
-    pool = Pool()
+    pool = PoolState()
     assert (repr(pool), len(pool)) == ("<pool []>", 0)
     assert pool.find(None, A, 0.0) is None
     mine = pool.begin(None, A, "hop 1 of 1, a", "a")
@@ -82,7 +87,7 @@ def test_a_transport_from_its_dial_to_its_end() -> None:
 )
 def test_what_was_unused_for_its_time_is_gone_before_the_sweeper_looks(now: float, found: str) -> None:
     """As after a suspend: the time is over, and the sweeper has slept, too."""
-    pool = Pool()
+    pool = PoolState()
     a, b = reach(pool, A, B)
     pool.release([a, b], 60.0, 10.0, session=True)
     pool.claim(a)
@@ -95,7 +100,7 @@ def test_what_was_unused_for_its_time_is_gone_before_the_sweeper_looks(now: floa
 # trust: T56
 @pytest.mark.parametrize("user", ["itself", "what it carries", "what is being dialled on it"])
 def test_what_is_used_is_kept_whatever_its_time(user: str) -> None:
-    pool = Pool()
+    pool = PoolState()
     a, b = reach(pool, A, B)
     pool.release([a, b], 60.0, 0.0, session=True)
     if user == "itself":
@@ -109,7 +114,7 @@ def test_what_is_used_is_kept_whatever_its_time(user: str) -> None:
 
 # trust: T39
 def test_who_asks_second_finds_the_one_that_is_being_dialled() -> None:
-    pool = Pool()
+    pool = PoolState()
     mine = pool.begin(None, A, "place", "a")
     assert [pool.find(None, A, now, 1.0, session) for now in (0.0, HOUR) for session in (True, False)] == [mine] * 4
     pool.opened(mine, object(), False, HOUR)
@@ -118,7 +123,7 @@ def test_who_asks_second_finds_the_one_that_is_being_dialled() -> None:
 
 
 def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     mine = pool.begin(a, B, "place", "b")
     error = OSError()
@@ -129,7 +134,7 @@ def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
 
 
 def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(HopUnreachable, "down", "mine", 5.0, 15.0))
     found = pool.trouble(a, B, 14.9, "mine")
@@ -144,7 +149,7 @@ def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
 # trust: T54
 def test_the_troubles_of_hops_that_never_come_back_do_not_pile_up() -> None:
     """A one-time password makes a first hop another one each time."""
-    pool = Pool()
+    pool = PoolState()
     for number in range(100):
         once = Step(f"a with code {number}", "k", "")
         trouble = Trouble(HopUnreachable, "down", "mine", float(number), number + 10.0)
@@ -154,7 +159,7 @@ def test_the_troubles_of_hops_that_never_come_back_do_not_pile_up() -> None:
 
 
 def test_two_tasks_are_spared_the_same_jump_host() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     for task, since in (("mine", 5.0), ("yours", 6.0)):
         pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(HopUnreachable, "down", task, since, since + 10))
@@ -163,7 +168,7 @@ def test_two_tasks_are_spared_the_same_jump_host() -> None:
 
 @pytest.mark.parametrize("end", ["reached", "reset", "the one before it has gone", "it had gone before"])
 def test_the_trouble_of_a_jump_host_ends(end: str) -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     mine = pool.begin(a, B, "place", "b")
     if end == "it had gone before":
@@ -180,7 +185,7 @@ def test_the_trouble_of_a_jump_host_ends(end: str) -> None:
 
 # trust: T29
 def test_hops_meet_only_behind_the_same_transport() -> None:
-    pool = Pool()
+    pool = PoolState()
     first, second = reach(pool, A, C), reach(pool, B, C)
     assert first[1] is not second[1]
     assert pool.find(None, C, 0.0) is None
@@ -190,7 +195,7 @@ def test_hops_meet_only_behind_the_same_transport() -> None:
 
 # trust: T20, T29
 def test_hops_meet_only_with_the_same_identity() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     assert [pool.find(None, step, 0.0) for step in (B, Step("a ", "k", ""), Step("", "k", ""))] == [None, None, None]
     assert pool.find(None, Step("a", "another", ""), 0.0) is a
@@ -199,7 +204,7 @@ def test_hops_meet_only_with_the_same_identity() -> None:
 # trust: T20
 @pytest.mark.parametrize(("used", "found"), [(False, True), (True, False)], ids=["not needed", "needed"])
 def test_a_login_with_a_key_of_last_resort_is_for_those_who_have_it(used: bool, found: bool) -> None:
-    pool = Pool()
+    pool = PoolState()
     mine = dial(pool, None, A, used_fallback=used)
     assert pool.find(None, A, 0.0) is mine
     assert (pool.find(None, Step("a", "another", ""), 0.0) is mine) == found
@@ -210,7 +215,7 @@ def test_a_login_with_a_key_of_last_resort_is_for_those_who_have_it(used: bool, 
 
 
 def test_the_least_busy_of_several_is_found() -> None:
-    pool = Pool()
+    pool = PoolState()
     busy, idle = dial(pool, None, A), dial(pool, None, A)
     pool.claim(busy)
     dialling = pool.begin(None, A, "place", "a")
@@ -226,7 +231,7 @@ def test_the_least_busy_of_several_is_found() -> None:
     [(None, 1e9, True), (10.0, 14.9, True), (10.0, 15.0, False), (math.inf, 1e9, True)],
 )
 def test_what_is_too_old_is_used_for_nothing_new(lifetime: float | None, now: float, found: bool) -> None:
-    pool = Pool()
+    pool = PoolState()
     path = reach(pool, A, B, now=5.0)
     assert (pool.find(None, A, now, lifetime) is path[0]) == found
     assert [shared.state for shared in path] == [State.OPEN if found else State.RETIRED] * 2
@@ -236,7 +241,7 @@ def test_what_is_too_old_is_used_for_nothing_new(lifetime: float | None, now: fl
 
 
 def test_an_idle_child_lets_its_parents_go_in_the_same_look() -> None:
-    pool = Pool()
+    pool = PoolState()
     path = reach(pool, A, B, C)
     pool.release(path, 10.0, 1.0)
     assert pool.expire(10.9) == 11.0
@@ -245,7 +250,7 @@ def test_an_idle_child_lets_its_parents_go_in_the_same_look() -> None:
 
 
 def test_what_carries_something_or_is_in_use_does_not_expire() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a, b) = reach(pool, A, B)
     pool.release([a], 0.0, 0.0)
     assert (pool.expire(HOUR), closed(pool)) == (math.inf, "")
@@ -262,7 +267,7 @@ def test_what_carries_something_or_is_in_use_does_not_expire() -> None:
     ("asked", "end"), [((5.0, 50.0), 51.0), ((50.0, 5.0), 50.0), ((50.0, 0.0), 50.0), ((50.0, 50.0), 51.0)]
 )
 def test_it_stays_as_long_as_anybody_asked_for(asked: tuple[float, float], end: float) -> None:
-    pool = Pool()
+    pool = PoolState()
     path = reach(pool, A)
     reach(pool, A)
     for now, persist in enumerate(asked):
@@ -272,7 +277,7 @@ def test_it_stays_as_long_as_anybody_asked_for(asked: tuple[float, float], end: 
 
 
 def test_a_bastion_stays_as_long_as_the_target_that_asked_for_the_longest_time() -> None:
-    pool = Pool()
+    pool = PoolState()
     short, long = reach(pool, A, B), reach(pool, A, C)
     pool.release(long, 50.0, 0.0)
     pool.release(short, 5.0, 1.0)
@@ -282,13 +287,13 @@ def test_a_bastion_stays_as_long_as_the_target_that_asked_for_the_longest_time()
 
 
 def test_what_is_kept_for_ever_never_expires() -> None:
-    pool = Pool()
+    pool = PoolState()
     pool.release(reach(pool, A), math.inf, 0.0)
     assert (pool.expire(1e12), len(pool)) == (math.inf, 1)
 
 
 def test_who_is_retired_takes_along_what_it_carries() -> None:
-    pool = Pool()
+    pool = PoolState()
     path, other = reach(pool, A, B, C), reach(pool, D)
     pool.release(path, 60.0, 0.0)
     pool.retire(path[0])
@@ -304,7 +309,7 @@ def test_who_is_retired_takes_along_what_it_carries() -> None:
 
 
 def test_who_is_retired_closes_with_its_last_lease() -> None:
-    pool = Pool()
+    pool = PoolState()
     path = reach(pool, A, B)
     assert reach(pool, A, B) == path
     pool.retire(path[0])
@@ -317,7 +322,7 @@ def test_who_is_retired_closes_with_its_last_lease() -> None:
 
 
 def test_a_dial_may_succeed_when_it_is_retired_already() -> None:
-    pool = Pool()
+    pool = PoolState()
     mine = pool.begin(None, A, "place", "a")
     pool.retire(mine)
     assert (repr(pool), pool.closing) == ("<pool []>", False)
@@ -328,7 +333,7 @@ def test_a_dial_may_succeed_when_it_is_retired_already() -> None:
 
 
 def test_a_dial_may_fail_when_it_is_retired_already() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     mine = pool.begin(a, B, "place", "b")
     pool.retire(a)
@@ -341,7 +346,7 @@ def test_a_dial_may_fail_when_it_is_retired_already() -> None:
 
 
 def test_what_was_begun_on_one_that_is_retired_closes_with_it() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     pool.retire(a)
     b = dial(pool, a, B)
@@ -351,7 +356,7 @@ def test_what_was_begun_on_one_that_is_retired_closes_with_it() -> None:
 
 
 def test_a_limit_of_sessions_is_learned_and_kept_to() -> None:
-    pool = Pool()
+    pool = PoolState()
     path = reach(pool, A)
     reach(pool, A), reach(pool, A)
     assert pool.find(None, A, 0.0, session=True) is path[0]
@@ -369,7 +374,7 @@ def test_a_limit_of_sessions_is_learned_and_kept_to() -> None:
 
 
 def test_the_lowest_limit_counts() -> None:
-    pool = Pool()
+    pool = PoolState()
     path = reach(pool, A)
     reach(pool, A), reach(pool, A)
     assert pool.crowded(path[0])
@@ -386,7 +391,7 @@ def test_the_lowest_limit_counts() -> None:
 
 
 def test_what_is_only_carried_counts_for_no_limit() -> None:
-    pool = Pool()
+    pool = PoolState()
     (bastion,) = reach(pool, A)
     for step in (B, C, D):
         reach(pool, A, step)
@@ -402,14 +407,14 @@ def test_what_is_only_carried_counts_for_no_limit() -> None:
 
 
 def test_a_server_that_gives_nobody_a_session_has_no_limit() -> None:
-    pool = Pool()
+    pool = PoolState()
     (a,) = reach(pool, A)
     assert not pool.crowded(a)
     assert pool.find(None, A, 0.0, session=True) is a
 
 
 def test_a_limit_is_forgotten_with_the_last_transport() -> None:
-    pool = Pool()
+    pool = PoolState()
     path, other = reach(pool, A), [dial(pool, None, A)]
     pool.claim(path[0], session=True)
     assert pool.crowded(path[0])
@@ -422,7 +427,7 @@ def test_a_limit_is_forgotten_with_the_last_transport() -> None:
 
 
 def test_a_limit_is_not_learned_from_one_that_nobody_new_uses() -> None:
-    pool = Pool()
+    pool = PoolState()
     (old,) = reach(pool, A)
     pool.claim(old, session=True)
     pool.retire(old)
@@ -432,7 +437,7 @@ def test_a_limit_is_not_learned_from_one_that_nobody_new_uses() -> None:
 
 
 def test_a_limit_is_that_of_one_place_only() -> None:
-    pool = Pool()
+    pool = PoolState()
     first, second = reach(pool, A, C), reach(pool, B, C)
     reach(pool, A, C), reach(pool, B, C)
     assert pool.crowded(first[1])
@@ -441,7 +446,7 @@ def test_a_limit_is_that_of_one_place_only() -> None:
 
 
 def test_those_that_are_carried_close_before_those_that_carry_them() -> None:
-    pool = Pool()
+    pool = PoolState()
     paths = [reach(pool, *way) for way in ((A, B, C), (A, D), (D, C))]
     for path in paths:
         pool.release(path, 0.0, 0.0)
@@ -453,7 +458,7 @@ def test_those_that_are_carried_close_before_those_that_carry_them() -> None:
 
 # trust: T20
 def test_a_login_by_keys_of_an_agent_is_for_those_whose_agent_holds_them() -> None:
-    pool = Pool()
+    pool = PoolState()
     mine = pool.begin(None, A, "place", "label")
     assert not pool.is_of_agent(None, A)
     pool.opened(mine, object(), False, 0.0, frozenset({b"k", b"l"}))
@@ -464,14 +469,14 @@ def test_a_login_by_keys_of_an_agent_is_for_those_whose_agent_holds_them() -> No
 
 # trust: T20
 def test_a_dial_with_another_agent_is_not_waited_for() -> None:
-    pool = Pool()
+    pool = PoolState()
     mine = pool.begin(None, A._replace(agent="one"), "place", "label")
     assert pool.find(None, A._replace(agent="another"), 0.0) is None
     assert pool.find(None, A._replace(agent="one"), 0.0) is mine
 
 
 def test_a_dial_that_nobody_wants_is_not_waited_for() -> None:
-    pool, unwanted = Pool(), threading.Event()
+    pool, unwanted = PoolState(), threading.Event()
     mine = pool.begin(None, A, "place", "label", unwanted=unwanted)
     assert pool.find(None, A, 0.0) is mine
     unwanted.set()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import Pool, Shared, State
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import PooledTransport, PoolState, State
 
 
 class Worker:
@@ -21,11 +21,11 @@ class Worker:
     def __init__(self, way: Sequence[Step], lifetime: float | None) -> None:
         self.way = way
         self.lifetime = lifetime
-        self.path: list[Shared] = []
-        self.mine: Shared | None = None  # which it dials
+        self.path: list[PooledTransport] = []
+        self.mine: PooledTransport | None = None  # which it dials
 
     @property
-    def holds(self) -> list[Shared]:
+    def holds(self) -> list[PooledTransport]:
         return [*self.path, *([self.mine] if self.mine else [])]
 
     @property
@@ -43,11 +43,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = Pool()
+        self.pool = PoolState()
         self.now = 0.0
         self.workers: list[Worker] = []
-        self.opened: list[Shared] = []
-        self.closed: list[Shared] = []
+        self.opened: list[PooledTransport] = []
+        self.closed: list[PooledTransport] = []
 
     def some(self, number: int, dialling: bool = False, there: bool = False) -> Worker | None:
         fitting = [each for each in self.workers if bool(each.mine) == dialling and each.is_there == there]

@@ -12,12 +12,14 @@ import pytest
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool import statistics as module
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import Shared
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import PooledTransport
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.statistics import Statistics
 
 
-def shared(label: str, parent: Shared | None = None, sent: int = 0, round_trip: float | None = None) -> Shared:
-    made = Shared(parent, Step(label, "", ""), f"the place of {label}", label)
+def shared(
+    label: str, parent: PooledTransport | None = None, sent: int = 0, round_trip: float | None = None
+) -> PooledTransport:
+    made = PooledTransport(parent, Step(label, "", ""), f"the place of {label}", label)
     made.link = SimpleNamespace(transport=SimpleNamespace(sent=sent, received=2 * sent), round_trip=round_trip)
     return made
 

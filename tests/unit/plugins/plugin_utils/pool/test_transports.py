@@ -31,7 +31,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     LoginRefused,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool import transports as module
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Lease, Transports
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Lease, TransportPool
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
 
@@ -98,14 +98,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
 
 
 @pytest.fixture
-def transports() -> Iterator[Transports]:
-    made = Transports()
+def transports() -> Iterator[TransportPool]:
+    made = TransportPool()
     yield made
     made.close()
 
 
 @pytest.fixture
-def lease(transports: Transports) -> Iterator[Callable[..., Future[Lease]]]:
+def lease(transports: TransportPool) -> Iterator[Callable[..., Future[Lease]]]:
     with ThreadPoolExecutor(4) as pool:
         notes: queue.Queue[str] = queue.Queue()
 
@@ -209,7 +209,7 @@ def test_a_kept_connection_that_turns_out_to_be_dead_is_replaced(
 
 @pytest.mark.parametrize("change", ["another task", "reset"])
 def test_a_jump_host_in_trouble_is_dialled_again_when_something_may_have_changed(
-    change: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+    change: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: TransportPool
 ) -> None:
     first = lease(BEHIND[0])
     dials.next()[1].set_exception(DOWN)
@@ -246,7 +246,7 @@ def test_other_errors_spare_nobody_a_dial(error: HopError, dials: Dials, lease: 
 
 
 def test_who_waits_for_a_dial_that_nobody_wants_any_more_dials_by_himself(
-    dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+    dials: Dials, lease: Callable[..., Future[Lease]], transports: TransportPool
 ) -> None:
     unwanted = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -262,7 +262,7 @@ def test_who_waits_for_a_dial_that_nobody_wants_any_more_dials_by_himself(
 
 
 def test_without_room_for_a_thread_nothing_is_dialled(
-    dials: Dials, transports: Transports, monkeypatch: pytest.MonkeyPatch
+    dials: Dials, transports: TransportPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_room(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -281,7 +281,7 @@ def test_without_room_for_a_thread_nothing_is_dialled(
 
 
 def test_nothing_is_dialled_anew_at_the_end(
-    dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+    dials: Dials, lease: Callable[..., Future[Lease]], transports: TransportPool
 ) -> None:
     asking, jump = lease(BEHIND[0]), FakeLink()
     dials.next()[1].set_result(jump)
@@ -298,7 +298,7 @@ def test_nothing_is_dialled_anew_at_the_end(
 
 
 def test_a_dial_that_ends_after_the_end_is_closed(
-    dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+    dials: Dials, lease: Callable[..., Future[Lease]], transports: TransportPool
 ) -> None:
     asking, link = lease(), FakeLink()
     _chain, end = dials.next()
@@ -325,7 +325,7 @@ def test_a_link_is_watched_as_its_least_patient_user_wants(
 
 @pytest.mark.parametrize("state", ["open", "retired and in use"])
 def test_the_end_closes_every_link(
-    state: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports
+    state: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: TransportPool
 ) -> None:
     asking, link = lease(), FakeLink()
     dials.next()[1].set_result(link)
@@ -349,7 +349,11 @@ def test_a_link_that_has_died_is_closed_when_nobody_uses_it(dials: Dials, lease:
 # A machine that is suspended is played: the clock of lifetimes goes on, and what waits has slept.  trust: T56
 @pytest.mark.parametrize("who", ["the sweeper", "the next task"])
 def test_what_was_to_be_closed_in_a_suspend_is_not_used_after_it(
-    who: str, dials: Dials, lease: Callable[..., Future[Lease]], transports: Transports, monkeypatch: pytest.MonkeyPatch
+    who: str,
+    dials: Dials,
+    lease: Callable[..., Future[Lease]],
+    transports: TransportPool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asleep = [0.0]
     monkeypatch.setattr(module, "lifetime", lambda: time.monotonic() + asleep[0])
@@ -392,7 +396,7 @@ def test_a_link_whose_end_takes_long_holds_up_no_other(
     assert stuck.closed.wait(10)
 
 
-def test_what_a_waiter_is_told_holds_up_nobody(dials: Dials, transports: Transports) -> None:
+def test_what_a_waiter_is_told_holds_up_nobody(dials: Dials, transports: TransportPool) -> None:
     """A worker that takes no more frames must not stop the others."""
     told, go = threading.Event(), threading.Event()
 

@@ -17,7 +17,7 @@ SCRIPT = """
 import ctypes, os, resource, socket, subprocess
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import admission
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client import address, confinement, spawn
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Transports
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import TransportPool
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh import core_dumps
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.core_dumps import allow_core_dumps, forbid_core_dumps
 
@@ -53,7 +53,7 @@ assert address.broker_name() == address.broker_name()
 one, other = socket.socketpair()
 with one, other:
     assert not confinement.differing(confinement.rights(confinement.SELF), confinement.rights_of_peer(one, os.getpid()))
-assert not admission.Turns(Transports(), 1)._has_room(0)
+assert not admission.Turns(TransportPool(), 1)._has_room(0)
 # And so are the commands that it runs.
 command = subprocess.Popen(["sleep", "60"])
 while os.stat(f"/proc/{command.pid}/environ").st_uid != nobody:  # it is not executed yet
