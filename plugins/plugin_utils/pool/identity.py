@@ -36,7 +36,7 @@ _CALLED_CODE = re.compile(r"(?<![a-z])code(?![a-z])", re.IGNORECASE)
 _CALLED_STATIC = re.compile(r"pin|pass", re.IGNORECASE)
 
 
-class Step(NamedTuple):
+class HopIdentity(NamedTuple):
     """One hop of a chain, without its secrets.
 
     :param identity: the same for hops that one transport can serve, if the hops before them are the same, too.
@@ -51,15 +51,15 @@ class Step(NamedTuple):
     agent: str = ""
 
 
-_known: WeakKeyDictionary[Chain, tuple[Step, ...]] = WeakKeyDictionary()  # for as long as a chain is in use
+_known: WeakKeyDictionary[Chain, tuple[HopIdentity, ...]] = WeakKeyDictionary()  # for as long as a chain is in use
 
 
-def steps(chain: Chain) -> tuple[Step, ...]:
+def hop_identities(chain: Chain) -> tuple[HopIdentity, ...]:
     """The hops of a chain in order."""
     found = _known.get(chain)
     if found is None:
         found = _known[chain] = tuple(
-            Step(
+            HopIdentity(
                 _digest(_login(hop)),
                 _digest(hop.credentials.fallback),
                 _digest((replace(hop, setting="", proxy_setting=""), chain.timeout, _may_pass(hop))),

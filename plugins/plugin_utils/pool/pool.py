@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import HopError
-from .identity import Step
+from .identity import HopIdentity
 
 
 class State(Enum):
@@ -40,7 +40,7 @@ class PooledTransport:
     def __init__(
         self,
         parent: PooledTransport | None,
-        step: Step,
+        step: HopIdentity,
         place: str,
         label: str,
         unwanted: threading.Event | None = None,
@@ -101,7 +101,7 @@ class PoolState:
     def find(
         self,
         parent: PooledTransport | None,
-        step: Step,
+        step: HopIdentity,
         now: float,
         lifetime: float | None = None,
         session: bool = False,
@@ -129,7 +129,7 @@ class PoolState:
     def begin(
         self,
         parent: PooledTransport | None,
-        step: Step,
+        step: HopIdentity,
         place: str,
         label: str,
         session: bool = False,
@@ -146,7 +146,7 @@ class PoolState:
         self._shared.setdefault(_place(parent, step), []).append(shared)
         return shared
 
-    def is_of_agent(self, parent: PooledTransport | None, step: Step) -> bool:
+    def is_of_agent(self, parent: PooledTransport | None, step: HopIdentity) -> bool:
         """Whether there is a login to a hop for those only whose agent holds certain keys."""
         return any(shared.agent_keys for shared in self._siblings(_place(parent, step)))
 
@@ -181,12 +181,14 @@ class PoolState:
             self._troubles.setdefault(_place(shared.parent, shared.step), {})[shared.step.dial, trouble.task] = trouble
         self._take_out(shared)
 
-    def trouble(self, parent: PooledTransport | None, step: Step, now: float, task: str | None) -> Trouble | None:
+    def trouble(
+        self, parent: PooledTransport | None, step: HopIdentity, now: float, task: str | None
+    ) -> Trouble | None:
         """What a dial would most likely end in, as another one of this task has just done."""
         trouble = None if task is None else self._troubles.get(_place(parent, step), {}).get((step.dial, task))
         return None if trouble is None or now >= trouble.until else trouble
 
-    def forget_trouble(self, parent: PooledTransport | None, step: Step) -> None:
+    def forget_trouble(self, parent: PooledTransport | None, step: HopIdentity) -> None:
         """Whoever resets a connection expects something to have changed."""
         self._troubles.pop(_place(parent, step), None)
 
@@ -297,11 +299,11 @@ def _lasting(troubles: _Troubles, now: float) -> _Troubles:
     return {place: of for place, of in kept.items() if of}
 
 
-def _place(parent: PooledTransport | None, step: Step) -> _Place:
+def _place(parent: PooledTransport | None, step: HopIdentity) -> _Place:
     return (0 if parent is None else id(parent), step.identity)
 
 
-def _fits(shared: PooledTransport, step: Step, held: frozenset[bytes]) -> bool:
+def _fits(shared: PooledTransport, step: HopIdentity, held: frozenset[bytes]) -> bool:
     """A login that needed a key of last resort, or keys of an agent, serves those only who have the same ones. Which keys a dial
     will need is not known yet, and an agent may be slow, so that one with another agent is not waited for."""
     if shared.state is State.DIALLING:

@@ -24,7 +24,7 @@ from ..ssh.keepalive import Keepalive
 from ..ssh.link import Link
 from ..ssh.login_lock import LoginTurns
 from ..ssh.session import LinkSession
-from .identity import Step, steps
+from .identity import HopIdentity, hop_identities
 from .pool import PooledTransport, PoolState, State, Trouble
 from .statistics import Statistics
 
@@ -184,7 +184,7 @@ class TransportPool:
         hops = settings.chain.hops
         held = asking_once(Deadline(settings.chain.timeout), report.waits)
         parent: PooledTransport | None = None
-        for hop, step in zip(hops, steps(settings.chain), strict=True):
+        for hop, step in zip(hops, hop_identities(settings.chain), strict=True):
             with self._lock:
                 ask = self._pool.is_of_agent(parent, step)
             keys = held(hop) if ask else frozenset()
@@ -279,7 +279,7 @@ class TransportPool:
         while True:
             path: list[PooledTransport] = []
             try:
-                for index, step in enumerate(steps(way.chain)):
+                for index, step in enumerate(hop_identities(way.chain)):
                     path.append(self._reach(way, index, step, path))
                 return path
             except BaseException as error:
@@ -291,7 +291,7 @@ class TransportPool:
                     raise
                 way.report.note(f"{error} Connecting anew.")
 
-    def _reach(self, way: _Way, index: int, step: Step, path: Sequence[PooledTransport]) -> PooledTransport:
+    def _reach(self, way: _Way, index: int, step: HopIdentity, path: Sequence[PooledTransport]) -> PooledTransport:
         """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
@@ -324,7 +324,7 @@ class TransportPool:
                 return shared
         return self._dial(way, index, mine, path)
 
-    def _await(self, way: _Way, index: int, step: Step, shared: PooledTransport, deadline: Deadline) -> None:
+    def _await(self, way: _Way, index: int, step: HopIdentity, shared: PooledTransport, deadline: Deadline) -> None:
         """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
@@ -345,7 +345,7 @@ class TransportPool:
         with self._lock:
             return not self._dialled.wait_for(lambda: shared.state is not State.DIALLING, seconds)
 
-    def _spare(self, way: _Way, index: int, step: Step, parent: PooledTransport | None) -> None:
+    def _spare(self, way: _Way, index: int, step: HopIdentity, parent: PooledTransport | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
         now = lifetime()
         trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)

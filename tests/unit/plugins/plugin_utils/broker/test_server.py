@@ -23,7 +23,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker import server
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.server import Broker
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import steps
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import hop_identities
 
 DEFINITIONS = json.loads(Path(loading.__file__).with_name("definitions.json").read_text())
 AROUND = {"login_name": "me", "directory": "/", "config_file": "none", "environment": {}, "remote_addr": "target"}
@@ -46,7 +46,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def read(broker: Broker, **options: Any) -> weakref.ref[Chain]:
     """Reads the options of a request, as far as the steps of its chain, and lets go of what it has got."""
     chain = broker.settings(OPTIONS | {"task": "a", "run_directory": "b", "run_key": "c"} | options).chain
-    steps(chain)
+    hop_identities(chain)
     return weakref.ref(chain)
 
 

@@ -27,7 +27,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Surroundings,
     TransportOptions,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step, steps
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import HopIdentity, hop_identities
 
 KEY, TEXT = KeyFile("/k", "SECRET1", "/c"), KeyText("SECRET2", "SECRET3", "/c")
 CREDENTIALS = Credentials("u", "SECRET4", (KEY, TEXT, AgentKeys()), (KEY, TEXT), (("(?i)pin", "SECRET5"),))
@@ -37,11 +37,11 @@ HOP = Hop("h", 22, CREDENTIALS, POLICY, 10.0, "nc %h %p", "ansible_ssh_jump[0]",
 
 
 def identity(hop: Hop) -> str:
-    return steps(Chain((hop,)))[0].identity
+    return hop_identities(Chain((hop,)))[0].identity
 
 
 def fallback(*keys: Identity) -> str:
-    return steps(Chain((login(fallback=keys),)))[0].fallback
+    return hop_identities(Chain((login(fallback=keys),)))[0].fallback
 
 
 def login(**changes: Any) -> Hop:
@@ -307,8 +307,8 @@ def test_keys_of_last_resort_are_told_apart(key: Identity) -> None:
 
 def test_the_steps_of_a_chain_are_those_of_its_hops() -> None:
     other = replace(HOP, host="H")
-    assert steps(Chain((HOP, other))) == (*steps(Chain((HOP,))), *steps(Chain((other,))))
-    assert steps(Chain((HOP, other), environment=(("A", "b"),))) == steps(Chain((HOP, other)))
+    assert hop_identities(Chain((HOP, other))) == (*hop_identities(Chain((HOP,))), *hop_identities(Chain((other,))))
+    assert hop_identities(Chain((HOP, other), environment=(("A", "b"),))) == hop_identities(Chain((HOP, other)))
 
 
 def test_a_name_is_of_no_matter_where_no_command_speaks_of_it() -> None:
@@ -328,19 +328,19 @@ def test_a_name_is_of_no_matter_where_no_command_speaks_of_it() -> None:
     ],
 )
 def test_a_dial_that_may_end_in_another_way_is_another_one(other: Chain) -> None:
-    (step,), (mine,) = steps(other), steps(Chain((HOP,)))
+    (step,), (mine,) = hop_identities(other), hop_identities(Chain((HOP,)))
     assert step.dial != mine.dial
-    (elsewhere,) = steps(replace(other, hops=(replace(other.hops[0], setting="elsewhere"),)))
+    (elsewhere,) = hop_identities(replace(other, hops=(replace(other.hops[0], setting="elsewhere"),)))
     assert elsewhere.dial == step.dial
 
 
 # trust: T13
 def test_a_dial_may_end_in_another_way_for_a_jump_host_whose_key_is_not_checked() -> None:
-    (target,) = steps(Chain((replace(policy(checking=HostKeyChecking.OFF), setting=TARGET),)))
+    (target,) = hop_identities(Chain((replace(policy(checking=HostKeyChecking.OFF), setting=TARGET),)))
     first, second = (
         step
         for place in ("ansible_ssh_jump[0]", "ansible_ssh_jump[1]")
-        for step in steps(Chain((replace(policy(checking=HostKeyChecking.OFF), setting=place),)))
+        for step in hop_identities(Chain((replace(policy(checking=HostKeyChecking.OFF), setting=place),)))
     )
     assert first.dial == second.dial != target.dial
     assert first.identity == target.identity
@@ -348,29 +348,30 @@ def test_a_dial_may_end_in_another_way_for_a_jump_host_whose_key_is_not_checked(
 
 # trust: T21
 def test_there_is_no_secret_in_a_step() -> None:
-    (step,) = steps(Chain((HOP,)))
+    (step,) = hop_identities(Chain((HOP,)))
     assert re.fullmatch(
-        f"{type(step).__name__}\\(" + ", ".join(f"{name}='[0-9a-f]{{64}}'" for name in Step._fields) + "\\)", repr(step)
+        f"{type(step).__name__}\\(" + ", ".join(f"{name}='[0-9a-f]{{64}}'" for name in HopIdentity._fields) + "\\)",
+        repr(step),
     )
 
 
 # trust: T57
 def test_the_steps_of_a_chain_do_not_hold_it() -> None:
     chain = Chain((HOP,))
-    found, gone = steps(chain), weakref.ref(chain)
-    assert steps(Chain((replace(HOP),))) is found
+    found, gone = hop_identities(chain), weakref.ref(chain)
+    assert hop_identities(Chain((replace(HOP),))) is found
     del chain
     assert gone() is None
 
 
 SCRIPT = """
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step, steps
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import HopIdentity, hop_identities
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain, Credentials, Hop
 
 go()
 chain = Chain((Hop("h", 22, Credentials("u", "SECRET")),))
-assert steps(chain) == steps(chain)
-print(*steps(chain)[0])
+assert hop_identities(chain) == hop_identities(chain)
+print(*hop_identities(chain)[0])
 """
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import HopIdentity
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import PooledTransport, PoolState, State, Trouble
 
-A, B, C, D = (Step(name, "k", "") for name in "abcd")
+A, B, C, D = (HopIdentity(name, "k", "") for name in "abcd")
 HOUR = 3600.0
 DOWN = HopUnreachable("hop 1 of 2, u@b:22", "down", "Check it.")
 
@@ -22,7 +22,7 @@ DOWN = HopUnreachable("hop 1 of 2, u@b:22", "down", "Check it.")
 def dial(
     pool: PoolState,
     parent: PooledTransport | None,
-    step: Step,
+    step: HopIdentity,
     now: float = 0.0,
     used_fallback: bool = False,
     session: bool = True,
@@ -33,7 +33,7 @@ def dial(
     return shared
 
 
-def reach(pool: PoolState, *way: Step, now: float = 0.0) -> list[PooledTransport]:
+def reach(pool: PoolState, *way: HopIdentity, now: float = 0.0) -> list[PooledTransport]:
     """The transports to a target, found or dialled, each with one lease more, the last one for a session."""
     path: list[PooledTransport] = []
     for left, step in zip(reversed(range(len(way))), way, strict=True):
@@ -151,7 +151,7 @@ def test_the_troubles_of_hops_that_never_come_back_do_not_pile_up() -> None:
     """A one-time password makes a first hop another one each time."""
     pool = PoolState()
     for number in range(100):
-        once = Step(f"a with code {number}", "k", "")
+        once = HopIdentity(f"a with code {number}", "k", "")
         trouble = Trouble(HopUnreachable, "down", "mine", float(number), number + 10.0)
         pool.failed(pool.begin(None, once, "place", "a"), DOWN, trouble)
         assert pool.trouble(None, once, number + 9.0, "mine") is trouble
@@ -197,8 +197,12 @@ def test_hops_meet_only_behind_the_same_transport() -> None:
 def test_hops_meet_only_with_the_same_identity() -> None:
     pool = PoolState()
     (a,) = reach(pool, A)
-    assert [pool.find(None, step, 0.0) for step in (B, Step("a ", "k", ""), Step("", "k", ""))] == [None, None, None]
-    assert pool.find(None, Step("a", "another", ""), 0.0) is a
+    assert [pool.find(None, step, 0.0) for step in (B, HopIdentity("a ", "k", ""), HopIdentity("", "k", ""))] == [
+        None,
+        None,
+        None,
+    ]
+    assert pool.find(None, HopIdentity("a", "another", ""), 0.0) is a
 
 
 # trust: T20
@@ -207,10 +211,10 @@ def test_a_login_with_a_key_of_last_resort_is_for_those_who_have_it(used: bool, 
     pool = PoolState()
     mine = dial(pool, None, A, used_fallback=used)
     assert pool.find(None, A, 0.0) is mine
-    assert (pool.find(None, Step("a", "another", ""), 0.0) is mine) == found
+    assert (pool.find(None, HopIdentity("a", "another", ""), 0.0) is mine) == found
     if not found:
-        other = dial(pool, None, Step("a", "another", ""), used_fallback=True)
-        assert pool.find(None, Step("a", "another", ""), 0.0) is other
+        other = dial(pool, None, HopIdentity("a", "another", ""), used_fallback=True)
+        assert pool.find(None, HopIdentity("a", "another", ""), 0.0) is other
         assert repr(pool) == "<pool [<a: open, 1 leases>, <a: open, 1 leases>]>"
 
 

@@ -11,14 +11,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import HopIdentity
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import PooledTransport, PoolState, State
 
 
 class Worker:
     """One request, as far as it has come on its way."""
 
-    def __init__(self, way: Sequence[Step], lifetime: float | None) -> None:
+    def __init__(self, way: Sequence[HopIdentity], lifetime: float | None) -> None:
         self.way = way
         self.lifetime = lifetime
         self.path: list[PooledTransport] = []
@@ -34,7 +34,7 @@ class Worker:
 
 
 NUMBERS = st.integers(0, 1000)
-STEPS = [Step(identity, fallback, "") for identity in "ab" for fallback in "kl"]
+STEPS = [HopIdentity(identity, fallback, "") for identity in "ab" for fallback in "kl"]
 WAYS = st.lists(st.sampled_from(STEPS), min_size=2, max_size=3)
 
 
@@ -55,7 +55,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.workers) < 5)
     @rule(way=WAYS, lifetime=st.sampled_from([None, 5.0]))
-    def come(self, way: list[Step], lifetime: float | None) -> None:
+    def come(self, way: list[HopIdentity], lifetime: float | None) -> None:
         self.workers.append(Worker(way, lifetime))
 
     @precondition(lambda self: self.some(0))

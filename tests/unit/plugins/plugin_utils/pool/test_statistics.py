@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool import statistics as module
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import Step
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import HopIdentity
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import PooledTransport
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.statistics import Statistics
 
@@ -19,7 +19,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.statistics import
 def shared(
     label: str, parent: PooledTransport | None = None, sent: int = 0, round_trip: float | None = None
 ) -> PooledTransport:
-    made = PooledTransport(parent, Step(label, "", ""), f"the place of {label}", label)
+    made = PooledTransport(parent, HopIdentity(label, "", ""), f"the place of {label}", label)
     made.link = SimpleNamespace(transport=SimpleNamespace(sent=sent, received=2 * sent), round_trip=round_trip)
     return made
 
