@@ -19,7 +19,7 @@ from .inventory import Settings
 from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPolicy, TransportOptions
 from .names import check_alias, check_host, check_port, check_user
 from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
-from .route import Visit, Way, find_way, says_none
+from .route import Route, Visit, resolve_route, says_none
 from .spec import HopSpec
 from .tokens import Place, expand_command, expand_early
 
@@ -36,7 +36,7 @@ class Resolution:
     chain: Chain
     settings: Settings
     target: Visit
-    way: Way
+    way: Route
 
 
 def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
@@ -45,7 +45,7 @@ def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
     :raises SettingsError: an unusable value, both kinds of way for one host, or a way that ends nowhere.
     """
     target = _target(settings, ask)
-    way = find_way(
+    way = resolve_route(
         settings.jump, settings.proxy_command, target, lambda spec, direct: _jump(spec, direct, settings, ask)
     )
     hops = [*(_jump_hop(visit, settings) for visit in way.jumps), _target_hop(target, settings)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..errors import SettingsError
 from .openssh import SOURCE, Effective
 from .spec import HopSpec, is_none, parse_jump
-from .tokens import Controller, Place, expand_path, expand_way
+from .tokens import Controller, Place, expand_path, expand_route
 
 MOST_HOPS = 16  # with the target
 
@@ -49,7 +49,7 @@ class Visit:
 
 
 @dataclass(frozen=True)
-class Way:
+class Route:
     """How a target is reached.
 
     :param jumps: in the order of the visit.
@@ -66,7 +66,7 @@ class Way:
 Look = Callable[[HopSpec, bool], Visit]
 
 
-def find_way(jump: object, proxy_command: str | None, target: Visit, look: Look) -> Way:
+def resolve_route(jump: object, proxy_command: str | None, target: Visit, look: Look) -> Route:
     """The way to a target.
 
     :param jump: of ``ansible_ssh_jump``.
@@ -110,11 +110,11 @@ def _configured(visit: Visit) -> tuple[tuple[HopSpec, ...], str | None, str]:
     openssh = visit.openssh
     if openssh.proxy_jump is not None:
         setting = visit.setting("ProxyJump")
-        return parse_jump(expand_way(openssh.proxy_jump, visit.place, setting), setting), None, ""
+        return parse_jump(expand_route(openssh.proxy_jump, visit.place, setting), setting), None, ""
     return (), openssh.proxy_command, visit.setting("ProxyCommand")
 
 
-def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, target: Visit, look: Look) -> Way:
+def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, target: Visit, look: Look) -> Route:
     """With the way to the first hop, and to the first hop of that, until one is reached without a jump."""
     passed = [target]
     jumps: list[Visit] = []
@@ -135,6 +135,6 @@ def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, tar
             raise SettingsError(first.spec.setting, f"the way has more than {MOST_HOPS} hops")
         if first.spec.proxy_command is not None:
             own = None if is_none(first.spec.proxy_command) else first.spec.proxy_command
-            return Way(tuple(jumps), own, f"{first.spec.setting}.proxy_command")
+            return Route(tuple(jumps), own, f"{first.spec.setting}.proxy_command")
         specs, command, setting = _configured(first)
-    return Way(tuple(jumps), command, setting)
+    return Route(tuple(jumps), command, setting)

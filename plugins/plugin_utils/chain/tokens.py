@@ -61,10 +61,10 @@ def expand_command(template: str, hop: Hop) -> str:
         raise SettingsError(
             hop.proxy_setting, f"%r would put {user!r} into a shell command; write the user out, quoted"
         )
-    return expand_way(template, Place(hop.host, hop.name or hop.host, hop.port, user), hop.proxy_setting)
+    return expand_route(template, Place(hop.host, hop.name or hop.host, hop.port, user), hop.proxy_setting)
 
 
-def expand_way(template: str, place: Place, setting: str) -> str:
+def expand_route(template: str, place: Place, setting: str) -> str:
     """What ProxyCommand and ProxyJump say of one host.
 
     :raises SettingsError: another token than theirs.
