@@ -17,13 +17,13 @@ _CAUSES = 5
 _CAUSE_LENGTH = 100
 _OTHER = "other causes"
 
-_Way = tuple[str, ...]
+_HopPath = tuple[str, ...]
 
 
 class HopCount:
     """One hop, reached in one way."""
 
-    def __init__(self, way: _Way) -> None:
+    def __init__(self, way: _HopPath) -> None:
         self.way = way
         self.dials = 0
         self.failures: Counter[str] = Counter()
@@ -44,7 +44,7 @@ class Statistics:
     """Counts of all hops; those that nobody has used for the longest time are forgotten when there are very many."""
 
     def __init__(self) -> None:
-        self._hops: dict[_Way, HopCount] = {}
+        self._hops: dict[_HopPath, HopCount] = {}
         self._open: dict[PooledTransport, None] = {}  # those whose bytes are not counted yet
 
     def dialled(self, shared: PooledTransport) -> None:
@@ -102,7 +102,7 @@ def _described(past: HopCount, present: HopCount) -> dict[str, Any]:
     }
 
 
-def _way(shared: PooledTransport) -> _Way:
+def _way(shared: PooledTransport) -> _HopPath:
     return (*(() if shared.parent is None else _way(shared.parent)), shared.label)
 
 

@@ -48,7 +48,9 @@ class Lease:
     :param fresh: whether the target was dialled for it.
     """
 
-    def __init__(self, transports: TransportPool, path: Sequence[PooledTransport], fresh: bool, way: _Way) -> None:
+    def __init__(
+        self, transports: TransportPool, path: Sequence[PooledTransport], fresh: bool, way: _LeaseRequest
+    ) -> None:
         self.fresh = fresh
         self.links: list[Link] = [shared.link for shared in path]
         self.session = LinkSession(self.links, way.chain, way.report)
@@ -92,7 +94,7 @@ class Lease:
         return self._transports.crowded(self._path[-1])
 
 
-class _Way:
+class _LeaseRequest:
     """One request for a lease, and the time it has."""
 
     def __init__(self, settings: TargetSettings, report: Report, insist: bool, unwanted: threading.Event) -> None:
@@ -114,9 +116,9 @@ class _Way:
         self._asked.add(index)
         return self.settings.before_login(index)
 
-    def again(self, settings: TargetSettings) -> _Way:
+    def again(self, settings: TargetSettings) -> _LeaseRequest:
         """The same request with other settings, and what is left of its time."""
-        way = _Way(settings, self.report, self.insist, self.unwanted)
+        way = _LeaseRequest(settings, self.report, self.insist, self.unwanted)
         way.total, way.held, way._asked = self.total, self.held, self._asked
         return way
 
@@ -163,7 +165,7 @@ class TransportPool:
         :raises RuntimeError: no thread can be started.
         """
         self._start()
-        way = _Way(settings, report, insist, unwanted or threading.Event())
+        way = _LeaseRequest(settings, report, insist, unwanted or threading.Event())
         path = None
         while path is None:
             try:
@@ -273,7 +275,7 @@ class TransportPool:
                 self._sweeper = sweeper
         self._keepalive.start()
 
-    def _go(self, way: _Way) -> list[PooledTransport]:
+    def _go(self, way: _LeaseRequest) -> list[PooledTransport]:
         """All transports on a way, claimed. Where one that was kept turns out to be dead, the way is gone anew."""
         tries = 0
         while True:
@@ -291,7 +293,9 @@ class TransportPool:
                     raise
                 way.report.note(f"{error} Connecting anew.")
 
-    def _reach(self, way: _Way, index: int, step: HopIdentity, path: Sequence[PooledTransport]) -> PooledTransport:
+    def _reach(
+        self, way: _LeaseRequest, index: int, step: HopIdentity, path: Sequence[PooledTransport]
+    ) -> PooledTransport:
         """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
@@ -324,7 +328,9 @@ class TransportPool:
                 return shared
         return self._dial(way, index, mine, path)
 
-    def _await(self, way: _Way, index: int, step: HopIdentity, shared: PooledTransport, deadline: Deadline) -> None:
+    def _await(
+        self, way: _LeaseRequest, index: int, step: HopIdentity, shared: PooledTransport, deadline: Deadline
+    ) -> None:
         """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
@@ -345,7 +351,7 @@ class TransportPool:
         with self._lock:
             return not self._dialled.wait_for(lambda: shared.state is not State.DIALLING, seconds)
 
-    def _spare(self, way: _Way, index: int, step: HopIdentity, parent: PooledTransport | None) -> None:
+    def _spare(self, way: _LeaseRequest, index: int, step: HopIdentity, parent: PooledTransport | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
         now = lifetime()
         trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)
@@ -355,7 +361,7 @@ class TransportPool:
             advice = _THAT_ERROR + (_WITH_RETRIES if trouble.kind.retry else "")
             raise trouble.kind(way.chain.place(index), problem, advice)
 
-    def _is_usable(self, way: _Way, index: int, shared: PooledTransport) -> bool:
+    def _is_usable(self, way: _LeaseRequest, index: int, shared: PooledTransport) -> bool:
         """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
         usable = False
         try:
@@ -380,7 +386,9 @@ class TransportPool:
             shared.link.patience = patience
         self._keepalive.watch(shared.link, interval, count)
 
-    def _dial(self, way: _Way, index: int, mine: PooledTransport, path: Sequence[PooledTransport]) -> PooledTransport:
+    def _dial(
+        self, way: _LeaseRequest, index: int, mine: PooledTransport, path: Sequence[PooledTransport]
+    ) -> PooledTransport:
         if not way.dialled:
             for number, shared in enumerate(path):
                 way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
@@ -411,7 +419,7 @@ class TransportPool:
         way.dialled.add(mine)
         return mine
 
-    def _open(self, way: _Way, index: int, links: Sequence[Link]) -> Link:
+    def _open(self, way: _LeaseRequest, index: int, links: Sequence[Link]) -> Link:
         link = open_hop(way.chain, index, links, way.total, way.turns, way.report, way.unwanted)
         with self._lock:
             if not self._closed:
@@ -475,7 +483,7 @@ def _by_first_hop(closing: Iterable[PooledTransport]) -> list[list[Link]]:
     return list(groups.values())
 
 
-def _trouble(way: _Way, index: int, error: BaseException) -> Trouble | None:
+def _trouble(way: _LeaseRequest, index: int, error: BaseException) -> Trouble | None:
     """What an error of a dial spares others; a target has no others, and the trouble of a hop before is not its own.
 
     A login that was refused is remembered for longer, with the credentials that it was refused to.
