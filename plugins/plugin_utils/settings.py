@@ -19,7 +19,7 @@ from .chain.names import check_alias, check_user
 from .chain.openssh import NO_FILE, SOURCE, Ask, Query, nothing_said
 from .chain.paths import anchored
 from .chain.resolve import Resolution, resolve
-from .chain.route import Visit
+from .chain.route import ResolvedHop
 from .chain.spec import (
     is_none,
     parse_checking,
@@ -131,7 +131,7 @@ def read_settings(
 
 
 def _asks(
-    visit: Visit, options: Mapping[str, Any], asker: Asker, ask_anew: AskAnew
+    visit: ResolvedHop, options: Mapping[str, Any], asker: Asker, ask_anew: AskAnew
 ) -> Callable[[], TargetSettings] | None:
     """What asks OpenSSH once more about a hop; None where it need not be asked."""
     query = visit.openssh.before_login
@@ -267,7 +267,7 @@ def _remarks(found: Resolution) -> tuple[str, ...]:
     return (f"{SOURCE}: {', '.join(keywords)}: not used by this connection",) if keywords else ()
 
 
-def _visits(found: Resolution) -> tuple[Visit, ...]:
+def _visits(found: Resolution) -> tuple[ResolvedHop, ...]:
     return (*found.way.jumps, found.target)
 
 

@@ -19,18 +19,18 @@ from .model import (
     KeyFile,
     KeyText,
 )
-from .route import Visit
+from .route import ResolvedHop
 from .spec import HopSpec
 
 
-def target_credentials(target: Visit, settings: Settings) -> Credentials:
+def target_credentials(target: ResolvedHop, settings: Settings) -> Credentials:
     """Those of the host that Ansible manages."""
     named = _target_keys(settings)
     credentials = _certified(_credentials(target, named, settings), named, settings)
     return replace(credentials, password=settings.password, prompts=settings.prompts)
 
 
-def jump_credentials(visit: Visit, settings: Settings) -> Credentials:
+def jump_credentials(visit: ResolvedHop, settings: Settings) -> Credentials:
     """A jump host's own, else those for all jump hosts. The target's user and password are never inherited.
 
     A bastion is offered the target's key last of all, which gives nothing away: a signature is of use for this one
@@ -68,7 +68,7 @@ def _certified(credentials: Credentials, named: tuple[Identity, ...], of: HopSpe
     return replace(credentials, certificates=(*files, *credentials.certificates), certificate_texts=texts)
 
 
-def _credentials(visit: Visit, named: tuple[Identity, ...], settings: Settings) -> Credentials:
+def _credentials(visit: ResolvedHop, named: tuple[Identity, ...], settings: Settings) -> Credentials:
     """A named key goes first, so that an agent full of keys cannot use up MaxAuthTries before it.
 
     As in ssh(1), key files of ssh_config come after it, and the default key files are for those who name none.
@@ -90,7 +90,7 @@ def _credentials(visit: Visit, named: tuple[Identity, ...], settings: Settings) 
     )
 
 
-def agent_of(visit: Visit, settings: Settings) -> str | None:
+def agent_of(visit: ResolvedHop, settings: Settings) -> str | None:
     """The socket of the agent for a host, the word for the one of the environment, or None for no agent (IdentityAgent)."""
     agent = visit.openssh.identity_agent
     if agent is None:
@@ -98,7 +98,7 @@ def agent_of(visit: Visit, settings: Settings) -> str | None:
     return None if agent.lower() == "none" else socket_of(agent, visit, settings, "IdentityAgent")
 
 
-def socket_of(agent: str, visit: Visit, settings: Settings, keyword: str) -> str:
+def socket_of(agent: str, visit: ResolvedHop, settings: Settings, keyword: str) -> str:
     """A path, ``$NAME`` or the word for the agent of the environment."""
     if agent.lstrip("$") == USUAL_AGENT:
         return USUAL_AGENT
@@ -110,7 +110,7 @@ def socket_of(agent: str, visit: Visit, settings: Settings, keyword: str) -> str
     return socket
 
 
-def _agent(visit: Visit, settings: Settings, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
+def _agent(visit: ResolvedHop, settings: Settings, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
     """The agent's keys; with IdentitiesOnly, those of them whose files are named, or are the default ones."""
     agent = agent_of(visit, settings)
     if agent is None:
@@ -121,7 +121,7 @@ def _agent(visit: Visit, settings: Settings, keys: tuple[Identity, ...]) -> tupl
     return (AgentKeys(None if agent == USUAL_AGENT else agent, listed),)
 
 
-def _methods(visit: Visit) -> tuple[str, ...] | None:
+def _methods(visit: ResolvedHop) -> tuple[str, ...] | None:
     openssh = visit.openssh
     if openssh.authentications is None and not openssh.refused_authentications:
         return None

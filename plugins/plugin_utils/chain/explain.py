@@ -12,7 +12,7 @@ from .inventory import Settings
 from .model import AgentKeys, Credentials, DefaultKeyFiles, Hop, HostKeyPolicy, Identity, KeyFile, TransportOptions
 from .openssh import SOURCE
 from .resolve import Resolution
-from .route import Visit
+from .route import ResolvedHop
 
 DEFAULT = "default"
 # A variable that a message names, and the option that it is of.
@@ -93,7 +93,7 @@ class _Said:
     timeout: tuple[_Candidate, ...]
 
 
-def _of_jump(visit: Visit, settings: Settings) -> _Said:
+def _of_jump(visit: ResolvedHop, settings: Settings) -> _Said:
     spec, defaults, where = visit.spec, settings.jump_defaults, visit.spec.setting
     return _Said(
         host=where,
@@ -134,7 +134,7 @@ def _either(files: tuple[str, ...] | None, lines: tuple[str, ...]) -> object:
     return files if files is not None else lines or None
 
 
-def _facts(visit: Visit, hop: Hop, said: _Said, settings: Settings) -> Iterator[Fact]:
+def _facts(visit: ResolvedHop, hop: Hop, said: _Said, settings: Settings) -> Iterator[Fact]:
     openssh = visit.openssh
 
     def source(candidates: tuple[_Candidate, ...], configured: object) -> str:
@@ -187,7 +187,7 @@ def _environment(found: Resolution) -> Iterator[Fact]:
         yield Fact("environment", ", ".join(names), SOURCE)
 
 
-def _key_source(identity: Identity, number: int, named: str, said: _Said, visit: Visit) -> str:
+def _key_source(identity: Identity, number: int, named: str, said: _Said, visit: ResolvedHop) -> str:
     if isinstance(identity, DefaultKeyFiles):
         return DEFAULT
     if isinstance(identity, AgentKeys):

@@ -19,7 +19,7 @@ from .inventory import Settings
 from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPolicy, TransportOptions
 from .names import check_alias, check_host, check_port, check_user
 from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
-from .route import Route, Visit, resolve_route, says_none
+from .route import ResolvedHop, Route, resolve_route, says_none
 from .spec import HopSpec
 from .tokens import Place, expand_command, expand_early
 
@@ -35,7 +35,7 @@ class Resolution:
 
     chain: Chain
     settings: Settings
-    target: Visit
+    target: ResolvedHop
     way: Route
 
 
@@ -61,7 +61,7 @@ def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
     return Resolution(chain, settings, target, way)
 
 
-def _target(settings: Settings, ask: Ask) -> Visit:
+def _target(settings: Settings, ask: Ask) -> ResolvedHop:
     host = check_host(settings.host, "ansible_host")
     port = None if settings.port is None else check_port(settings.port, "ansible_port")
     user = check_user(settings.user, "ansible_user") if settings.user else None
@@ -71,14 +71,14 @@ def _target(settings: Settings, ask: Ask) -> Visit:
     return _visit(spec, user, ask(query), settings)
 
 
-def _jump(spec: HopSpec, direct: bool, settings: Settings, ask: Ask) -> Visit:
+def _jump(spec: HopSpec, direct: bool, settings: Settings, ask: Ask) -> ResolvedHop:
     """A jump host. As in ssh(1), the arguments are the target's only, and the file is for all."""
     default = settings.jump_defaults.user
     user = spec.user or (check_user(default, "ansible_ssh_jump_user") if default else None)
     return _visit(spec, user, ask(Query(spec.host, user, spec.port, settings.config_file, direct=direct)), settings)
 
 
-def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settings) -> Visit:
+def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settings) -> ResolvedHop:
     """Host and user are checked wherever they come from, as they may end up in a shell's line (CVE-2023-51385)."""
     where = f"{SOURCE} for {spec.host}"
     alias = openssh.host_key_alias
@@ -90,7 +90,7 @@ def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settin
         alias=None if alias is None else check_alias(alias, f"{where}: HostKeyAlias"),
         jump=openssh.proxy_jump,
     )
-    return Visit(spec, openssh, place)
+    return ResolvedHop(spec, openssh, place)
 
 
 def _user(openssh: Effective, settings: Settings, where: str, spec: HopSpec) -> str:
@@ -99,13 +99,13 @@ def _user(openssh: Effective, settings: Settings, where: str, spec: HopSpec) -> 
     return check_user(settings.controller.user, "ansible_user" if spec.setting == TARGET else "ansible_ssh_jump_user")
 
 
-def _target_hop(target: Visit, settings: Settings) -> Hop:
+def _target_hop(target: ResolvedHop, settings: Settings) -> Hop:
     policy = replace(_host_keys(target, settings), alias=settings.host_key_alias or target.place.alias)
     hop = _hop(target, settings, target_credentials(target, settings), policy)
     return replace(hop, transport=replace(hop.transport, forward_agent=_forwarded_agent(target, settings)))
 
 
-def _jump_hop(visit: Visit, settings: Settings) -> Hop:
+def _jump_hop(visit: ResolvedHop, settings: Settings) -> Hop:
     spec = visit.spec
     policy = _host_keys(visit, settings)
     if spec.known_hosts is not None or spec.known_hosts_lines:
@@ -115,7 +115,7 @@ def _jump_hop(visit: Visit, settings: Settings) -> Hop:
     return replace(hop, timeout=spec.timeout or hop.timeout)
 
 
-def _hop(visit: Visit, settings: Settings, credentials: Credentials, policy: HostKeyPolicy) -> Hop:
+def _hop(visit: ResolvedHop, settings: Settings, credentials: Credentials, policy: HostKeyPolicy) -> Hop:
     place = visit.place
     return Hop(
         host=place.host,
@@ -129,7 +129,7 @@ def _hop(visit: Visit, settings: Settings, credentials: Credentials, policy: Hos
     )
 
 
-def _host_keys(visit: Visit, settings: Settings) -> HostKeyPolicy:
+def _host_keys(visit: ResolvedHop, settings: Settings) -> HostKeyPolicy:
     """All but the alias, which is one host's own."""
     openssh = visit.openssh
     revoked = [] if openssh.revoked_host_keys is None else [openssh.revoked_host_keys]
@@ -153,7 +153,7 @@ def _host_keys(visit: Visit, settings: Settings) -> HostKeyPolicy:
     return _knowing(policy, settings.known_hosts or (), settings.known_hosts_lines)
 
 
-def _command(visit: Visit, settings: Settings) -> tuple[str, ...] | None:
+def _command(visit: ResolvedHop, settings: Settings) -> tuple[str, ...] | None:
     """KnownHostsCommand, which is split before its tokens are expanded, and is run without a shell."""
     text = visit.openssh.known_hosts_command
     setting = visit.setting("KnownHostsCommand")
@@ -194,7 +194,7 @@ def _first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-def _forwarded_agent(target: Visit, settings: Settings) -> str | None:
+def _forwarded_agent(target: ResolvedHop, settings: Settings) -> str | None:
     """ForwardAgent: yes for the agent that logins use (IdentityAgent), or the path of another one."""
     wanted = target.openssh.forward_agent
     if wanted in (None, "no"):

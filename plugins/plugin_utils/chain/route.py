@@ -26,7 +26,7 @@ _BOTH = (
 
 
 @dataclass(frozen=True)
-class Visit:
+class ResolvedHop:
     """A host on the way, with what is known of it.
 
     :param spec: as it was written.
@@ -57,16 +57,16 @@ class Route:
     :param proxy_setting: where that was said, for messages.
     """
 
-    jumps: tuple[Visit, ...] = ()
+    jumps: tuple[ResolvedHop, ...] = ()
     proxy_command: str | None = None
     proxy_setting: str = ""
 
 
 #: What is known of a hop that somebody wrote down; whether the way to it is known as well.
-Look = Callable[[HopSpec, bool], Visit]
+Look = Callable[[HopSpec, bool], ResolvedHop]
 
 
-def resolve_route(jump: object, proxy_command: str | None, target: Visit, look: Look) -> Route:
+def resolve_route(jump: object, proxy_command: str | None, target: ResolvedHop, look: Look) -> Route:
     """The way to a target.
 
     :param jump: of ``ansible_ssh_jump``.
@@ -89,7 +89,7 @@ def says_none(jump: object, proxy_command: str | None) -> bool:
     return is_none(jump) or is_none(proxy_command)
 
 
-def _refuse_both_kinds(specs: tuple[HopSpec, ...], command: str | None, target: Visit) -> None:
+def _refuse_both_kinds(specs: tuple[HopSpec, ...], command: str | None, target: ResolvedHop) -> None:
     place = f"{SOURCE} (or the arguments of ssh)"
     if specs and target.openssh.proxy_command:
         raise SettingsError(
@@ -105,7 +105,7 @@ def _refuse_both_kinds(specs: tuple[HopSpec, ...], command: str | None, target: 
         )
 
 
-def _configured(visit: Visit) -> tuple[tuple[HopSpec, ...], str | None, str]:
+def _configured(visit: ResolvedHop) -> tuple[tuple[HopSpec, ...], str | None, str]:
     """The way to a host by OpenSSH's settings: hops, or a command and where it was set."""
     openssh = visit.openssh
     if openssh.proxy_jump is not None:
@@ -114,10 +114,10 @@ def _configured(visit: Visit) -> tuple[tuple[HopSpec, ...], str | None, str]:
     return (), openssh.proxy_command, visit.setting("ProxyCommand")
 
 
-def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, target: Visit, look: Look) -> Route:
+def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, target: ResolvedHop, look: Look) -> Route:
     """With the way to the first hop, and to the first hop of that, until one is reached without a jump."""
     passed = [target]
-    jumps: list[Visit] = []
+    jumps: list[ResolvedHop] = []
     while specs:
         # The hop before a later one is the way to it (ssh(1), -J).
         found = [look(spec, place > 0 or spec.proxy_command is not None) for place, spec in enumerate(specs)]
