@@ -21,7 +21,7 @@ from .names import check_alias, check_host, check_port, check_user
 from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
 from .route import ResolvedHop, Route, resolve_route, says_none
 from .spec import HopSpec
-from .tokens import Place, expand_command, expand_early
+from .tokens import TokenValues, expand_command, expand_early
 
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 _GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -82,7 +82,7 @@ def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settin
     """Host and user are checked wherever they come from, as they may end up in a shell's line (CVE-2023-51385)."""
     where = f"{SOURCE} for {spec.host}"
     alias = openssh.host_key_alias
-    place = Place(
+    place = TokenValues(
         host=check_host(openssh.host, f"{where}: HostName"),
         name=spec.host,
         port=spec.port or (check_port(openssh.port, f"{where}: Port") if openssh.port is not None else _PORT),

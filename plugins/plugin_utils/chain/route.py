@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..errors import SettingsError
 from .openssh import SOURCE, Effective
 from .spec import HopSpec, is_none, parse_jump
-from .tokens import Controller, Place, expand_path, expand_route
+from .tokens import Controller, TokenValues, expand_path, expand_route
 
 MOST_HOPS = 16  # with the target
 
@@ -36,7 +36,7 @@ class ResolvedHop:
 
     spec: HopSpec
     openssh: Effective
-    place: Place
+    place: TokenValues
 
     def setting(self, keyword: str) -> str:
         """What messages call a keyword of ssh_config for this host."""

@@ -34,7 +34,7 @@ class Controller:
 
 
 @dataclass(frozen=True)
-class Place:
+class TokenValues:
     """What tokens say of one host.
 
     :param host: to connect to.
@@ -61,10 +61,10 @@ def expand_command(template: str, hop: Hop) -> str:
         raise SettingsError(
             hop.proxy_setting, f"%r would put {user!r} into a shell command; write the user out, quoted"
         )
-    return expand_route(template, Place(hop.host, hop.name or hop.host, hop.port, user), hop.proxy_setting)
+    return expand_route(template, TokenValues(hop.host, hop.name or hop.host, hop.port, user), hop.proxy_setting)
 
 
-def expand_route(template: str, place: Place, setting: str) -> str:
+def expand_route(template: str, place: TokenValues, setting: str) -> str:
     """What ProxyCommand and ProxyJump say of one host.
 
     :raises SettingsError: another token than theirs.
@@ -72,7 +72,7 @@ def expand_route(template: str, place: Place, setting: str) -> str:
     return _expanded(template, _of_host(place), setting)
 
 
-def _of_both(place: Place, controller: Controller) -> dict[str, str]:
+def _of_both(place: TokenValues, controller: Controller) -> dict[str, str]:
     short = controller.host.partition(".")[0]
     values = _of_host(place) | {
         "d": controller.home,
@@ -88,7 +88,7 @@ def _of_both(place: Place, controller: Controller) -> dict[str, str]:
     return values
 
 
-def expand_path(template: str, place: Place, controller: Controller, setting: str) -> str:
+def expand_path(template: str, place: TokenValues, controller: Controller, setting: str) -> str:
     """A path of ssh_config: tokens, ``${NAME}`` of the environment, and ``~``.
 
     :raises SettingsError: an unknown token, or a variable that is not set.
@@ -97,7 +97,7 @@ def expand_path(template: str, place: Place, controller: Controller, setting: st
     return controller.home + path[1:] if path == "~" or path.startswith("~/") else path
 
 
-def expand_early(template: str, place: Place, controller: Controller, setting: str) -> str:
+def expand_early(template: str, place: TokenValues, controller: Controller, setting: str) -> str:
     """An argument of KnownHostsCommand, but for what :func:`expand_late` knows.
 
     :raises SettingsError: an unknown token, or a variable that is not set.
@@ -115,7 +115,7 @@ def expand_late(template: str, values: Mapping[str, str]) -> str:
     return _expanded(template, {**values, "%": "%"}, "KnownHostsCommand")
 
 
-def _of_host(place: Place) -> dict[str, str]:
+def _of_host(place: TokenValues) -> dict[str, str]:
     return {"h": place.host, "n": place.name, "p": str(place.port), "r": place.user, "%": "%"}
 
 

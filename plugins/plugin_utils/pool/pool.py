@@ -85,16 +85,16 @@ class Trouble:
     until: float
 
 
-_Place = tuple[int, str]
-_Troubles = dict[_Place, dict[tuple[str, str], Trouble]]
+_PoolKey = tuple[int, str]
+_Troubles = dict[_PoolKey, dict[tuple[str, str], Trouble]]
 
 
 class PoolState:
     """The transports of one process. Times are seconds of one clock that never goes back, nor stands still in suspend."""
 
     def __init__(self) -> None:
-        self._shared: dict[_Place, list[PooledTransport]] = {}
-        self._limits: dict[_Place, int] = {}
+        self._shared: dict[_PoolKey, list[PooledTransport]] = {}
+        self._limits: dict[_PoolKey, int] = {}
         self._troubles: _Troubles = {}  # by what was connected to, and for which task
         self._closing: list[PooledTransport] = []
 
@@ -267,7 +267,7 @@ class PoolState:
     def __repr__(self) -> str:
         return f"<pool {sorted(self, key=lambda shared: shared.depth)}>"
 
-    def _siblings(self, place: _Place) -> list[PooledTransport]:
+    def _siblings(self, place: _PoolKey) -> list[PooledTransport]:
         return list(self._shared.get(place, ()))
 
     def _close_unused(self, shared: PooledTransport) -> None:
@@ -299,7 +299,7 @@ def _lasting(troubles: _Troubles, now: float) -> _Troubles:
     return {place: of for place, of in kept.items() if of}
 
 
-def _place(parent: PooledTransport | None, step: HopIdentity) -> _Place:
+def _place(parent: PooledTransport | None, step: HopIdentity) -> _PoolKey:
     return (0 if parent is None else id(parent), step.identity)
 
 

@@ -25,7 +25,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.names import (
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.spec import HopSpec, parse_jump
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import (
     Controller,
-    Place,
+    TokenValues,
     expand_command,
     expand_early,
     expand_late,
@@ -175,7 +175,7 @@ TEMPLATES = st.lists(
     st.sampled_from(["%", "h", "p", "r", "n", "%%", "x", "${A}", "${B}", "$", "{", "~", "/", "\n", "%C", "%d"])
 ).map("".join)
 HOP = Hop("2001:db8::1%h", 2222, Credentials("u%%"))
-PLACE = Place("2001:db8::1%h", "n%p", 2222, "u%%", None, "%h")
+PLACE = TokenValues("2001:db8::1%h", "n%p", 2222, "u%%", None, "%h")
 HERE = Controller("me%", environment=(("A", "%h${B}%%"),))
 
 
