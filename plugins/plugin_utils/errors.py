@@ -50,7 +50,7 @@ class SettingsError(JumpError):
         self.problem = problem
 
 
-class PlacedError(JumpError):
+class LocatedError(JumpError):
     """Something that went wrong at a place.
 
     :param place: a hop, as ``hop 2 of 3, user@host:port (via user@host:port)``, or :data:`CONTROLLER`.
@@ -65,7 +65,7 @@ class PlacedError(JumpError):
         self.advice = advice
 
 
-class CommandError(PlacedError):
+class CommandError(LocatedError):
     """What was asked for failed, and no connection is at fault: privilege escalation, a file, a defect."""
 
 
@@ -73,7 +73,7 @@ class EscalationTimeout(CommandError):
     """A privilege escalation program that showed neither its prompt nor the start of the command in time."""
 
 
-class HopError(PlacedError):
+class HopError(LocatedError):
     """A hop that could not be reached, trusted, logged in to, or that was lost.
 
     :cvar retry: whether dialling once more can help.
@@ -122,7 +122,7 @@ class LinkLost(HopError):
 
 def packed(error: JumpError) -> dict[str, object]:
     """An error as JSON's types, to be told by another process."""
-    if isinstance(error, PlacedError):
+    if isinstance(error, LocatedError):
         values = [error.place, error.problem, error.advice]
     elif isinstance(error, SettingsError):
         values = [error.setting, error.problem]

@@ -20,8 +20,8 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     HopError,
     HopUnreachable,
     JumpError,
+    LocatedError,
     LoginRefused,
-    PlacedError,
     SessionRefused,
     SettingsError,
     packed,
@@ -99,7 +99,7 @@ def test_only_a_dial_that_nobody_refused_is_worth_repeating() -> None:
 
 def words_of(kind: type[JumpError]) -> int:
     """How many words an error of a kind is made of."""
-    return 3 if issubclass(kind, PlacedError) else 2 if issubclass(kind, SettingsError) else 1
+    return 3 if issubclass(kind, LocatedError) else 2 if issubclass(kind, SettingsError) else 1
 
 
 # trust: T28
