@@ -15,7 +15,7 @@ _LOOKED_AT = 20  # times as much, as blanks are taken out; a packet may have a t
 CONTROLLER = "on the controller"
 
 
-def said(text: str | bytes | None, limit: int = _SAID_LIMIT) -> str:
+def sanitize(text: str | bytes | None, limit: int = _SAID_LIMIT) -> str:
     """Words of a server or a local command, made safe to show in one line.
 
     Control characters (terminal escapes among them) and bidirectional overrides become spaces, template

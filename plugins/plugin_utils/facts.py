@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from .errors import SettingsError, said
+from .errors import SettingsError, sanitize
 
 #: The variable in which ansible-core keeps all facts of a host, without ``ansible_`` before their names.
 FACTS = "ansible_facts"
@@ -124,14 +124,14 @@ def _may_steer(name: str, key: str, variables: Mapping[str, Any], dropped: bool,
 def _host(variables: Mapping[str, Any]) -> str:
     """The host's name. For a delegated host, ansible-core puts that of the task's host in its place, but not the short one."""
     name, short = (str(variables.get(key) or "") for key in ("inventory_hostname", "inventory_hostname_short"))
-    return said(name if name.startswith(short) else short, 100)
+    return sanitize(name if name.startswith(short) else short, 100)
 
 
 def _value(name: str, value: Any) -> str:
     """What a fact says, unless it may be a secret: a list of jump hosts may have passwords in it."""
     if name.endswith(_SECRETS) or any(f"{each} " in name for each in _SECRETS) or not isinstance(value, (str, int)):
         return ""
-    return f" ({said(ascii(value), 100)})"
+    return f" ({sanitize(ascii(value), 100)})"
 
 
 __all__ = ["FACTS", "PLAYBOOK_VARIABLES", "refuse_steering_facts"]

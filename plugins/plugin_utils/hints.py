@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible import constants as C
 
-from .errors import HopError, said
+from .errors import HopError, sanitize
 from .facts import FACTS
 from .loading import CONNECTION, define_options
 
@@ -72,7 +72,7 @@ def misspelt_variables(variables: Mapping[str, Any] | None) -> list[str]:
     }
     facts = {f"{_PREFIX}{name}" for name in (variables or {}).get(FACTS) or ()}
     found = misspelt((name for name in variables or () if name not in facts), known, shared)
-    return [f"{said(name, 100)} is not a variable of bastion.ssh.jump. Is {meant} meant?" for name, meant in found]
+    return [f"{sanitize(name, 100)} is not a variable of bastion.ssh.jump. Is {meant} meant?" for name, meant in found]
 
 
 def with_hint(error: HopError, hosts: Collection[str]) -> HopError:

@@ -25,7 +25,7 @@ except ImportError:  # before ansible-core 2.19
     is_trusted_as_template = None
 
 from .client.become import BecomeRules
-from .errors import SettingsError, said
+from .errors import SettingsError, sanitize
 from .facts import FACTS, PLAYBOOK_VARIABLES, refuse_steering_facts
 from .loading import CONNECTION, define_options
 from .openssh.user_files import login_name
@@ -139,4 +139,4 @@ def pty_wanted(value: object, become: Any, rules: BecomeRules | None) -> bool:
     try:
         return bool(boolean(value))
     except TypeError:
-        raise SettingsError("ansible_ssh_use_tty", f"{said(ascii(value))} is none of auto, true, false") from None
+        raise SettingsError("ansible_ssh_use_tty", f"{sanitize(ascii(value))} is none of auto, true, false") from None

@@ -31,7 +31,7 @@ from .chain.spec import (
     parse_timeout,
 )
 from .chain.tokens import Controller
-from .errors import SettingsError, said
+from .errors import SettingsError, sanitize
 from .openssh.user_files import home
 
 _PERSIST = 60.0
@@ -276,14 +276,14 @@ def _transfer_method(value: object) -> TransferMethod:
         return TransferMethod(value)
     except ValueError:
         raise SettingsError(
-            "ansible_ssh_transfer_method", f"{said(ascii(value))} is none of smart, sftp, piped"
+            "ansible_ssh_transfer_method", f"{sanitize(ascii(value))} is none of smart, sftp, piped"
         ) from None
 
 
 def _not_negative(value: object, setting: str) -> float:
     if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
         return float(value)
-    raise SettingsError(setting, f"{said(ascii(value))} is not a number from 0 up")
+    raise SettingsError(setting, f"{sanitize(ascii(value))} is not a number from 0 up")
 
 
 def _maybe(value: object, setting: str) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 from ..client.address import Directory, NoBroker, peer
 from ..client.spawn import locked
 from ..client.wire import Connection, Gone, WireError
-from ..errors import said
+from ..errors import sanitize
 
 _SECONDS = 10.0
 
@@ -64,7 +64,7 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
         except (OSError, WireError):
             frame = None
     if frame is not None and frame.header.get("event") == "refused":
-        return {"pid": pid, "problem": f"{said(str(frame.header['why']))}; to end it: kill {pid}"}
+        return {"pid": pid, "problem": f"{sanitize(str(frame.header['why']))}; to end it: kill {pid}"}
     if frame is None or not isinstance(frame.header.get("status"), dict):
         return {
             "pid": pid,

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..errors import SettingsError, said
+from ..errors import SettingsError, sanitize
 from .spec import is_none
 
 # Of ssh(1); all others take no value.
@@ -83,7 +83,7 @@ def _options(words: list[str], setting: str) -> Iterator[tuple[str, str | None]]
     left = iter(words)
     for word in left:
         if len(word) < 2 or not word.startswith("-") or word == "--":
-            raise SettingsError(setting, f"{said(ascii(word), 60)} is no option of ssh")
+            raise SettingsError(setting, f"{sanitize(ascii(word), 60)} is no option of ssh")
         letters = word[1:]
         while letters:
             letter, letters = letters[0], letters[1:]
@@ -94,5 +94,5 @@ def _options(words: list[str], setting: str) -> Iterator[tuple[str, str | None]]
                 yield letter, value
                 break
             if letter not in _WITHOUT_VALUE:
-                raise SettingsError(setting, f"-{said(letter)} is no option of ssh")
+                raise SettingsError(setting, f"-{sanitize(letter)} is no option of ssh")
             yield letter, None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import re
 
-from ..errors import SettingsError, said
+from ..errors import SettingsError, sanitize
 
 _SHELL_HOST = frozenset("'`\"$\\;&<>|(){}")
 # Not in any name or address, and in known_hosts not themselves.
@@ -35,11 +35,11 @@ def check_host(host: object, setting: str) -> str:
         host = host[1:-1]
     if isinstance(host, str) and ("@" in host or "://" in host):
         problem = "has more in it than a name; user and port are settings of their own"
-        raise SettingsError(setting, f"the host name {said(ascii(host))} {problem}")
+        raise SettingsError(setting, f"the host name {sanitize(ascii(host))} {problem}")
     name = _check_name(host, setting, "/")
     if name.count(":") == 1:
         raise SettingsError(
-            setting, f"the host name {said(ascii(name))} has a port in it, which is a setting of its own"
+            setting, f"the host name {sanitize(ascii(name))} has a port in it, which is a setting of its own"
         )
     return name
 
@@ -54,9 +54,11 @@ def _check_name(name: object, setting: str, refused: str) -> str:
     if not name:
         raise SettingsError(setting, "the host name is empty")
     if name.startswith("-"):
-        raise SettingsError(setting, f"the host name {said(name)!r} starts with '-'")
+        raise SettingsError(setting, f"the host name {sanitize(name)!r} starts with '-'")
     if any(c in _SHELL_HOST or c in _PATTERN or c.isspace() or _is_control(c) or c in "[]," + refused for c in name):
-        raise SettingsError(setting, f"the host name {said(ascii(name))} has a character that is not allowed in one")
+        raise SettingsError(
+            setting, f"the host name {sanitize(ascii(name))} has a character that is not allowed in one"
+        )
     return name
 
 
@@ -84,9 +86,11 @@ def check_user(user: object, setting: str) -> str:
         raise SettingsError(setting, "the user name is empty")
     dashed = any(first.isspace() and second == "-" for first, second in itertools.pairwise(user))
     if user.startswith("-") or user.endswith("\\") or dashed:
-        raise SettingsError(setting, f"the user name {said(ascii(user))} is not allowed")
+        raise SettingsError(setting, f"the user name {sanitize(ascii(user))} is not allowed")
     if any(c in _SHELL_USER or (not c.isprintable() and c != " ") for c in user):
-        raise SettingsError(setting, f"the user name {said(ascii(user))} has a character that is not allowed in one")
+        raise SettingsError(
+            setting, f"the user name {sanitize(ascii(user))} has a character that is not allowed in one"
+        )
     return user
 
 
@@ -99,5 +103,5 @@ def check_port(port: object, setting: str) -> int:
     if isinstance(port, str) and port.isascii() and port.isdigit():
         number = int(port.lstrip("0")[:6] or "0")
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _HIGHEST_PORT:
-        raise SettingsError(setting, f"{said(ascii(port))} is not a port (1 to {_HIGHEST_PORT})")
+        raise SettingsError(setting, f"{sanitize(ascii(port))} is not a port (1 to {_HIGHEST_PORT})")
     return number

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from ..errors import SettingsError, said
+from ..errors import SettingsError, sanitize
 from .model import HostKeyChecking
 
 #: The word for no configuration file (ssh(1), -F).
@@ -171,7 +171,7 @@ def read_answer(output: str, baseline: str, name: str) -> Effective:
     if lines.get("host", [name]) != [name]:
         raise SettingsError(
             f"{SOURCE} for {name}",
-            f"ssh takes {said(ascii(lines['host'][0]))} for the host; look at the arguments for ssh",
+            f"ssh takes {sanitize(ascii(lines['host'][0]))} for the host; look at the arguments for ssh",
         )
     usual = _keywords(baseline)
     set_here = {keyword: values for keyword, values in lines.items() if usual.get(keyword) != values}
@@ -199,7 +199,7 @@ def _converted(convert: Callable[[list[str]], object], keyword: str, values: lis
     try:
         return convert(values)
     except (ValueError, OverflowError):
-        raise SettingsError(f"{SOURCE} for {name}: {keyword}", f"{said(ascii(values[0]))} cannot be read") from None
+        raise SettingsError(f"{SOURCE} for {name}: {keyword}", f"{sanitize(ascii(values[0]))} cannot be read") from None
 
 
 def _keywords(output: str) -> dict[str, list[str]]:
@@ -317,7 +317,7 @@ _METHODS = {
 def refusal(words: str) -> str:
     """Why ssh(1) refused a configuration, out of what it says on stderr: ``file line 3: Bad configuration option: x``."""
     lines = [line for line in words.splitlines() if not line.startswith(("debug", "OpenSSH_", "Pseudo-terminal"))]
-    return said("; ".join(line for line in lines if "terminating" not in line)) or "it gave no reason"
+    return sanitize("; ".join(line for line in lines if "terminating" not in line)) or "it gave no reason"
 
 
 def files_read(words: str) -> tuple[str, ...]:
@@ -328,7 +328,7 @@ def files_read(words: str) -> tuple[str, ...]:
 
 def warnings_in(words: str) -> tuple[str, ...]:
     """What ``ssh`` warns of on stderr, such as a key file of -i that is not there."""
-    return tuple(said(line) for line in words.splitlines() if line.startswith("Warning: "))
+    return tuple(sanitize(line) for line in words.splitlines() if line.startswith("Warning: "))
 
 
 def _from_octal(name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from urllib.parse import unquote_to_bytes
 
-from ..errors import SettingsError, said
+from ..errors import SettingsError, sanitize
 from .model import HostKeyChecking
 from .names import check_alias, check_host, check_port, check_user
 
@@ -133,18 +133,18 @@ def _parse_hop(text: str, setting: str) -> HopSpec:
     rest, uri = (text[len(_URI) :], True) if text.startswith(_URI) else (text, False)
     user, at, place = rest.rpartition("@")
     if "@" in user and len(user.split()) > 1:
-        raise SettingsError(setting, f"{said(ascii(text))} has blanks; hops are separated by commas")
+        raise SettingsError(setting, f"{sanitize(ascii(text))} has blanks; hops are separated by commas")
     if uri:
         authority, _slash, path = rest.partition("/")
         if path:
-            raise SettingsError(setting, f"{said(ascii(text))} has a path; an ssh:// hop is a host and a port only")
+            raise SettingsError(setting, f"{sanitize(ascii(text))} has a path; an ssh:// hop is a host and a port only")
         user, at, place = authority.partition("@") if "@" in authority else ("", "", authority)
         user = _decoded(user, setting)
     host, port = _split_port(place, setting)
     if uri and place.startswith("["):
         host = _decoded(host, setting)
     elif uri and not _URI_HOST.fullmatch(host):
-        raise SettingsError(setting, f"the host in {said(ascii(text))} is not letters, digits, dots and dashes")
+        raise SettingsError(setting, f"the host in {sanitize(ascii(text))} is not letters, digits, dots and dashes")
     return HopSpec(
         host=check_host(host, setting),
         port=None if port is None else check_port(port, setting),
@@ -156,22 +156,22 @@ def _parse_hop(text: str, setting: str) -> HopSpec:
 def _decoded(text: str, setting: str) -> str:
     """Percent-decoding of RFC 3986 section 2.1; a broken escape is an error, as in OpenSSH's ``urldecode``."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise SettingsError(setting, f"{said(ascii(text))} has a broken %-escape")
+        raise SettingsError(setting, f"{sanitize(ascii(text))} has a broken %-escape")
     try:
         return unquote_to_bytes(text).decode("utf-8")
     except UnicodeError:  # or it was not, before
-        raise SettingsError(setting, f"{said(ascii(text))} is not UTF-8 when decoded") from None
+        raise SettingsError(setting, f"{sanitize(ascii(text))} is not UTF-8 when decoded") from None
 
 
 def _split_port(place: str, setting: str) -> tuple[str, str | None]:
     if place.startswith("["):
         host, bracket, rest = place[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise SettingsError(setting, f"{said(ascii(place))} is not [address] or [address]:port")
+            raise SettingsError(setting, f"{sanitize(ascii(place))} is not [address] or [address]:port")
         return host, rest[1:] if rest else None
     if place.count(":") > 1:
         raise SettingsError(
-            setting, f"{said(ascii(place))} has several colons; write an IPv6 address as [address]:port"
+            setting, f"{sanitize(ascii(place))} has several colons; write an IPv6 address as [address]:port"
         )
     host, colon, port = place.partition(":")
     return host, port if colon else None
@@ -181,7 +181,7 @@ def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
     unknown = [str(key) for key in item if key not in _KEYS]
     if unknown:
         raise SettingsError(
-            f"{setting}.{said(unknown[0], 40)}", f"no such key of a hop; the keys are {', '.join(_KEYS)}"
+            f"{setting}.{sanitize(unknown[0], 40)}", f"no such key of a hop; the keys are {', '.join(_KEYS)}"
         )
     if item.get("host") is None:
         raise SettingsError(f"{setting}.host", "a hop needs a host")
@@ -275,7 +275,7 @@ def parse_checking(value: object, setting: str) -> HostKeyChecking:
     """
     checking = _CHECKING.get(str(value).strip().lower())
     if checking is None:
-        raise SettingsError(setting, f"{said(ascii(value))} is none of true, false, accept-new")
+        raise SettingsError(setting, f"{sanitize(ascii(value))} is none of true, false, accept-new")
     return checking
 
 
@@ -307,7 +307,7 @@ def parse_timeout(value: object, setting: str) -> float | None:
     except (ValueError, OverflowError):
         seconds = -1.0
     if not (math.isfinite(seconds) and seconds > 0):
-        raise SettingsError(setting, f"{said(ascii(value))} is not a number of seconds above 0")
+        raise SettingsError(setting, f"{sanitize(ascii(value))} is not a number of seconds above 0")
     return seconds
 
 
@@ -325,6 +325,6 @@ def parse_prompts(value: object, setting: str) -> tuple[tuple[str, str], ...]:
         try:
             re.compile(str(pattern))
         except (re.error, OverflowError, RecursionError) as error:  # repeated, or nested, too often
-            raise SettingsError(setting, f"{said(ascii(str(pattern)))} is no regular expression: {error}") from None
+            raise SettingsError(setting, f"{sanitize(ascii(str(pattern)))} is no regular expression: {error}") from None
         pairs.append((str(pattern), parse_secret(answer, setting) or ""))
     return tuple(pairs)

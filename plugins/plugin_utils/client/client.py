@@ -12,7 +12,7 @@ import contextlib
 import socket
 from typing import Any
 
-from ..errors import CONTROLLER, HopUnreachable, LinkLost, said, unpacked
+from ..errors import CONTROLLER, HopUnreachable, LinkLost, sanitize, unpacked
 from .address import NoBroker, broker_name, open_directory, without_limit
 from .become import Stream
 from .interface import Exited, Output, Report
@@ -183,7 +183,7 @@ class _Request:
             elif event == "error":
                 raise unpacked(frame.header)
             elif event == "refused":
-                raise NoBroker(said(str(frame.header["why"])), bool(frame.header["lasting"]))
+                raise NoBroker(sanitize(str(frame.header["why"])), bool(frame.header["lasting"]))
             else:
                 return frame
 

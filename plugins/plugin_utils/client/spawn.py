@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO, cast
 
 from ..deadline import Deadline
-from ..errors import said
+from ..errors import sanitize
 from .address import Directory, NoBroker, is_lasting
 
 _MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "broker", "__main__.py")
@@ -133,7 +133,7 @@ def _execute(directory: Directory, name: str, listening: socket.socket) -> None:
         words = _heard(output.fileno())
     if not words.endswith(READY):
         process.kill()
-        last = said(words.strip().rpartition(b"\n")[2])
+        last = sanitize(words.strip().rpartition(b"\n")[2])
         raise NoBroker(f"the broker cannot run: {last or 'it was not ready in time, or was killed'}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ..chain.key_types import CERTIFIED, first_string
-from ..errors import said
+from ..errors import sanitize
 from .known_hosts import fingerprint
 
 # Never SHA-1's; of RSA, only these (RFC 8332).
@@ -92,14 +92,14 @@ def read_certificate(key_type: str, blob: bytes) -> HostCertificate:
     except BadCertificate:
         raise
     except Exception as error:  # the library lets errors of several kinds through
-        raise BadCertificate(f"it cannot be read: {said(str(error)) or type(error).__name__}") from error
+        raise BadCertificate(f"it cannot be read: {sanitize(str(error)) or type(error).__name__}") from error
     return HostCertificate(
         blob=blob,
         of_host=found.type == form.SSHCertificateType.HOST,
         principals=tuple(name.decode("utf-8", "surrogateescape") for name in found.valid_principals),
         after=found.valid_after,
         before=found.valid_before,
-        critical_options=tuple(said(name, 60) for name in found.critical_options),
+        critical_options=tuple(sanitize(name, 60) for name in found.critical_options),
         authority=authority,
         algorithm=algorithm,
     )
@@ -120,7 +120,7 @@ def objection(
     if not certificate.principals:
         return "it names no host"
     if host not in (name.lower() for name in certificate.principals):
-        return f"it is not for {host}, but for {', '.join(said(name, 60) for name in certificate.principals)}"
+        return f"it is not for {host}, but for {', '.join(sanitize(name, 60) for name in certificate.principals)}"
     if moment < certificate.after:
         return f"it is not valid before {_date(certificate.after)}"
     if moment >= certificate.before:
@@ -128,7 +128,9 @@ def objection(
     if certificate.critical_options:
         return f"it has critical options that are not known: {', '.join(certificate.critical_options)}"
     if certificate.algorithm not in _SIGNATURES or (algorithms is not None and certificate.algorithm not in algorithms):
-        return f"it was signed with {said(certificate.algorithm, 60)}, which is not accepted (CASignatureAlgorithms)"
+        return (
+            f"it was signed with {sanitize(certificate.algorithm, 60)}, which is not accepted (CASignatureAlgorithms)"
+        )
     return ""
 
 

@@ -63,7 +63,7 @@ class _Answer(NamedTuple):
     :param of_environment: whether it may say something else in another environment.
     """
 
-    said: Effective
+    sanitize: Effective
     of_environment: bool
 
 
@@ -132,7 +132,7 @@ class ClientConfig:
                 self._asked.add(key)
                 known = self._once(key, lambda: self._answer(key, environment))
             answer: _Answer = known.result()
-            return answer.said
+            return answer.sanitize
 
         return ask
 
@@ -182,12 +182,14 @@ class ClientConfig:
             usual, files = "", set()
             output = read_plainly(query, directory, environment, files.add)
         runs = any(map(_EXEC.search, map(_text, files)))
-        said = replace(read_answer(output, usual, query.name), warnings=warnings, before_login=query if runs else None)
+        sanitize = replace(
+            read_answer(output, usual, query.name), warnings=warnings, before_login=query if runs else None
+        )
         if runs:
             with self._lock:
                 self._unused[key] = time.monotonic()
         unseen = not files and query.config_file != NO_FILE  # the client does not say what it has read
-        answer = _Answer(said, unseen or _speak_of_the_environment(query, files))
+        answer = _Answer(sanitize, unseen or _speak_of_the_environment(query, files))
         self._keep(answer, query, directory, files, version, started)
         return answer
 

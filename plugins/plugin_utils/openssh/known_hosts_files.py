@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..chain.model import Hop, HostKeyPolicy
 from ..chain.tokens import expand_late
-from ..errors import said
+from ..errors import sanitize
 from .known_hosts import Entry, KnownHosts
 from .user_files import Version, version_of
 
@@ -106,7 +106,7 @@ def ask_command(hop: Hop, values: Mapping[str, str]) -> str:
     except OSError as error:
         raise CommandFailed(f"KnownHostsCommand cannot be started: {error.strerror or error}") from error
     if answer.returncode:
-        words = said(answer.stderr)
+        words = sanitize(answer.stderr)
         raise CommandFailed(
             f"KnownHostsCommand ended with status {answer.returncode}" + (f": {words}" if words else "")
         )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 
 from ..chain.openssh import NO_FILE, SOURCE, Query
-from ..errors import SettingsError, said
+from ..errors import SettingsError, sanitize
 from ..patched_paramiko.compat import paramiko
 from .user_files import login_name
 
@@ -85,7 +85,7 @@ def read_plainly(query: Query, directory: str, environment: Mapping[str, str], r
         found = _Config.from_text("\n".join(lines)).lookup(query.name)
     except Exception as error:
         raise SettingsError(
-            f"{SOURCE} for {query.name}", f"it cannot be read: {said(str(error))}; {_NO_CLIENT}"
+            f"{SOURCE} for {query.name}", f"it cannot be read: {sanitize(str(error))}; {_NO_CLIENT}"
         ) from error
     if found.get("proxyjump") is not None and found.get("proxycommand") is not None:
         raise SettingsError(f"{SOURCE} for {query.name}", f"both ProxyJump and ProxyCommand apply: {_NO_CLIENT}")
@@ -156,15 +156,15 @@ def _check(line: str, where: str) -> None:
         words = [word.lstrip("!").lower() for word in value.split()]
         unknown = [word for word in words[:1] + words[2::2] if word not in _MATCHES]
         if unknown:
-            raise SettingsError(where, f"Match {said(unknown[0], 40)}: {_NO_CLIENT}")
+            raise SettingsError(where, f"Match {sanitize(unknown[0], 40)}: {_NO_CLIENT}")
     if keyword != "include" and keyword not in _KEYWORDS:
-        raise SettingsError(where, f"no such keyword: {said(found[1], 40)}")
+        raise SettingsError(where, f"no such keyword: {sanitize(found[1], 40)}")
     if keyword in ("host", "match") and "[" in value:
         raise SettingsError(where, f"{found[1]} with [: {_NO_CLIENT}")
     if keyword == "setenv" and len(value.split()) > 1:
         raise SettingsError(where, f"{found[1]} of several: {_NO_CLIENT}")
     if keyword in _LISTS and value[:1] in ("+", "-", "^"):
-        raise SettingsError(where, f"{found[1]} {said(value[:1])}: {_NO_CLIENT}")
+        raise SettingsError(where, f"{found[1]} {sanitize(value[:1])}: {_NO_CLIENT}")
 
 
 def _argument_lines(arguments: tuple[str, ...]) -> Iterator[str]:
@@ -177,8 +177,8 @@ def _argument_lines(arguments: tuple[str, ...]) -> Iterator[str]:
         value = next(left, "")
         line = f"{_OPTIONS[option]} {value}" if option in _OPTIONS else value
         if "\n" in line:
-            raise SettingsError(f"-o {said(line, 60)}", f"a line of several: {_NO_CLIENT}")
-        _check(line, f"-o {said(line, 60)}")
+            raise SettingsError(f"-o {sanitize(line, 60)}", f"a line of several: {_NO_CLIENT}")
+        _check(line, f"-o {sanitize(line, 60)}")
         yield line
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import said
+from ..errors import sanitize
 from .compat import paramiko
 
 # SHA-1 and what OpenSSH no longer offers either; with these gone, what is left of each list is sound.
@@ -92,7 +92,7 @@ def nothing_common(offers: Iterable[Offer]) -> tuple[str, str] | None:
 
 
 def _reasons(offer: Offer) -> str:
-    names = [said(name, _NAME) for name in offer.names[:_SHOWN]]
+    names = [sanitize(name, _NAME) for name in offer.names[:_SHOWN]]
     weak = [name for name in names if name in ALL_WEAK]
     left_out = [name for name in names if name in offer.known and name not in weak]
     lacking = [name for name in names if name not in weak and name not in left_out]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..deadline import Deadline
-from ..errors import said
+from ..errors import sanitize
 from .compat import BROKEN, paramiko
 from .violation import Violation
 
@@ -223,7 +223,7 @@ def handle_request(channel: HopChannel, message: paramiko.Message) -> None:
     """Keeps an exit signal (RFC 4254 section 6.10), which paramiko drops, and hands the request on."""
     if message.get_text() == "exit-signal":
         message.get_boolean()
-        channel.exit_signal = said(message.get_binary(), 20)
+        channel.exit_signal = sanitize(message.get_binary(), 20)
     message.rewind()
     message.get_int()  # the channel's number, read before
     paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ import secrets
 from typing import Any
 
 from ..chain.key_types import CERTIFIED, SIGNED_BY, first_string
-from ..errors import said
+from ..errors import sanitize
 from .compat import paramiko
 
 _BITS_MIN, _BITS_MAX = 2048, 8192  # DH_GRP_MIN and DH_GRP_MAX of OpenSSH's dh.h
@@ -34,9 +34,9 @@ def objection(algorithm: str, host_key: bytes, signature: bytes) -> str:
     plain, certified, _end = algorithm.partition(CERTIFIED)
     key_type, signed_by = first_string(host_key), first_string(signature)
     if key_type != f"{SIGNED_BY.get(plain, plain)}{certified}".encode():
-        return f"{algorithm} was agreed on, and the server shows a key of type {said(key_type, _SHOWN)}"
+        return f"{algorithm} was agreed on, and the server shows a key of type {sanitize(key_type, _SHOWN)}"
     if signed_by != plain.encode():
-        return f"{algorithm} was agreed on, and the server signs with {said(signed_by, _SHOWN)}"
+        return f"{algorithm} was agreed on, and the server signs with {sanitize(signed_by, _SHOWN)}"
     return ""
 
 

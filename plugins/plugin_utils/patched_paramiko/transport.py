@@ -14,7 +14,7 @@ from typing import Any
 
 from ..chain.model import TransportOptions
 from ..deadline import Deadline, Heartbeat
-from ..errors import said
+from ..errors import sanitize
 from .algorithms import ALL_WEAK, FAST, KEX, KEX_INFO, WEAK, Offer, nothing_common, usable
 from .channel import (
     MSG_CHANNEL_CLOSE,
@@ -231,7 +231,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     @property
     def greeting(self) -> str:
         """What the server said before, or in place of, an SSH conversation, safe to show."""
-        return said(" ".join(self.packetizer.greeting))
+        return sanitize(" ".join(self.packetizer.greeting))
 
     def abandon(self) -> None:
         """Gives up a connection whose thread does not end, as it is stuck: whoever waits for it gets an error.
@@ -332,7 +332,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def _parse_disconnect(self, m: paramiko.Message) -> None:
         m.get_int()
-        self.disconnect_reason = said(m.get_binary())
+        self.disconnect_reason = sanitize(m.get_binary())
 
     def let_in(self) -> None:
         """The server has let us in."""
@@ -419,7 +419,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
         number = m.get_int()
-        refusal = ChannelRefused(m.get_int(), said(m.get_binary()))
+        refusal = ChannelRefused(m.get_int(), sanitize(m.get_binary()))
         with self.lock:
             opened = self.channel_events.pop(number, None)
             if opened is not None:

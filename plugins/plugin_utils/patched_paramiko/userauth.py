@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ..errors import said
+from ..errors import sanitize
 from .compat import paramiko
 from .violation import Violation
 
@@ -83,7 +83,7 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
 
     def _parse_userauth_info_request(self, m: paramiko.Message) -> None:
         if self.auth_method == "password":  # the number has another meaning then (RFC 4252 section 8)
-            self._end_attempt(PasswordExpired(said(m.get_binary())))
+            self._end_attempt(PasswordExpired(sanitize(m.get_binary())))
             return
         if self.auth_method == "keyboard-interactive":
             self._check_questions(m)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from ..errors import HopError, said
+from ..errors import HopError, sanitize
 from .pool import PooledTransport
 
 # Together they are to fit into a frame, beside what there is to say of many connections.
@@ -110,4 +110,4 @@ def _cause(shared: PooledTransport, error: BaseException) -> str:
     if not isinstance(error, HopError):
         return type(error).__name__
     where = "" if error.place == shared.place else "at a hop before it: "  # which may be up, and forward nothing
-    return said(where + error.problem, _CAUSE_LENGTH)
+    return sanitize(where + error.problem, _CAUSE_LENGTH)

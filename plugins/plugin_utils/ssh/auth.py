@@ -18,7 +18,7 @@ from dataclasses import replace
 from ..chain.codes import asks_for_code, names_code
 from ..chain.model import METHODS, Hop
 from ..deadline import Deadline
-from ..errors import HopError, HopUnreachable, LoginRefused, said
+from ..errors import HopError, HopUnreachable, LoginRefused, sanitize
 from ..patched_paramiko.compat import paramiko
 from ..patched_paramiko.transport import HopTransport
 from ..patched_paramiko.userauth import PasswordExpired, Withheld
@@ -210,7 +210,7 @@ class Login:
         :raises Withheld: one is not known; an answer less is a fault to OpenSSH, which hangs up, and any other one a failure.
         :raises _NotAnswered: it was not looked at.
         """
-        self._instructions += [words for words in (said(title), said(instructions)) if words]
+        self._instructions += [words for words in (sanitize(title), sanitize(instructions)) if words]
         del self._instructions[:-_WORDS]
         texts = [question for question, _echo in questions]
         before = set(self._password_sent)
@@ -241,9 +241,9 @@ class Login:
             advice = "Write a simpler expression, without one repetition in another."
             cause: Exception = error
         except (OSError, RuntimeError) as error:
-            problem = f"is not answered, as the patterns of prompts need a process, and none can be started: {said(str(error))}"
+            problem = f"is not answered, as the patterns of prompts need a process, and none can be started: {sanitize(str(error))}"
             advice, cause = "Is there a limit of processes or memory on the controller (ulimit -u)?", error
-        shown = said(questions[0], 80) if questions else ""
+        shown = sanitize(questions[0], 80) if questions else ""
         self._not_answered = self._without_answer(f"the question {shown!r} {problem}", advice)
         raise _NotAnswered("nothing was answered") from cause
 
@@ -255,8 +255,8 @@ class Login:
         if entry is None and self._has_password("keyboard-interactive") and _asks_for_password(question):
             self._password_sent.add("keyboard-interactive")
             return credentials.password
-        self._unanswered = self._unanswered or said(question, 200) or "?"
-        self._skip(f"the question {said(question, 80)!r}, which no entry of prompts answers")
+        self._unanswered = self._unanswered or sanitize(question, 200) or "?"
+        self._skip(f"the question {sanitize(question, 80)!r}, which no entry of prompts answers")
         return None
 
     def _skip(self, words: str) -> None:
@@ -297,9 +297,11 @@ class Login:
             if isinstance(error, paramiko.AuthenticationException):
                 self._tried += [name] if name else []
             elif key:
-                self._skipped.append(f"{key}: {said(str(error)) or type(error).__name__}")
+                self._skipped.append(f"{key}: {sanitize(str(error)) or type(error).__name__}")
             else:
-                raise self._without_answer(f"the login failed: {said(str(as_broken(error)))}", _SERVER_LOG) from error
+                raise self._without_answer(
+                    f"the login failed: {sanitize(str(as_broken(error)))}", _SERVER_LOG
+                ) from error
             return False
         if name:
             self._tried.append(name + (", accepted" if further else ""))
@@ -341,7 +343,7 @@ class Login:
 
     def _words(self) -> list[str]:
         """What the server says to people, safe to show."""
-        return [words for words in (said(self._transport.get_banner()), *self._instructions) if words]
+        return [words for words in (sanitize(self._transport.get_banner()), *self._instructions) if words]
 
     def _refused(self) -> LoginRefused:
         tried = ", ".join(self._tried) or "nothing that this server takes"
@@ -354,7 +356,7 @@ class Login:
         words = "; ".join(self._words())
         return LoginRefused(
             self._place,
-            f"login refused. Tried: {tried}{skipped}. The server takes: {said(', '.join(self._methods)) or 'none'}"
+            f"login refused. Tried: {tried}{skipped}. The server takes: {sanitize(', '.join(self._methods)) or 'none'}"
             + (f". It says: {words}" if words else ""),
             self._advice(),
         )

@@ -21,7 +21,7 @@ from ..chain.model import TARGET, Chain, Hop
 from ..chain.tokens import expand_command
 from ..client.interface import Report
 from ..deadline import Deadline
-from ..errors import AlgorithmsRefused, ForwardingRefused, HopBusy, HopError, HopUnreachable, said
+from ..errors import AlgorithmsRefused, ForwardingRefused, HopBusy, HopError, HopUnreachable, sanitize
 from ..patched_paramiko.algorithms import NoAlgorithm
 from ..patched_paramiko.compat import BROKEN, paramiko
 from ..patched_paramiko.transport import ChannelRefused, HopTransport
@@ -332,7 +332,7 @@ def _exchange_keys(link: Link, before: Sequence[Link], chain: Chain, deadline: D
 
 def _handshake_error(link: Link, error: BaseException | None) -> HopUnreachable:
     """What ended a conversation before there was a common key, and what to look at."""
-    words = said(str(error or ""))
+    words = sanitize(str(error or ""))
     ended = not words or "banner" in words or isinstance(error, (EOFError, OSError))
     if ended and link.proxied:
         return HopUnreachable(link.place, link.explain(), _BY_HAND)
@@ -352,6 +352,6 @@ def _handshake_error(link: Link, error: BaseException | None) -> HopUnreachable:
 
 def _incompatible(transport: HopTransport, words: str) -> tuple[str, str]:
     return transport.nothing_common or (
-        f"no common algorithm that is safe to use: {said(words)}",
+        f"no common algorithm that is safe to use: {sanitize(words)}",
         "Update the SSH server.",
     )

@@ -16,7 +16,7 @@ from typing import Any
 from ..client.become import Stream
 from ..client.interface import Exited, Output, Process
 from ..client.local_files import CHECK_FILE, PERMISSIONS, LocalFile
-from ..errors import CommandError, HopError, said
+from ..errors import CommandError, HopError, sanitize
 from ..patched_paramiko.channel import HopChannel
 from ..patched_paramiko.compat import BROKEN, paramiko
 from ..patched_paramiko.packetizer import Incoming
@@ -74,7 +74,7 @@ class _Client(paramiko.SFTPClient):
     def _shell_says(self, begin: bytes) -> str:
         """What a startup file of the shell has printed, up to where SFTP begins, with the length of its first message."""
         waiting = self.sock.recv(_SHOWN) if self.sock.recv_ready() else b""
-        return said((begin + waiting).partition(b"\0")[0], _SHOWN) or "a blank line"
+        return sanitize((begin + waiting).partition(b"\0")[0], _SHOWN) or "a blank line"
 
     def _async_request(self, asker: Any, kind: int, *arguments: Any) -> int:
         number: int = super()._async_request(asker, kind, *arguments)  # type: ignore[misc]
@@ -172,7 +172,7 @@ class SftpFiles:
             link_lost = lost()
             if link_lost is not None:
                 raise link_lost from broken
-            raise NoSftp(said(str(broken))) from broken
+            raise NoSftp(sanitize(str(broken))) from broken
 
     def put(self, source: LocalFile, target: str) -> None:
         """Writes with requests in flight; every answer is read, and the size compared, before it is done."""
@@ -227,7 +227,7 @@ class SftpFiles:
             broken = as_broken(error)
             # A status of the server's is an OSError, and so is, alas, the library's own closed channel.
             if isinstance(broken, OSError) and str(broken) != "Socket is closed":
-                words = said(broken.strerror or str(broken)) or "the server gives no reason"
+                words = sanitize(broken.strerror or str(broken)) or "the server gives no reason"
                 raise CommandError(self._place, f"{what}: {words}", CHECK_FILE) from error
             if isinstance(broken, Violation):
                 self._abort(str(broken))
@@ -394,7 +394,7 @@ class PipedFiles:
                 take(event.data)
             elif isinstance(event, Exited):
                 if event.status != 0:
-                    why = said(words) or f"dd ended with {event.status or event.signal}"
+                    why = sanitize(words) or f"dd ended with {event.status or event.signal}"
                     raise CommandError(self._place, f"{what}: {why}", CHECK_FILE)
                 return
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..chain.key_types import CERTIFIED, SIGNED_BY, first_string
 from ..chain.model import TARGET, Hop, HostKeyChecking
-from ..errors import HostKeyRefused, HostKeyUnknown, JumpError, said
+from ..errors import HostKeyRefused, HostKeyUnknown, JumpError, sanitize
 from ..openssh.certificates import BadCertificate, HostCertificate, can_be_read, objection, read_certificate
 from ..openssh.known_hosts import (
     REVOKED,
@@ -338,7 +338,7 @@ class HostKeyCheck:
         return ", ".join(entry.where for entries in self._known for entry in entries if entry.marker == REVOKED)
 
     def _not_checked(self, error: Exception) -> HostKeyRefused:
-        reason = said(str(error)) or type(error).__name__
+        reason = sanitize(str(error)) or type(error).__name__
         advice = (
             "Make the file readable." if isinstance(error, OSError) else "Whoever cannot be checked is not trusted."
         )

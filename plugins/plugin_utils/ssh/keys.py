@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ..chain.key_types import CERTIFIED
 from ..chain.model import DEFAULT_FILES, AgentKeys, Credentials, DefaultKeyFiles, KeyFile, KeyText
-from ..errors import said
+from ..errors import sanitize
 from ..openssh.certificates import certifies
 from ..openssh.known_hosts import fingerprint
 from ..patched_paramiko.compat import paramiko
@@ -168,7 +168,7 @@ def _agent_keys(identity: AgentKeys, certificates: _Certificates, skip: Callable
         agent = _Agent(identity.socket)
         keys = agent.get_keys()
     except (paramiko.SSHException, OSError, ValueError) as error:
-        skip(f"the agent cannot be used: {said(str(error))}")
+        skip(f"the agent cannot be used: {sanitize(str(error))}")
         return
     try:
         for key in keys:
@@ -256,7 +256,7 @@ def _certificate(which: str, text: str, name: str = "") -> paramiko.pkey.PublicB
     try:
         blob = paramiko.pkey.PublicBlob.from_string(text)
     except Exception as error:  # the library lets parse errors of several kinds through
-        of = f" of {name}: {said(str(error))}" if name else ""
+        of = f" of {name}: {sanitize(str(error))}" if name else ""
         raise UnusableKey(f"{which}: not a certificate{of}") from error
     if not name and not blob.key_type.endswith(CERTIFIED):
         raise UnusableKey(f"{which}: not a certificate")

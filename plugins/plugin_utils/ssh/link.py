@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..chain.model import Chain, TransportOptions
-from ..errors import HopUnreachable, LinkLost, said
+from ..errors import HopUnreachable, LinkLost, sanitize
 from ..patched_paramiko.compat import BROKEN
 from ..patched_paramiko.transport import HopTransport
 from .host_keys import Trust
@@ -83,7 +83,7 @@ class Link:
         error = self.transport.saved_exception
         if error is None or isinstance(error, EOFError):
             return "the server closed the connection"
-        return f"the connection broke: {said(str(error)) or type(error).__name__}"
+        return f"the connection broke: {sanitize(str(error)) or type(error).__name__}"
 
     @property
     def is_dead(self) -> bool:

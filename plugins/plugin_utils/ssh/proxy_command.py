@@ -21,7 +21,7 @@ from collections import deque
 from typing import IO
 
 from ..chain.model import Surroundings
-from ..errors import said
+from ..errors import sanitize
 from .core_dumps import allow_core_dumps
 
 _STDERR_KEPT = 4096
@@ -91,7 +91,7 @@ class ProxyProcess:
             ending = f"the ProxyCommand was ended by signal {_signal_name(-status)}"
         else:
             ending = f"the ProxyCommand exited with status {status}"
-        words = said(b"".join(self._stderr)[-_STDERR_KEPT:], _STDERR_KEPT)
+        words = sanitize(b"".join(self._stderr)[-_STDERR_KEPT:], _STDERR_KEPT)
         if len(words) > _SHOWN:  # a talkative command says last why it ended
             words = f"...{words[-_SHOWN:]}"
         return f"{ending}: {words}" if words else ending

@@ -12,7 +12,7 @@ from ..chain.model import Chain, TransferMethod
 from ..client.interface import Report
 from ..client.local_files import LocalFile
 from ..deadline import Deadline
-from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, said
+from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, sanitize
 from ..patched_paramiko.agent_forwarding import offer_agent
 from ..patched_paramiko.channel import HopChannel
 from ..patched_paramiko.compat import BROKEN
@@ -67,7 +67,7 @@ class LinkSession:
             channel.close()
             refused = LinkLost(
                 self._place,
-                f"the server refused to run the command: {said(str(error))}",
+                f"the server refused to run the command: {sanitize(str(error))}",
                 "May this account run commands (ForceCommand, a forwarding-only account)? The server's log says why.",
             )
             raise self._lost() or refused from error

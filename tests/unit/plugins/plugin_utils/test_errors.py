@@ -25,7 +25,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     SessionRefused,
     SettingsError,
     packed,
-    said,
+    sanitize,
     unpacked,
 )
 
@@ -58,19 +58,19 @@ _DELIMITER = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}")
     ],
 )
 def test_words_of_others_are_one_safe_line(words: str | bytes | None, expected: str) -> None:
-    assert said(words) == expected
+    assert sanitize(words) == expected
 
 
 # trust: T49
 @replaying(texts("words"))
 @given(st.text(st.sampled_from("{}%# \x1b\na\u202e\ud800\udcff"), max_size=30) | st.text() | st.binary())
 def test_whatever_is_said_cannot_move_a_cursor_be_rendered_or_fill_a_screen(words: str | bytes) -> None:
-    line = said(words, 20)
+    line = sanitize(words, 20)
     assert line.isprintable()
     assert not _DELIMITER.search(line)
     assert len(line) <= 23
     if len(line) <= 20:
-        assert said(line) == line
+        assert sanitize(line) == line
 
 
 def test_an_error_of_a_hop_says_where_what_and_what_to_do() -> None:
