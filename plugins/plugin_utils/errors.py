@@ -120,7 +120,7 @@ class LinkLost(HopError):
     """The connection ended while something was under way on it; it may or may not have taken effect."""
 
 
-def packed(error: JumpError) -> dict[str, object]:
+def to_wire(error: JumpError) -> dict[str, object]:
     """An error as JSON's types, to be told by another process."""
     if isinstance(error, LocatedError):
         values = [error.place, error.problem, error.advice]
@@ -131,7 +131,7 @@ def packed(error: JumpError) -> dict[str, object]:
     return {"kind": type(error).__name__, "values": values}
 
 
-def unpacked(data: dict[str, object]) -> JumpError:
+def from_wire(data: dict[str, object]) -> JumpError:
     """The error that was packed."""
     kinds = {kind.__name__: kind for kind in _family(JumpError)}
     values = data["values"]

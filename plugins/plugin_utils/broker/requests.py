@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from ..client.interface import Exited, Output, Process, Report
 from ..client.local_files import LocalFile
 from ..client.wire import BODY_LIMIT, Connection, Frame, Gone, WireError
-from ..errors import CONTROLLER, CommandError, JumpError, packed
+from ..errors import CONTROLLER, CommandError, JumpError, to_wire
 from ..patched_paramiko.violation import where
 from ..pool.session import PooledSession, no_thread, wants_thread
 from ..pool.transports import TransportPool
@@ -66,17 +66,17 @@ class Conversation:
                 self._answer(request)
         except JumpError as error:
             log.warning("%s", error)
-            self._tell({"event": "error", **packed(error)})
+            self._tell({"event": "error", **to_wire(error)})
         except Gone as error:
             log.info("a worker is gone: %s", error)
         except WireError as error:
             log.warning("a worker's request: %s", error)
             failed = CommandError(CONTROLLER, f"the broker cannot read the request: {error}", _LOG_SAYS)
-            self._tell({"event": "error", **packed(failed)})
+            self._tell({"event": "error", **to_wire(failed)})
         except Exception as error:
             # The error's own words are left out, as nobody knows what is in them; the lines of code are not.
             log.error("%s at %s", type(error).__name__, where(error))
-            self._tell({"event": "error", **packed(_failure(error))})
+            self._tell({"event": "error", **to_wire(_failure(error))})
 
     def _request(self) -> Frame | None:
         try:

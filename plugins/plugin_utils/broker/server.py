@@ -26,7 +26,7 @@ from ..client.address import Directory, is_lasting, peer
 from ..client.confinement import SELF, differing, rights, rights_of_peer
 from ..client.spawn import READY, WAITING, locked
 from ..client.wire import Connection
-from ..errors import CONTROLLER, HopUnreachable, packed
+from ..errors import CONTROLLER, HopUnreachable, to_wire
 from ..openssh.client_config import ClientConfig
 from ..openssh.user_files import set_missing_home
 from ..patched_paramiko.compat import why_unusable
@@ -284,7 +284,7 @@ def _turn_away(sock: socket.socket, last: dict[str, Any]) -> None:
 
 
 def _failed(error: HopUnreachable) -> dict[str, Any]:
-    return {"event": "error", **packed(error)}
+    return {"event": "error", **to_wire(error)}
 
 
 def _no_descriptor(error: OSError) -> HopUnreachable:

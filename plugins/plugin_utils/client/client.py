@@ -12,7 +12,7 @@ import contextlib
 import socket
 from typing import Any
 
-from ..errors import CONTROLLER, HopUnreachable, LinkLost, sanitize, unpacked
+from ..errors import CONTROLLER, HopUnreachable, LinkLost, from_wire, sanitize
 from .address import NoBroker, broker_name, open_directory, without_limit
 from .become import Stream
 from .interface import Exited, Output, Report
@@ -181,7 +181,7 @@ class _Request:
             elif event == "warn":
                 self._report.warn(str(frame.header["line"]))
             elif event == "error":
-                raise unpacked(frame.header)
+                raise from_wire(frame.header)
             elif event == "refused":
                 raise NoBroker(sanitize(str(frame.header["why"])), bool(frame.header["lasting"]))
             else:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection, Gone, WireError
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import unpacked
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import from_wire
 
 from .case import Case
 
@@ -134,7 +134,7 @@ def _send(connection: Connection, header: dict[str, Any], file: Path) -> None:
 
 
 def _failed(header: dict[str, Any]) -> Outcome:
-    error = unpacked(header)
+    error = from_wire(header)
     return Outcome(type(error).__name__, str(error), getattr(error, "place", ""))
 
 

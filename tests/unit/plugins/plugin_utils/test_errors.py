@@ -24,9 +24,9 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     LoginRefused,
     SessionRefused,
     SettingsError,
-    packed,
+    from_wire,
     sanitize,
-    unpacked,
+    to_wire,
 )
 
 _DELIMITER = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}")
@@ -108,7 +108,7 @@ def words_of(kind: type[JumpError]) -> int:
 )
 def test_any_error_of_any_words_is_the_same_in_another_process(kind: type[JumpError], words: list[str]) -> None:
     error = kind(*words[: words_of(kind)])
-    told = unpacked(json.loads(json.dumps(packed(error))))
+    told = from_wire(json.loads(json.dumps(to_wire(error))))
     assert (told.__class__, str(told), vars(told)) == (kind, str(error), vars(error))
 
 
@@ -123,10 +123,10 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(["kind", "values", "a"]), JSON))
 def test_whatever_is_told_is_an_error_of_the_family_or_none(data: dict[str, object]) -> None:
     with contextlib.suppress(KeyError, TypeError):
-        error = unpacked(data)
+        error = from_wire(data)
         assert error.__class__.__name__ == data["kind"]
         assert error.__class__ in family(JumpError)
-        assert unpacked(json.loads(json.dumps(packed(error)))).__class__ is error.__class__
+        assert from_wire(json.loads(json.dumps(to_wire(error)))).__class__ is error.__class__
 
 
 WORDS = "it's down: {'a'}; ü \u202e \udcff"
@@ -135,7 +135,7 @@ WORDS = "it's down: {'a'}; ü \u202e \udcff"
 @pytest.mark.parametrize("kind", family(JumpError))
 def test_an_error_is_the_same_in_another_process(kind: type[JumpError]) -> None:
     error = kind(*[f"{WORDS}{number}." for number in range(words_of(kind))])
-    told = unpacked(json.loads(json.dumps(packed(error))))
+    told = from_wire(json.loads(json.dumps(to_wire(error))))
     assert told.__class__ is kind
     assert (str(told), vars(told)) == (str(error), vars(error))
 
@@ -149,21 +149,21 @@ def test_an_error_is_the_same_in_another_process(kind: type[JumpError]) -> None:
 )  # fmt: skip
 def test_nothing_but_an_error_of_the_family_can_be_told(kind: object) -> None:
     with pytest.raises(KeyError):
-        unpacked({"kind": kind, "values": ["x"]})
+        from_wire({"kind": kind, "values": ["x"]})
 
 
 # trust: T28
 @pytest.mark.parametrize("values", [None, "abc", 1, {"a": 1}, ()], ids=repr)
 def test_an_error_is_told_in_a_list_of_words(values: object) -> None:
     with pytest.raises(TypeError, match=r"^no error$"):
-        unpacked({"kind": "CommandError", "values": values})
+        from_wire({"kind": "CommandError", "values": values})
 
 
 # trust: T28
 @pytest.mark.parametrize("data", [{}, {"kind": "CommandError"}, {"values": ["x"]}], ids=repr)
 def test_half_an_error_is_none(data: dict[str, object]) -> None:
     with pytest.raises(KeyError):
-        unpacked(data)
+        from_wire(data)
 
 
 # trust: T28
@@ -173,9 +173,9 @@ def test_half_an_error_is_none(data: dict[str, object]) -> None:
 )
 def test_an_error_with_other_words_than_it_has_is_none(kind: str, count: int) -> None:
     with pytest.raises(TypeError):
-        unpacked({"kind": kind, "values": ["x"] * count})
+        from_wire({"kind": kind, "values": ["x"] * count})
 
 
 def test_whatever_is_told_is_words() -> None:
-    assert str(unpacked({"kind": "JumpError", "values": [["a", 1]]})) == "['a', 1]"
-    assert unpacked({"kind": "CommandError", "values": ["x", 1, []]}).__class__ is CommandError
+    assert str(from_wire({"kind": "JumpError", "values": [["a", 1]]})) == "['a', 1]"
+    assert from_wire({"kind": "CommandError", "values": ["x", 1, []]}).__class__ is CommandError

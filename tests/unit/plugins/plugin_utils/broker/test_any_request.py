@@ -23,7 +23,7 @@ from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATIO
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission import Turns
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, Conversation
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, unpacked
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, from_wire
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import TransportPool
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings, read_settings
 
@@ -141,7 +141,7 @@ def test_any_request_has_one_answer_without_a_secret(asked: tuple[dict[str, Any]
     assert broker.stopped == (header.get("op") == "stop")
     assert "S3CRET" not in json.dumps(answers) + "".join(LOG)
     if answers[-1]["event"] == "error":
-        error = unpacked(answers[-1])
+        error = from_wire(answers[-1])
         assert isinstance(error, JumpError)
         assert "the broker failed" not in str(error), LOG
     else:
@@ -155,4 +155,4 @@ def test_what_is_no_request_is_told_so(data: bytes) -> None:
     assert not broker.stopped
     assert [each["event"] for each in answers] == ["error"] * bool(data)
     for each in answers:
-        assert "the broker cannot read the request" in str(unpacked(each))
+        assert "the broker cannot read the request" in str(from_wire(each))

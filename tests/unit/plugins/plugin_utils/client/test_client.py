@@ -22,7 +22,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Report
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection, Gone
-from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost, packed
+from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost, to_wire
 
 PATIENCE = 1.0
 OPTIONS = {"host": "192.0.2.1"}
@@ -69,7 +69,7 @@ def leaves(_connection: Connection) -> None:
 
 
 def refuses_unasked(connection: Connection) -> None:
-    connection.send({"event": "error", **packed(HopUnreachable("the broker", "is full", "Wait."))})
+    connection.send({"event": "error", **to_wire(HopUnreachable("the broker", "is full", "Wait."))})
 
 
 def commits_and_leaves(connection: Connection) -> None:
@@ -92,7 +92,7 @@ def keeps_it_waiting(connection: Connection) -> None:
     for _time in range(4):
         connection.send({"event": "queued"})
         time.sleep(PATIENCE / 2)
-    connection.send({"event": "error", **packed(HopUnreachable("the broker", "is full", "Wait."))})
+    connection.send({"event": "error", **to_wire(HopUnreachable("the broker", "is full", "Wait."))})
 
 
 def is_done(connection: Connection) -> None:
