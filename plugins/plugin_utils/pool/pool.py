@@ -71,7 +71,7 @@ class PooledTransport:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class DialFailure:
     """A jump host that could not be reached, so that no other host of a task need dial it for a while.
 
     :param kind: of the error of that dial; not the error itself, which holds all that was at hand, secrets among it.
@@ -86,7 +86,7 @@ class Trouble:
 
 
 _PoolKey = tuple[int, str]
-_Troubles = dict[_PoolKey, dict[tuple[str, str], Trouble]]
+_Troubles = dict[_PoolKey, dict[tuple[str, str], DialFailure]]
 
 
 class PoolState:
@@ -167,7 +167,7 @@ class PoolState:
             shared.state = State.OPEN
         self._troubles.pop(_place(shared.parent, shared.step), None)
 
-    def failed(self, shared: PooledTransport, error: BaseException | None, trouble: Trouble | None = None) -> None:
+    def failed(self, shared: PooledTransport, error: BaseException | None, trouble: DialFailure | None = None) -> None:
         """The dial has failed; those who waited find the error in it.
 
         :param error: None if it was not brought to its end.
@@ -183,12 +183,12 @@ class PoolState:
 
     def trouble(
         self, parent: PooledTransport | None, step: HopIdentity, now: float, task: str | None
-    ) -> Trouble | None:
+    ) -> DialFailure | None:
         """What a dial would most likely end in, as another one of this task has just done."""
         trouble = None if task is None else self._troubles.get(_place(parent, step), {}).get((step.dial, task))
         return None if trouble is None or now >= trouble.until else trouble
 
-    def forget_trouble(self, parent: PooledTransport | None, step: HopIdentity) -> None:
+    def forget_failure(self, parent: PooledTransport | None, step: HopIdentity) -> None:
         """Whoever resets a connection expects something to have changed."""
         self._troubles.pop(_place(parent, step), None)
 

@@ -107,7 +107,7 @@ class PooledSession:
         busy = Deadline(self._settings.chain.target.timeout)
         while True:
             try:
-                return self._once(use, kept, busy, insist=failures > 0)
+                return self._once(use, kept, busy, ignore_recent_failure=failures > 0)
             except _Again:
                 continue
             except HopError as error:
@@ -124,8 +124,8 @@ class PooledSession:
             if self._cancelled.wait(seconds):
                 raise problem
 
-    def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline, insist: bool) -> _T:
-        lease = self._transports.lease(self._settings, self._report, insist, self._cancelled)
+    def _once(self, use: Callable[[Lease], _T], kept: bool, busy: Deadline, ignore_recent_failure: bool) -> _T:
+        lease = self._transports.lease(self._settings, self._report, ignore_recent_failure, self._cancelled)
         with contextlib.ExitStack() as stack:
             stack.callback(lease.release)
             self._lease = lease

@@ -25,7 +25,7 @@ from ..ssh.link import Link
 from ..ssh.login_lock import LoginTurns
 from ..ssh.session import LinkSession
 from .identity import HopIdentity, hop_identities
-from .pool import PooledTransport, PoolState, State, Trouble
+from .pool import DialFailure, PooledTransport, PoolState, State
 from .statistics import Statistics
 
 log = logging.getLogger("bastion.ssh.broker")
@@ -97,8 +97,10 @@ class Lease:
 class _LeaseRequest:
     """One request for a lease, and the time it has."""
 
-    def __init__(self, settings: TargetSettings, report: Report, insist: bool, unwanted: threading.Event) -> None:
-        self.insist = insist
+    def __init__(
+        self, settings: TargetSettings, report: Report, ignore_recent_failure: bool, unwanted: threading.Event
+    ) -> None:
+        self.ignore_recent_failure = ignore_recent_failure
         self.unwanted = unwanted
         self.settings = settings
         self.chain: Chain = settings.chain
@@ -118,7 +120,7 @@ class _LeaseRequest:
 
     def again(self, settings: TargetSettings) -> _LeaseRequest:
         """The same request with other settings, and what is left of its time."""
-        way = _LeaseRequest(settings, self.report, self.insist, self.unwanted)
+        way = _LeaseRequest(settings, self.report, self.ignore_recent_failure, self.unwanted)
         way.total, way.held, way._asked = self.total, self.held, self._asked
         return way
 
@@ -155,17 +157,21 @@ class TransportPool:
         self._closed = False
 
     def lease(
-        self, settings: TargetSettings, report: Report, insist: bool = False, unwanted: threading.Event | None = None
+        self,
+        settings: TargetSettings,
+        report: Report,
+        ignore_recent_failure: bool = False,
+        unwanted: threading.Event | None = None,
     ) -> Lease:
         """A lease on the way to a target; what is missing is dialled.
 
-        :param insist: whether to dial a jump host, too, that somebody could not reach a moment ago.
+        :param ignore_recent_failure: whether to dial a jump host, too, that somebody could not reach a moment ago.
         :param unwanted: set when nobody waits for it any more; None if that does not happen.
         :raises HopError: which names the hop.
         :raises RuntimeError: no thread can be started.
         """
         self._start()
-        way = _LeaseRequest(settings, report, insist, unwanted or threading.Event())
+        way = _LeaseRequest(settings, report, ignore_recent_failure, unwanted or threading.Event())
         path = None
         while path is None:
             try:
@@ -191,7 +197,7 @@ class TransportPool:
                 ask = self._pool.is_of_agent(parent, step)
             keys = held(hop) if ask else frozenset()
             with self._lock:
-                self._pool.forget_trouble(parent, step)
+                self._pool.forget_failure(parent, step)
                 found = self._pool.find(parent, step, lifetime(), held=keys)
                 while hop is hops[-1] and found is not None and found.state is State.OPEN:
                     self._pool.retire(found)
@@ -313,7 +319,7 @@ class TransportPool:
                     if self._closed:
                         raise HopUnreachable(way.chain.place(index), _STOPPED, _NEXT_TASK)
                     if not is_target:
-                        self._spare(way, index, step, parent)
+                        self._fail_fast(way, index, step, parent)
                     mine = self._pool.begin(
                         parent, step, way.chain.place(index), way.chain.hops[index].label, is_target, way.unwanted
                     )
@@ -343,7 +349,7 @@ class TransportPool:
             heart.beat()
         with self._lock:
             if shared.error is not None and shared.step.dial == step.dial:
-                self._spare(way, index, step, shared.parent)
+                self._fail_fast(way, index, step, shared.parent)
                 raise way.unreachable(index, shared.error, shared)
 
     def _is_dialling(self, shared: PooledTransport, seconds: float) -> bool:
@@ -351,10 +357,10 @@ class TransportPool:
         with self._lock:
             return not self._dialled.wait_for(lambda: shared.state is not State.DIALLING, seconds)
 
-    def _spare(self, way: _LeaseRequest, index: int, step: HopIdentity, parent: PooledTransport | None) -> None:
+    def _fail_fast(self, way: _LeaseRequest, index: int, step: HopIdentity, parent: PooledTransport | None) -> None:
         """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
         now = lifetime()
-        trouble = None if way.insist else self._pool.trouble(parent, step, now, way.settings.task)
+        trouble = None if way.ignore_recent_failure else self._pool.trouble(parent, step, now, way.settings.task)
         if trouble is not None:
             seconds, cause = now - trouble.since, trouble.problem
             problem = f"not dialled again, as a dial of the same task failed {seconds:.0f} s ago: {cause}"
@@ -483,7 +489,7 @@ def _by_first_hop(closing: Iterable[PooledTransport]) -> list[list[Link]]:
     return list(groups.values())
 
 
-def _trouble(way: _LeaseRequest, index: int, error: BaseException) -> Trouble | None:
+def _trouble(way: _LeaseRequest, index: int, error: BaseException) -> DialFailure | None:
     """What an error of a dial spares others; a target has no others, and the trouble of a hop before is not its own.
 
     A login that was refused is remembered for longer, with the credentials that it was refused to.
@@ -493,7 +499,7 @@ def _trouble(way: _LeaseRequest, index: int, error: BaseException) -> Trouble | 
         return None
     if index == len(hops) - 1 or error.place != way.chain.place(index):
         return None
-    return Trouble(type(error), error.problem, task, now, now + min(hops[index].timeout, _TROUBLE))
+    return DialFailure(type(error), error.problem, task, now, now + min(hops[index].timeout, _TROUBLE))
 
 
 def _alone(error: BaseException) -> BaseException:

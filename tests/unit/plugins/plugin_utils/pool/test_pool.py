@@ -12,7 +12,12 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import HopIdentity
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import PooledTransport, PoolState, State, Trouble
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import (
+    DialFailure,
+    PooledTransport,
+    PoolState,
+    State,
+)
 
 A, B, C, D = (HopIdentity(name, "k", "") for name in "abcd")
 HOUR = 3600.0
@@ -136,7 +141,7 @@ def test_a_dial_that_fails_is_gone_and_tells_why() -> None:
 def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     pool = PoolState()
     (a,) = reach(pool, A)
-    pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(HopUnreachable, "down", "mine", 5.0, 15.0))
+    pool.failed(pool.begin(a, B, "place", "b"), DOWN, DialFailure(HopUnreachable, "down", "mine", 5.0, 15.0))
     found = pool.trouble(a, B, 14.9, "mine")
     assert found is not None
     assert (found.kind, found.problem, found.since) == (HopUnreachable, "down", 5.0)
@@ -152,7 +157,7 @@ def test_the_troubles_of_hops_that_never_come_back_do_not_pile_up() -> None:
     pool = PoolState()
     for number in range(100):
         once = HopIdentity(f"a with code {number}", "k", "")
-        trouble = Trouble(HopUnreachable, "down", "mine", float(number), number + 10.0)
+        trouble = DialFailure(HopUnreachable, "down", "mine", float(number), number + 10.0)
         pool.failed(pool.begin(None, once, "place", "a"), DOWN, trouble)
         assert pool.trouble(None, once, number + 9.0, "mine") is trouble
     assert len(pool._troubles) == 10
@@ -162,7 +167,7 @@ def test_two_tasks_are_spared_the_same_jump_host() -> None:
     pool = PoolState()
     (a,) = reach(pool, A)
     for task, since in (("mine", 5.0), ("yours", 6.0)):
-        pool.failed(pool.begin(a, B, "place", "b"), DOWN, Trouble(HopUnreachable, "down", task, since, since + 10))
+        pool.failed(pool.begin(a, B, "place", "b"), DOWN, DialFailure(HopUnreachable, "down", task, since, since + 10))
     assert [bool(pool.trouble(a, B, 15.5, task)) for task in ("mine", "yours", "hers")] == [False, True, False]
 
 
@@ -173,11 +178,11 @@ def test_the_trouble_of_a_jump_host_ends(end: str) -> None:
     mine = pool.begin(a, B, "place", "b")
     if end == "it had gone before":
         pool.retire(a)
-    pool.failed(mine, DOWN, Trouble(HopUnreachable, "down", "mine", 5.0, 15.0))
+    pool.failed(mine, DOWN, DialFailure(HopUnreachable, "down", "mine", 5.0, 15.0))
     if end == "reached":
         dial(pool, a, B, 6.0)
     elif end == "reset":
-        pool.forget_trouble(a, B)
+        pool.forget_failure(a, B)
     else:
         pool.retire(a)
     assert pool.trouble(a, B, 6.0, "mine") is None

@@ -109,9 +109,11 @@ def lease(transports: TransportPool) -> Iterator[Callable[..., Future[Lease]]]:
     with ThreadPoolExecutor(4) as pool:
         notes: queue.Queue[str] = queue.Queue()
 
-        def asked(chain: Chain = CHAIN, waits: bool = False, insist: bool = False, task: str = "task") -> Future[Lease]:
+        def asked(
+            chain: Chain = CHAIN, waits: bool = False, ignore_recent_failure: bool = False, task: str = "task"
+        ) -> Future[Lease]:
             settings = TargetSettings(chain, task=task)
-            asking = pool.submit(transports.lease, settings, Report(notes.put, notes.put), insist)
+            asking = pool.submit(transports.lease, settings, Report(notes.put, notes.put), ignore_recent_failure)
             if waits:
                 assert "waiting for the dial of another task" in notes.get(timeout=10)
             return asking
@@ -172,7 +174,7 @@ def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Ca
         with pytest.raises(HopUnreachable, match=SPARED):
             asking.result(10)
     assert dials.begun.empty()
-    insisting = lease(BEHIND[3], insist=True)
+    insisting = lease(BEHIND[3], ignore_recent_failure=True)
     for _hop in range(2):
         dials.next()[1].set_result(FakeLink())
     assert insisting.result(10).fresh
