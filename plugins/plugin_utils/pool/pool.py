@@ -4,7 +4,7 @@
 """Who may use which transport, until when: decisions only.
 
 Nothing is opened, closed or waited for here. The caller holds a lock around each call, dials what it was told to dial,
-and closes what ``take_closing`` returns.
+and closes what ``pop_closing`` returns.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class PoolState:
         if trouble is not None and shared.state is State.DIALLING and not gone:
             self._troubles = _lasting(self._troubles, trouble.since)
             self._troubles.setdefault(_place(shared.parent, shared.step), {})[shared.step.dial, trouble.task] = trouble
-        self._take_out(shared)
+        self._unlink(shared)
 
     def trouble(
         self, parent: PooledTransport | None, step: HopIdentity, now: float, task: str | None
@@ -213,7 +213,7 @@ class PoolState:
             if shared.state is State.RETIRED:
                 self._close_unused(shared)
 
-    def crowded(self, shared: PooledTransport) -> bool:
+    def note_session_limit(self, shared: PooledTransport) -> bool:
         """Takes note that a server let nobody open one session more; False if nobody has any, which is no limit then."""
         others = shared.sessions - 1
         if others > 0:
@@ -230,7 +230,7 @@ class PoolState:
         """Nobody new may use it, nor what it carries."""
         if shared.state is State.RETIRED:
             return
-        self._take_out(shared)
+        self._unlink(shared)
         for child in list(shared.children):
             self.retire(child)
         self._close_unused(shared)
@@ -253,7 +253,7 @@ class PoolState:
         """Whether there is something to close."""
         return bool(self._closing)
 
-    def take_closing(self) -> list[PooledTransport]:
+    def pop_closing(self) -> list[PooledTransport]:
         """What the caller closes now, those that are carried before those that carry them."""
         closing, self._closing = self._closing, []
         return sorted(closing, key=lambda shared: -shared.depth)
@@ -277,7 +277,7 @@ class PoolState:
             self.retire(child)
         self._closing.append(shared)
 
-    def _take_out(self, shared: PooledTransport) -> None:
+    def _unlink(self, shared: PooledTransport) -> None:
         if shared.state is State.RETIRED:
             return
         shared.state = State.RETIRED

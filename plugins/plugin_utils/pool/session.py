@@ -159,7 +159,7 @@ class _Again(Exception):
 def _another_may_do(lease: Lease, error: HopError, busy: Deadline) -> bool:
     """What a failure says of the transport that was leased, and whether to take another one at once."""
     if isinstance(error, SessionRefused):
-        if lease.crowded():
+        if lease.note_session_limit():
             return True
         if lease.fresh or busy.expired:
             return False

@@ -79,7 +79,7 @@ class Lease:
         if not released:
             if not self.session.has_ended():
                 self.retire()
-            self._transports.give_back(self._path, self._persist, session=True)
+            self._transports.release(self._path, self._persist, session=True)
 
     def keep(self, seconds: float) -> None:
         """Keeps its connections for so long at least, when it is released."""
@@ -89,9 +89,9 @@ class Lease:
         """Takes care that nobody else uses this transport to the target, which does not work."""
         self._transports.retire(self._path[-1])
 
-    def crowded(self) -> bool:
+    def note_session_limit(self) -> bool:
         """Takes note that the target opens no further session; whether another transport may help."""
-        return self._transports.crowded(self._path[-1])
+        return self._transports.note_session_limit(self._path[-1])
 
 
 class _LeaseRequest:
@@ -208,7 +208,7 @@ class TransportPool:
                 break
         LoginTurns(settings.run_directory, settings.run_key).forget(hops)
 
-    def give_back(self, path: Sequence[PooledTransport], persist: float, session: bool) -> None:
+    def release(self, path: Sequence[PooledTransport], persist: float, session: bool) -> None:
         """Ends claims; what has died meanwhile is kept for nobody."""
         now = lifetime()
         with self._lock:
@@ -237,10 +237,10 @@ class TransportPool:
             self._pool.expire(math.inf)
             self._due.notify()
 
-    def crowded(self, shared: PooledTransport) -> bool:
-        """See :meth:`Lease.crowded`."""
+    def note_session_limit(self, shared: PooledTransport) -> bool:
+        """See :meth:`Lease.note_session_limit`."""
         with self._lock:
-            return self._pool.crowded(shared)
+            return self._pool.note_session_limit(shared)
 
     def shared(self) -> list[PooledTransport]:
         """Those there are now, the first hops first."""
@@ -264,7 +264,7 @@ class TransportPool:
             self._closed = True
             for shared in list(self._pool):
                 self._pool.retire(shared)
-            self._pool.take_closing()
+            self._pool.pop_closing()
             links = list(self._links)
             closers = list(self._closers)
             self._due.notify()
@@ -293,7 +293,7 @@ class TransportPool:
             except BaseException as error:
                 kept = [shared for shared in path if shared not in way.dialled]
                 anew = isinstance(error, HopUnreachable) and any(shared.link.is_dead for shared in kept)
-                self.give_back(path, way.settings.persist, session=False)
+                self.release(path, way.settings.persist, session=False)
                 tries += 1
                 if not anew or tries > len(way.chain.hops) or way.total.expired or way.unwanted.is_set():
                     raise
@@ -375,7 +375,7 @@ class TransportPool:
         finally:
             if not usable:
                 self.retire(shared)
-                self.give_back([shared], 0.0, session=index == len(way.chain.hops) - 1)
+                self.release([shared], 0.0, session=index == len(way.chain.hops) - 1)
         if usable:
             with self._lock:
                 self._statistics.reused(shared)
@@ -440,7 +440,7 @@ class TransportPool:
             with self._lock:
                 now = lifetime()
                 soonest = self._pool.expire(now)
-                closing = self._pool.take_closing()
+                closing = self._pool.pop_closing()
                 for shared in closing:
                     self._statistics.closed(shared)
                 if not closing and not self._closed:

@@ -57,7 +57,7 @@ def labels(found: Sequence[PooledTransport]) -> str:
 
 
 def closed(pool: PoolState) -> str:
-    return labels(pool.take_closing())
+    return labels(pool.pop_closing())
 
 
 def test_a_transport_from_its_dial_to_its_end() -> None:
@@ -81,8 +81,8 @@ def test_a_transport_from_its_dial_to_its_end() -> None:
     assert (repr(pool), pool.closing) == ("<pool [<a: open, 0 leases>]>", False)
     assert pool.expire(67.0) == math.inf
     assert (repr(pool), repr(mine), pool.closing) == ("<pool []>", "<a: retired, 0 leases>", True)
-    assert pool.take_closing() == [mine]
-    assert (pool.take_closing(), pool.closing) == ([], False)
+    assert pool.pop_closing() == [mine]
+    assert (pool.pop_closing(), pool.closing) == ([], False)
 
 
 # trust: T56
@@ -369,7 +369,7 @@ def test_a_limit_of_sessions_is_learned_and_kept_to() -> None:
     path = reach(pool, A)
     reach(pool, A), reach(pool, A)
     assert pool.find(None, A, 0.0, session=True) is path[0]
-    assert pool.crowded(path[0])
+    assert pool.note_session_limit(path[0])
     pool.release(path, 60.0, 0.0, session=True)
     assert pool.find(None, A, 0.0, session=True) is None
     assert pool.find(None, A, 0.0, session=False) is path[0], "what is only forwarded needs no session"
@@ -386,14 +386,14 @@ def test_the_lowest_limit_counts() -> None:
     pool = PoolState()
     path = reach(pool, A)
     reach(pool, A), reach(pool, A)
-    assert pool.crowded(path[0])
+    assert pool.note_session_limit(path[0])
     pool.release(path, 60.0, 0.0, session=True)
-    assert pool.crowded(path[0])
+    assert pool.note_session_limit(path[0])
     pool.release(path, 60.0, 0.0, session=True)
     assert pool.find(None, A, 0.0, session=True) is None
     pool.claim(path[0], session=True)
     pool.claim(path[0], session=True)
-    assert pool.crowded(path[0])
+    assert pool.note_session_limit(path[0])
     for _session in range(2):
         pool.release(path, 60.0, 0.0, session=True)
     assert pool.find(None, A, 0.0, session=True) is None
@@ -404,9 +404,9 @@ def test_what_is_only_carried_counts_for_no_limit() -> None:
     (bastion,) = reach(pool, A)
     for step in (B, C, D):
         reach(pool, A, step)
-    assert not pool.crowded(bastion)
+    assert not pool.note_session_limit(bastion)
     reach(pool, A)
-    assert pool.crowded(bastion)
+    assert pool.note_session_limit(bastion)
     pool.release([bastion], 60.0, 0.0, session=True)
     reach(pool, A, B)
     assert pool.find(None, A, 0.0, session=True) is None
@@ -418,7 +418,7 @@ def test_what_is_only_carried_counts_for_no_limit() -> None:
 def test_a_server_that_gives_nobody_a_session_has_no_limit() -> None:
     pool = PoolState()
     (a,) = reach(pool, A)
-    assert not pool.crowded(a)
+    assert not pool.note_session_limit(a)
     assert pool.find(None, A, 0.0, session=True) is a
 
 
@@ -426,7 +426,7 @@ def test_a_limit_is_forgotten_with_the_last_transport() -> None:
     pool = PoolState()
     path, other = reach(pool, A), [dial(pool, None, A)]
     pool.claim(path[0], session=True)
-    assert pool.crowded(path[0])
+    assert pool.note_session_limit(path[0])
     pool.retire(path[0])
     assert pool.find(None, A, 0.0, session=True) is None
     pool.retire(other[0])
@@ -440,7 +440,7 @@ def test_a_limit_is_not_learned_from_one_that_nobody_new_uses() -> None:
     (old,) = reach(pool, A)
     pool.claim(old, session=True)
     pool.retire(old)
-    assert pool.crowded(old), "another one may have room"
+    assert pool.note_session_limit(old), "another one may have room"
     (new,) = reach(pool, A)
     assert pool.find(None, A, 0.0, session=True) is new
 
@@ -449,7 +449,7 @@ def test_a_limit_is_that_of_one_place_only() -> None:
     pool = PoolState()
     first, second = reach(pool, A, C), reach(pool, B, C)
     reach(pool, A, C), reach(pool, B, C)
-    assert pool.crowded(first[1])
+    assert pool.note_session_limit(first[1])
     assert pool.find(first[0], C, 0.0, session=True) is None
     assert pool.find(second[0], C, 0.0, session=True) is second[1]
 
@@ -460,7 +460,7 @@ def test_those_that_are_carried_close_before_those_that_carry_them() -> None:
     for path in paths:
         pool.release(path, 0.0, 0.0)
     assert pool.expire(0.0) == math.inf
-    order = pool.take_closing()
+    order = pool.pop_closing()
     assert sorted(labels(order)) == list("abccdd")
     assert all(shared.parent is None or order.index(shared) < order.index(shared.parent) for shared in order)
 

@@ -120,9 +120,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.some(0, there=True))
     @rule(number=NUMBERS)
-    def crowded(self, number: int) -> None:
+    def note_session_limit(self, number: int) -> None:
         if worker := self.some(number, there=True):
-            assert self.pool.crowded(worker.path[-1]) == (worker.path[-1].sessions > 1)
+            assert self.pool.note_session_limit(worker.path[-1]) == (worker.path[-1].sessions > 1)
 
     @precondition(lambda self: len(self.pool) > 0)
     @rule(number=NUMBERS)
@@ -143,7 +143,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.pool.closing)
     @rule()
     def close(self) -> None:
-        closing = self.pool.take_closing()
+        closing = self.pool.pop_closing()
         depths = [shared.depth for shared in closing]
         assert depths == sorted(depths, reverse=True)
         for shared in closing:
