@@ -17,7 +17,7 @@ _OF_A_WORKER = 3  # what a command is waited for with, a file that is read, a co
 _LOOK = 5.0
 
 
-class Turns:
+class Admission:
     """Gives turns to workers, in any order.
 
     :param transports: of which some are closed when they leave no room for anybody.
@@ -41,12 +41,12 @@ class Turns:
         with self._ended:
             return not self._workers or self._has_room(1)
 
-    def come(self) -> None:
+    def enter(self) -> None:
         """A worker is here."""
         with self._ended:
             self._workers += 1
 
-    def go(self) -> None:
+    def leave(self) -> None:
         """A worker has left."""
         with self._ended:
             self._workers -= 1
@@ -58,7 +58,7 @@ class Turns:
             return self._ended.wait_for(lambda: not self._workers, seconds)
 
     @contextlib.contextmanager
-    def turn(self, waits: Callable[[], None]) -> Iterator[None]:
+    def slot(self, waits: Callable[[], None]) -> Iterator[None]:
         """A worker's turn, which it waits for.
 
         :param waits: called now and then meanwhile; what it raises ends the wait.

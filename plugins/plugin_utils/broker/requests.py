@@ -21,7 +21,7 @@ from ..pool.session import PooledSession, no_thread, wants_thread
 from ..pool.transports import TransportPool
 from ..settings import TargetSettings
 from ..ssh.backoff import longest_pause
-from .admission import Turns
+from .admission import Admission
 
 log = logging.getLogger("bastion.ssh.broker")
 
@@ -34,7 +34,7 @@ class Broker(Protocol):
     """What a conversation needs of the broker."""
 
     transports: TransportPool
-    turns: Turns
+    admission: Admission
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:
         """The settings in a request's options; raises SettingsError."""
@@ -96,7 +96,7 @@ class Conversation:
         }
         questions = {"status": self._status, "stop": self._stop}
         if operation in work:
-            with self._broker.turns.turn(self._wait):
+            with self._broker.admission.slot(self._wait):
                 work[operation](request.header)
         elif operation in questions:
             questions[operation]()

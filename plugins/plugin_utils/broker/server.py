@@ -37,7 +37,7 @@ from ..pool.transports import TransportPool
 from ..recent import Recent, digest
 from ..settings import TargetSettings, read_settings
 from ..ssh.core_dumps import forbid_core_dumps
-from .admission import Turns
+from .admission import Admission
 from .log import LogFile
 from .requests import Conversation
 
@@ -65,7 +65,7 @@ class Broker:
 
     def __init__(self, directory: Directory, name: str, listening: socket.socket) -> None:
         self.transports = TransportPool()
-        self.turns = Turns(self.transports, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self.admission = Admission(self.transports, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._directory = directory
         self._name = name
         self._listening = listening
@@ -103,7 +103,7 @@ class Broker:
         return {
             "pid": os.getpid(),
             "since": self._started,
-            "workers": self.turns.workers - 1,  # without the one who asks
+            "workers": self.admission.workers - 1,  # without the one who asks
             "transports": [_described(shared, now) for shared in self.transports.shared()],
             "hops": self.transports.statistics(),
         }
@@ -130,7 +130,7 @@ class Broker:
             if self._is_unused() and self._is_over() and self._leave():
                 break
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
-            poll.register(self._listening, select.POLLIN if self.turns.admits() else 0)
+            poll.register(self._listening, select.POLLIN if self.admission.admits() else 0)
             ready = [number for number, event in poll.poll(1000 * _LOOK) if event & select.POLLIN]
             if self._listening.fileno() in ready:
                 self._accept()
@@ -138,7 +138,7 @@ class Broker:
                 self._waker.recv(4096)
         clock.rest()
         self.transports.close()
-        self.turns.all_gone(_FAREWELL)  # so that each is told what has happened
+        self.admission.all_gone(_FAREWELL)  # so that each is told what has happened
         if self._stopped:
             with contextlib.suppress(OSError), locked(self._directory, self._name):
                 self._remove_socket()
@@ -162,7 +162,7 @@ class Broker:
         if refusal is not None:
             _turn_away(sock, refusal)
             return
-        self.turns.come()
+        self.admission.enter()
         try:
             threading.Thread(target=self._serve, args=(sock,), name="worker", daemon=True).start()
         except RuntimeError:
@@ -222,7 +222,7 @@ class Broker:
 
     def _gone(self) -> None:
         self._idle_since = self._served_at = clock.lifetime()
-        self.turns.go()
+        self.admission.leave()
         self._wake()
 
     def _wake(self) -> None:
@@ -231,11 +231,11 @@ class Broker:
 
     def _is_unused(self) -> bool:
         """Whether there is neither a worker nor a transport."""
-        return not (self.turns.workers or self.transports.shared())
+        return not (self.admission.workers or self.transports.shared())
 
     def _forget_runs(self) -> None:
         """Lets go of what was read for runs that are over, with their secrets."""
-        working = self.turns.workers > 0  # before anything else: one that leaves meanwhile lets go a moment later
+        working = self.admission.workers > 0  # before anything else: one that leaves meanwhile lets go a moment later
         now = clock.lifetime()
         if self._forgot_at > self._served_at:
             return

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATION
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission import Turns
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission import Admission
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, Conversation
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, from_wire
@@ -54,7 +54,7 @@ class Served:
 
     def __init__(self) -> None:
         self.transports = cast(TransportPool, Refusing())
-        self.turns = Turns(self.transports, 4096)
+        self.admission = Admission(self.transports, 4096)
         self.stopped = False
 
     def settings(self, options: dict[str, Any]) -> TargetSettings:

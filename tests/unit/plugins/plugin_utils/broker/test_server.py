@@ -92,15 +92,15 @@ def test_links_wait_for_a_collection_only_when_something_was_read(
 
     read(broker)
     assert [collections_in_a_pause(), collections_in_a_pause()] == [1, 0]
-    broker.turns.come()  # one that asks for something else, such as what there is
+    broker.admission.enter()  # one that asks for something else, such as what there is
     broker._gone()
     assert collections_in_a_pause() == 0
-    broker.turns.come()
+    broker.admission.enter()
     read(broker)
     assert collections_in_a_pause() == 1
     broker._gone()  # which lets go of what was read for it no sooner
     assert collections_in_a_pause() == 1
-    broker.turns.come()
+    broker.admission.enter()
     broker._gone()
     assert collections_in_a_pause() == 0
 

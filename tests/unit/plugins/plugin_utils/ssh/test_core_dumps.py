@@ -53,7 +53,7 @@ assert address.broker_name() == address.broker_name()
 one, other = socket.socketpair()
 with one, other:
     assert not confinement.differing(confinement.rights(confinement.SELF), confinement.rights_of_peer(one, os.getpid()))
-assert not admission.Turns(TransportPool(), 1)._has_room(0)
+assert not admission.Admission(TransportPool(), 1)._has_room(0)
 # And so are the commands that it runs.
 command = subprocess.Popen(["sleep", "60"])
 while os.stat(f"/proc/{command.pid}/environ").st_uid != nobody:  # it is not executed yet
