@@ -22,7 +22,7 @@ from ..ssh.agent import asking_once
 from ..ssh.dial import open_hop
 from ..ssh.keepalive import Keepalive
 from ..ssh.link import Link
-from ..ssh.login_lock import LoginTurns
+from ..ssh.login_lock import LoginLock
 from ..ssh.session import LinkSession
 from .identity import HopIdentity, hop_identities
 from .pool import DialFailure, PooledTransport, PoolState, State
@@ -105,7 +105,7 @@ class _LeaseRequest:
         self.settings = settings
         self.chain: Chain = settings.chain
         self.report = report
-        self.turns = LoginTurns(settings.run_directory, settings.run_key)
+        self.turns = LoginLock(settings.run_directory, settings.run_key)
         self.total = Deadline(settings.chain.timeout)
         self.dialled: set[PooledTransport] = set()
         self.held = asking_once(self.total, report.waits)
@@ -206,7 +206,7 @@ class TransportPool:
             parent = found
             if parent is None:
                 break
-        LoginTurns(settings.run_directory, settings.run_key).forget(hops)
+        LoginLock(settings.run_directory, settings.run_key).forget(hops)
 
     def release(self, path: Sequence[PooledTransport], persist: float, session: bool) -> None:
         """Ends claims; what has died meanwhile is kept for nobody."""

@@ -29,7 +29,7 @@ from .auth import Login
 from .backoff import pause
 from .host_keys import HostKey, HostKeyCheck
 from .link import Link, dead_hop, hang_up
-from .login_lock import LoginTurns
+from .login_lock import LoginLock
 from .proxy_command import ProxyProcess
 
 _PAUSE = 1.0
@@ -48,7 +48,7 @@ def open_hop(
     index: int,
     before: Sequence[Link],
     total: Deadline,
-    turns: LoginTurns,
+    turns: LoginLock,
     report: Report,
     unwanted: threading.Event,
 ) -> Link:
@@ -66,7 +66,7 @@ def open_hop(
     prefix, place = chain.hops[: index + 1], chain.place(index)
     hop = prefix[-1]
     check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
-    with turns.take(prefix, place, Deadline(hop.patience, total), report.waits):
+    with turns.hold(prefix, place, Deadline(hop.patience, total), report.waits):
         deadline = Deadline(hop.timeout, total)
         link, key = _meet(chain, index, before, check, deadline, report, unwanted)
         try:

@@ -31,7 +31,7 @@ _PROVEN = b"proven"
 _POLL = 0.02
 
 
-class LoginTurns:
+class LoginLock:
     """Who may log in to a hop now.
 
     :param directory: exists for one run and is private to its user; None where there is none, and then
@@ -44,7 +44,7 @@ class LoginTurns:
         self._key = key.encode() if key else None
 
     @contextlib.contextmanager
-    def take(
+    def hold(
         self, way: tuple[Hop, ...], place: str, deadline: Deadline, waits: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
         """Holds the turn to log in to the last hop of a way, and records how the login inside went.

@@ -17,7 +17,7 @@ from lab import wait_until
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
 from ansible_collections.bastion.ssh.plugins.plugin_utils.deadline import Deadline
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import LoginTurns
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import LoginLock
 
 WAY = (Hop("bastion", 22, Credentials("u", "SENTINEL")),)
 
@@ -26,11 +26,11 @@ import os, pathlib, time
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LoginRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.deadline import Deadline
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import LoginTurns
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import LoginLock
 
 directory = pathlib.Path(sys.argv[1])
 way = (Hop("bastion", 22, Credentials("u", "SENTINEL")),)
-turns = LoginTurns(str(directory), "the run's")
+turns = LoginLock(str(directory), "the run's")
 
 def meet(name, count):
     (directory / name).mkdir(exist_ok=True)
@@ -47,7 +47,7 @@ go()
 
 REFUSED = f"""{PREAMBLE}
 try:
-    with turns.take(way, "the place", Deadline(30)):
+    with turns.hold(way, "the place", Deadline(30)):
         with open(directory / "attempts", "a") as stream:
             stream.write("x")
         raise LoginRefused("the place", "wrong password", "Check it.")
@@ -61,13 +61,13 @@ def files(directory: Path) -> list[Path]:
     return list((directory / "bastion-ssh-logins").iterdir())
 
 
-def take(turns: LoginTurns, seconds: float = 5, way: tuple[Hop, ...] = WAY) -> None:
-    with turns.take(way, "the place", Deadline(seconds)):
+def hold(turns: LoginLock, seconds: float = 5, way: tuple[Hop, ...] = WAY) -> None:
+    with turns.hold(way, "the place", Deadline(seconds)):
         pass
 
 
-def refuse(turns: LoginTurns, way: tuple[Hop, ...] = WAY, why: str = "wrong") -> None:
-    with pytest.raises(LoginRefused, match=why), turns.take(way, "the place", Deadline(5)):
+def refuse(turns: LoginLock, way: tuple[Hop, ...] = WAY, why: str = "wrong") -> None:
+    with pytest.raises(LoginRefused, match=why), turns.hold(way, "the place", Deadline(5)):
         raise LoginRefused("the place", why, "Check it.")
 
 
@@ -88,11 +88,11 @@ def test_once_a_login_is_proven_those_who_waited_log_in_side_by_side(
     start: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path
 ) -> None:
     script = f"""{PREAMBLE}
-with turns.take(way, "the place", Deadline(30)):
+with turns.hold(way, "the place", Deadline(30)):
     print(meet("inside", 4))
 """
-    turns = LoginTurns(str(tmp_path), "the run's")
-    with turns.take(WAY, "the place", Deadline(5)):
+    turns = LoginLock(str(tmp_path), "the run's")
+    with turns.hold(WAY, "the place", Deadline(5)):
         processes = start(script, *[[str(tmp_path)]] * 4)
         (path,) = files(tmp_path)
         wait_until(lambda: all(is_open(process.pid, path) for process in processes), 10, "they wait for their turns")
@@ -110,48 +110,48 @@ def test_a_turn_passes_on_when_its_holder_is_killed(
     start: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path
 ) -> None:
     script = f"""{PREAMBLE}
-with turns.take(way, "the place", Deadline(30)):
+with turns.hold(way, "the place", Deadline(30)):
     print("inside", flush=True)
     time.sleep(60)
 """
     (process,) = start(script, [str(tmp_path)])
     assert process.stdout is not None
     assert process.stdout.readline() == "inside\n"
-    turns = LoginTurns(str(tmp_path), "the run's")
+    turns = LoginLock(str(tmp_path), "the run's")
     with pytest.raises(HopUnreachable, match=r"^the place: another worker is logging in .* within 0.1 seconds"):
-        take(turns, 0.1)
+        hold(turns, 0.1)
     process.kill()
-    take(turns)
+    hold(turns)
 
 
 # trust: T19
 def test_what_a_login_did_is_remembered_until_it_is_forgotten(tmp_path: Path) -> None:
-    turns = LoginTurns(str(tmp_path), "the run's")
+    turns = LoginLock(str(tmp_path), "the run's")
     refuse(turns)
-    for other in (turns, LoginTurns(str(tmp_path), "the run's")):
+    for other in (turns, LoginLock(str(tmp_path), "the run's")):
         with pytest.raises(LoginRefused, match="refused before in this run: wrong"):
-            take(other)
+            hold(other)
     turns.forget(WAY)
-    take(turns)
+    hold(turns)
     turns.forget(WAY)
-    take(LoginTurns(str(tmp_path), "the run's"))
+    hold(LoginLock(str(tmp_path), "the run's"))
 
 
 # trust: T19
 def test_a_login_that_was_proven_and_is_refused_later_is_not_tried_again(tmp_path: Path) -> None:
-    turns = LoginTurns(str(tmp_path), "the run's")
-    take(turns)
+    turns = LoginLock(str(tmp_path), "the run's")
+    hold(turns)
     refuse(turns, why="changed")
     with pytest.raises(LoginRefused, match="refused before in this run: changed"):
-        take(turns)
+        hold(turns)
 
 
 def test_a_login_that_nobody_answered_is_tried_again(tmp_path: Path) -> None:
-    turns = LoginTurns(str(tmp_path), "the run's")
+    turns = LoginLock(str(tmp_path), "the run's")
     for _attempt in range(2):
-        with pytest.raises(HopUnreachable), turns.take(WAY, "the place", Deadline(5)):
+        with pytest.raises(HopUnreachable), turns.hold(WAY, "the place", Deadline(5)):
             raise HopUnreachable("the place", "it is down", "Start it.")
-    take(turns)
+    hold(turns)
 
 
 BASTION = WAY[0]
@@ -176,13 +176,13 @@ NEXT = Hop("target", 22, Credentials("u"))
 def test_a_refusal_counts_for_the_same_login_over_the_same_way(
     other: tuple[Hop, ...], same: bool, tmp_path: Path
 ) -> None:
-    turns = LoginTurns(str(tmp_path), "the run's")
+    turns = LoginLock(str(tmp_path), "the run's")
     refuse(turns)
     if same:
         with pytest.raises(LoginRefused, match="refused before"):
-            take(turns, way=other)
+            hold(turns, way=other)
     else:
-        take(turns, way=other)
+        hold(turns, way=other)
 
 
 # trust: T21, T57
@@ -190,7 +190,7 @@ def test_no_secret_and_nothing_that_others_can_read_is_in_the_directory(tmp_path
     names = set()
     for run in ("one", "two"):
         (tmp_path / run).mkdir()
-        refuse(LoginTurns(str(tmp_path / run), f"of {run}"))
+        refuse(LoginLock(str(tmp_path / run), f"of {run}"))
         (path,) = files(tmp_path / run)
         names.add(path.name)
         for each in (path, path.parent):
@@ -205,20 +205,20 @@ import errno, fcntl, os, pathlib, subprocess
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Credentials, Hop
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import LoginRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.deadline import Deadline
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import LoginTurns
+from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import LoginLock
 
 disk, trouble = sys.argv[1:]
 os.unshare(os.CLONE_NEWNS)
 subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=3", "tmpfs", disk], check=True)
 way = (Hop("bastion", 22, Credentials("u", "SENTINEL")),)
-turns = LoginTurns(disk, "the run's")
+turns = LoginLock(disk, "the run's")
 go()
 
 def tried():
     for outcome in (None, LoginRefused("the place", "wrong", "Check it."), None):
         try:
-            with turns.take(way, "the place", Deadline(1)):
+            with turns.hold(way, "the place", Deadline(1)):
                 if outcome:
                     raise outcome
             yield "in"
@@ -278,8 +278,8 @@ def test_what_cannot_be_remembered_is_no_reason_to_fail(
 def test_without_a_directory_or_a_key_everyone_may_log_in_at_any_time(
     directory: str | None, key: str | None, tmp_path: Path
 ) -> None:
-    turns = LoginTurns(directory and directory.format(tmp_path), key)
+    turns = LoginLock(directory and directory.format(tmp_path), key)
     refuse(turns)
     assert list(tmp_path.iterdir()) == []
-    take(turns)
+    hold(turns)
     turns.forget(WAY)
