@@ -46,7 +46,7 @@ class Broker(Protocol):
         """Ends everything."""
 
 
-class Conversation:
+class RequestHandler:
     """Serves one request.
 
     :param connection: of a worker of the same user.

@@ -39,7 +39,7 @@ from ..settings import TargetSettings, read_settings
 from ..ssh.core_dumps import forbid_core_dumps
 from .admission import Admission
 from .log import LogFile
-from .requests import Conversation
+from .requests import RequestHandler
 
 log = logging.getLogger("bastion.ssh.broker")
 
@@ -127,7 +127,7 @@ class Broker:
             clock.beat()
             self.transports.look()
             self._forget_runs()
-            if self._is_unused() and self._is_over() and self._leave():
+            if self._is_unused() and self._is_over() and self._try_shutdown():
                 break
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
             poll.register(self._listening, select.POLLIN if self.admission.admits() else 0)
@@ -213,7 +213,7 @@ class Broker:
         sock.setblocking(True)
         connection = Connection(sock)
         try:
-            Conversation(connection, self).run()
+            RequestHandler(connection, self).run()
         except Exception as error:
             log.error("%s", type(error).__name__)
         finally:
@@ -258,7 +258,7 @@ class Broker:
         patience = min(self._persist, _WITHOUT_ANY) if self._has_socket() else min(self._persist, _NAMING)
         return clock.lifetime() >= self._idle_since + patience
 
-    def _leave(self) -> bool:
+    def _try_shutdown(self) -> bool:
         """Takes the socket away, unless somebody has come meanwhile."""
         poll = select.poll()
         poll.register(self._listening, select.POLLIN)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATION
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission import Admission
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, Conversation
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, RequestHandler
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, from_wire
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import TransportPool
@@ -90,7 +90,7 @@ def ask(data: bytes, descriptor: int | None = None) -> tuple[Answers, Served]:
     with near, contextlib.closing(Connection(far)) as connection:
         socket.send_fds(near, [data], [] if descriptor is None else [descriptor])
         near.shutdown(socket.SHUT_WR)
-        Conversation(connection, cast(Broker, broker)).run()
+        RequestHandler(connection, cast(Broker, broker)).run()
         connection.close()
         with contextlib.closing(Connection(near)) as worker:
             while (frame := worker.receive(SECONDS)) is not None:

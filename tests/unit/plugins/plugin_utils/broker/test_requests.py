@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, Conversation
+from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, RequestHandler
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Exited
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.session import PooledSession
@@ -40,7 +40,7 @@ def test_input_that_a_command_did_not_read_is_dropped(
     near, far = socket.socketpair()
     with contextlib.closing(Connection(near)) as worker, contextlib.closing(Connection(far)) as connection:
         ended = Ended()
-        conversation = Conversation(connection, cast(Broker, None))
+        conversation = RequestHandler(connection, cast(Broker, None))
         monkeypatch.setattr(conversation, "_session", lambda _header: ended)
         if has_run:
             conversation._start({"command": "true"})
