@@ -34,7 +34,7 @@ class PooledTransport:
     :param parent: the transport that carries it; None for a first hop.
     :param place: the hop, as whoever dials it names it.
     :param label: the hop, whoever names it.
-    :param unwanted: set when whoever dials it has gone.
+    :param cancelled: set when whoever dials it has gone.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class PooledTransport:
         step: HopIdentity,
         place: str,
         label: str,
-        unwanted: threading.Event | None = None,
+        cancelled: threading.Event | None = None,
     ) -> None:
         self.parent = parent
         self.children: set[PooledTransport] = set()
         self.step = step
         self.place = place
         self.label = label
-        self.unwanted = unwanted or threading.Event()
+        self.cancelled = cancelled or threading.Event()
         self.state = State.DIALLING
         self.link: Any = None
         self.error: BaseException | None = None
@@ -133,13 +133,13 @@ class PoolState:
         place: str,
         label: str,
         session: bool = False,
-        unwanted: threading.Event | None = None,
+        cancelled: threading.Event | None = None,
     ) -> PooledTransport:
         """A transport that the caller dials now; it has the first lease.
 
-        :param unwanted: set when the caller has gone, so that nobody else waits for a login that somebody may have to complete.
+        :param cancelled: set when the caller has gone, so that nobody else waits for a login that somebody may have to complete.
         """
-        shared = PooledTransport(parent, step, place, label, unwanted)
+        shared = PooledTransport(parent, step, place, label, cancelled)
         self.claim(shared, session)
         if parent is not None:
             parent.children.add(shared)
@@ -307,7 +307,7 @@ def _fits(shared: PooledTransport, step: HopIdentity, held: frozenset[bytes]) ->
     """A login that needed a key of last resort, or keys of an agent, serves those only who have the same ones. Which keys a dial
     will need is not known yet, and an agent may be slow, so that one with another agent is not waited for."""
     if shared.state is State.DIALLING:
-        return shared.step.agent == step.agent and not shared.unwanted.is_set()
+        return shared.step.agent == step.agent and not shared.cancelled.is_set()
     return shared.agent_keys <= held and (not shared.used_fallback or shared.step.fallback == step.fallback)
 
 

@@ -98,16 +98,16 @@ class _LeaseRequest:
     """One request for a lease, and the time it has."""
 
     def __init__(
-        self, settings: TargetSettings, report: Report, ignore_recent_failure: bool, unwanted: threading.Event
+        self, settings: TargetSettings, report: Report, ignore_recent_failure: bool, cancelled: threading.Event
     ) -> None:
         self.ignore_recent_failure = ignore_recent_failure
-        self.unwanted = unwanted
+        self.cancelled = cancelled
         self.settings = settings
         self.chain: Chain = settings.chain
         self.report = report
         self.turns = LoginLock(settings.run_directory, settings.run_key)
         self.total = Deadline(settings.chain.timeout)
-        self.dialled: set[PooledTransport] = set()
+        self.newly_connected: set[PooledTransport] = set()
         self.held = asking_once(self.total, report.waits)
         self._asked: set[int] = set()
 
@@ -120,15 +120,15 @@ class _LeaseRequest:
 
     def again(self, settings: TargetSettings) -> _LeaseRequest:
         """The same request with other settings, and what is left of its time."""
-        way = _LeaseRequest(settings, self.report, self.ignore_recent_failure, self.unwanted)
+        way = _LeaseRequest(settings, self.report, self.ignore_recent_failure, self.cancelled)
         way.total, way.held, way._asked = self.total, self.held, self._asked
         return way
 
-    def unreachable(self, index: int, error: BaseException, dialled: PooledTransport) -> BaseException:
+    def unreachable(self, index: int, error: BaseException, newly_connected: PooledTransport) -> BaseException:
         """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
         if not isinstance(error, HopError):
             return error
-        place = self.chain.place(index) if error.place == dialled.place else error.place
+        place = self.chain.place(index) if error.place == newly_connected.place else error.place
         return type(error)(place, error.problem, error.advice)
 
 
@@ -161,31 +161,31 @@ class TransportPool:
         settings: TargetSettings,
         report: Report,
         ignore_recent_failure: bool = False,
-        unwanted: threading.Event | None = None,
+        cancelled: threading.Event | None = None,
     ) -> Lease:
         """A lease on the way to a target; what is missing is dialled.
 
         :param ignore_recent_failure: whether to dial a jump host, too, that somebody could not reach a moment ago.
-        :param unwanted: set when nobody waits for it any more; None if that does not happen.
+        :param cancelled: set when nobody waits for it any more; None if that does not happen.
         :raises HopError: which names the hop.
         :raises RuntimeError: no thread can be started.
         """
         self._start()
-        way = _LeaseRequest(settings, report, ignore_recent_failure, unwanted or threading.Event())
+        way = _LeaseRequest(settings, report, ignore_recent_failure, cancelled or threading.Event())
         path = None
         while path is None:
             try:
                 path = self._go(way)
             except _OtherSettings as found:
                 way = way.again(found.settings)
-        if way.dialled:
+        if way.newly_connected:
             for warning in way.settings.warnings:
                 report.warn(warning)
             for remark in way.settings.remarks:
                 report.remark(remark)
         else:
             report.note(f"{way.chain}: {_reused(path[-1])}")
-        return Lease(self, path, path[-1] in way.dialled, way)
+        return Lease(self, path, path[-1] in way.newly_connected, way)
 
     def reset(self, settings: TargetSettings, report: Report) -> None:
         """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
@@ -291,11 +291,11 @@ class TransportPool:
                     path.append(self._reach(way, index, step, path))
                 return path
             except BaseException as error:
-                kept = [shared for shared in path if shared not in way.dialled]
+                kept = [shared for shared in path if shared not in way.newly_connected]
                 anew = isinstance(error, HopUnreachable) and any(shared.link.is_dead for shared in kept)
                 self.release(path, way.settings.persist, session=False)
                 tries += 1
-                if not anew or tries > len(way.chain.hops) or way.total.expired or way.unwanted.is_set():
+                if not anew or tries > len(way.chain.hops) or way.total.expired or way.cancelled.is_set():
                     raise
                 way.report.note(f"{error} Connecting anew.")
 
@@ -321,9 +321,9 @@ class TransportPool:
                     if not is_target:
                         self._fail_fast(way, index, step, parent)
                     mine = self._pool.begin(
-                        parent, step, way.chain.place(index), way.chain.hops[index].label, is_target, way.unwanted
+                        parent, step, way.chain.place(index), way.chain.hops[index].label, is_target, way.cancelled
                     )
-                    self._statistics.dialled(mine)
+                    self._statistics.newly_connected(mine)
                     break
                 is_open = shared.state is State.OPEN
                 if is_open:
@@ -341,7 +341,7 @@ class TransportPool:
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
         heart = Heartbeat(way.report.waits)
-        while self._is_dialling(shared, min(ATTENTION, deadline.remaining())) and not shared.unwanted.is_set():
+        while self._is_dialling(shared, min(ATTENTION, deadline.remaining())) and not shared.cancelled.is_set():
             if deadline.expired:
                 problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
                 advice = "See the error of that task; or give this hop a longer timeout."
@@ -395,7 +395,7 @@ class TransportPool:
     def _dial(
         self, way: _LeaseRequest, index: int, mine: PooledTransport, path: Sequence[PooledTransport]
     ) -> PooledTransport:
-        if not way.dialled:
+        if not way.newly_connected:
             for number, shared in enumerate(path):
                 way.report.note(f"{way.chain.place(number)}: {_reused(shared)}")
         try:
@@ -409,7 +409,7 @@ class TransportPool:
             with self._lock:
                 if not stopped:
                     self._statistics.failed(mine, error)
-                if stopped or way.unwanted.is_set():  # which says nothing of the hop, and who waits dials by himself
+                if stopped or way.cancelled.is_set():  # which says nothing of the hop, and who waits dials by himself
                     self._pool.failed(mine, None)
                 else:
                     self._pool.failed(mine, _alone(error), _trouble(way, index, error))
@@ -422,11 +422,11 @@ class TransportPool:
             self._statistics.opened(mine)
             self._dialled.notify_all()
         self._watch(way.chain.hops[index], mine)
-        way.dialled.add(mine)
+        way.newly_connected.add(mine)
         return mine
 
     def _open(self, way: _LeaseRequest, index: int, links: Sequence[Link]) -> Link:
-        link = open_hop(way.chain, index, links, way.total, way.turns, way.report, way.unwanted)
+        link = open_hop(way.chain, index, links, way.total, way.turns, way.report, way.cancelled)
         with self._lock:
             if not self._closed:
                 self._links[link] = None

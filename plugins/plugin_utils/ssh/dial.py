@@ -50,7 +50,7 @@ def open_hop(
     total: Deadline,
     turns: LoginLock,
     report: Report,
-    unwanted: threading.Event,
+    cancelled: threading.Event,
 ) -> Link:
     """Opens one hop of a chain: connects to it, verifies it, and logs in.
 
@@ -58,7 +58,7 @@ def open_hop(
     :param before: the links to the hops before it.
     :param total: what is left of the time for all hops.
     :param turns: who may log in to a hop, and what was refused before.
-    :param unwanted: set when nobody waits for it any more, so that nothing is tried again.
+    :param cancelled: set when nobody waits for it any more, so that nothing is tried again.
     :returns: the caller closes it.
     :raises HopError: which names the hop; what was opened is closed.
     """
@@ -68,7 +68,7 @@ def open_hop(
     check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
     with turns.hold(prefix, place, Deadline(hop.patience, total), report.waits):
         deadline = Deadline(hop.timeout, total)
-        link, key = _meet(chain, index, before, check, deadline, report, unwanted)
+        link, key = _meet(chain, index, before, check, deadline, report, cancelled)
         try:
             link.trust = check.verify(key, link.address)
             _log_in(link, chain, before, Deadline(hop.login_timeout, total), report)
@@ -101,7 +101,7 @@ def _meet(
     check: HostKeyCheck,
     deadline: Deadline,
     report: Report,
-    unwanted: threading.Event,
+    cancelled: threading.Event,
 ) -> tuple[Link, HostKey]:
     """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
     told: list[HopBusy] = []
@@ -114,7 +114,7 @@ def _meet(
             if deadline.remaining() <= seconds:
                 raise
             report.note(f"{error} Trying again in {seconds:.1f} s.")
-            if unwanted.wait(seconds):
+            if cancelled.wait(seconds):
                 raise
         except HopUnreachable:
             if told and deadline.expired:  # which tells less than what was told before

@@ -485,10 +485,10 @@ def test_a_dial_with_another_agent_is_not_waited_for() -> None:
 
 
 def test_a_dial_that_nobody_wants_is_not_waited_for() -> None:
-    pool, unwanted = PoolState(), threading.Event()
-    mine = pool.begin(None, A, "place", "label", unwanted=unwanted)
+    pool, cancelled = PoolState(), threading.Event()
+    mine = pool.begin(None, A, "place", "label", cancelled=cancelled)
     assert pool.find(None, A, 0.0) is mine
-    unwanted.set()
+    cancelled.set()
     assert pool.find(None, A, 0.0) is None
     pool.opened(mine, object(), False, 0.0)
     assert pool.find(None, A, 0.0) is mine

@@ -250,12 +250,12 @@ def test_other_errors_spare_nobody_a_dial(error: HopError, dials: Dials, lease: 
 def test_who_waits_for_a_dial_that_nobody_wants_any_more_dials_by_himself(
     dials: Dials, lease: Callable[..., Future[Lease]], transports: TransportPool
 ) -> None:
-    unwanted = threading.Event()
+    cancelled = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(transports.lease, TargetSettings(CHAIN), Report(print, print), False, unwanted)
+        first = pool.submit(transports.lease, TargetSettings(CHAIN), Report(print, print), False, cancelled)
         _chain, end = dials.next()
         second = lease(waits=True)
-        unwanted.set()
+        cancelled.set()
         end.set_exception(REFUSED)
         with pytest.raises(LoginRefused):
             first.result(10)
