@@ -47,7 +47,7 @@ class Statistics:
         self._hops: dict[_HopPath, HopCount] = {}
         self._open: dict[PooledTransport, None] = {}  # those whose bytes are not counted yet
 
-    def dialled(self, shared: PooledTransport) -> None:
+    def attempted(self, shared: PooledTransport) -> None:
         """A dial has begun."""
         self._of(shared).dials += 1
 

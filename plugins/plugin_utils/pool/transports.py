@@ -323,7 +323,7 @@ class TransportPool:
                     mine = self._pool.begin(
                         parent, step, way.chain.place(index), way.chain.hops[index].label, is_target, way.cancelled
                     )
-                    self._statistics.newly_connected(mine)
+                    self._statistics.attempted(mine)
                     break
                 is_open = shared.state is State.OPEN
                 if is_open:

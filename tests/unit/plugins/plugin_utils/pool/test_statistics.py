@@ -37,7 +37,7 @@ def test_each_way_to_a_hop_is_counted() -> None:
     statistics = Statistics()
     a, b = shared("a"), shared("b")
     for target in (shared("t", a), shared("t", b), shared("t", a)):
-        statistics.dialled(target)
+        statistics.attempted(target)
     assert statistics.described() == [counted("t", "b", dials=1), counted("t", "a", dials=2)]
 
 
@@ -84,5 +84,5 @@ def test_of_very_many_hops_those_are_kept_that_were_used_last(monkeypatch: pytes
     monkeypatch.setattr(module, "_HOPS", 2)
     statistics = Statistics()
     for label in "abac":
-        statistics.dialled(shared(label))
+        statistics.attempted(shared(label))
     assert statistics.described() == [counted("a", dials=2), counted("c", dials=1)]
