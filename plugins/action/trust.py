@@ -31,13 +31,13 @@ class ActionModule(ActionBase):
         )
         refuse_playbook_facts(task_vars)
         refuse_former_name("bastion_ssh_accept", self._loader, task_vars)
-        survey = getattr(self._connection, "survey", None)
-        if survey is None:
+        scan_host_keys = getattr(self._connection, "scan_host_keys", None)
+        if scan_host_keys is None:
             line = f"its connection is {self._connection.transport}"
             nothing: dict[str, Any] = {"hops": [], "new": [], "trusted": False, "lines": [line]}
             return {"skipped": True, "skip_reason": line, "connection": self._connection.transport, **nothing}
         accept = arguments["accept"] and not self._task.check_mode
-        hops = survey(accept, arguments["fingerprints"])
+        hops = scan_host_keys(accept, arguments["fingerprints"])
         refused = [hop["msg"] for hop in hops if hop["status"] in ("refused", "unreachable")]
         return {
             "changed": any(hop["status"] == "added" for hop in hops),

@@ -700,10 +700,10 @@ class Connection(ConnectionBase):
         with _ansible_errors():
             return self._use(lambda session: session.connect())
 
-    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+    def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """The host keys on the way to the host; what is said of each is with :class:`interface.Session`."""
         with _ansible_errors():
-            return self._use(lambda session: session.survey(accept, fingerprints))
+            return self._use(lambda session: session.scan_host_keys(accept, fingerprints))
 
     def close(self) -> None:
         """Ends the session. Harmless when repeated."""

@@ -102,7 +102,7 @@ def test_a_bastion_whose_key_another_task_adds_meanwhile_is_not_left_out(lab: La
 
     options = options_of(lab, chain3.variables) | {"known_hosts": [str(known)]}
     with contextlib.closing(OwnSession(options, Report(note=add, warn=add))) as session:
-        found = session.survey(False, None)
+        found = session.scan_host_keys(False, None)
     assert [hop["status"] for hop in found] == ["known", "known", "new"], found
     assert chain3.a.count("but the request was denied") == 0
     assert len(chain3.b.logins()) == 1

@@ -92,7 +92,7 @@ class RequestHandler:
             "fetch": self._fetch,
             "reset": self._reset,
             "connect": self._connect,
-            "survey": self._survey,
+            "survey": self._scan_host_keys,
         }
         questions = {"status": self._status, "stop": self._stop}
         if operation in work:
@@ -166,10 +166,10 @@ class RequestHandler:
     def _connect(self, header: dict[str, Any]) -> None:
         self._connection.send({"event": "done", "found": self._session(header).connect()})
 
-    def _survey(self, header: dict[str, Any]) -> None:
+    def _scan_host_keys(self, header: dict[str, Any]) -> None:
         fingerprints = header.get("fingerprints")
         wanted = [str(each) for each in fingerprints] if isinstance(fingerprints, list) else None
-        found = self._session(header).survey(bool(header.get("accept")), wanted)
+        found = self._session(header).scan_host_keys(bool(header.get("accept")), wanted)
         self._connection.send({"event": "done", "found": found})
 
     def _status(self) -> None:

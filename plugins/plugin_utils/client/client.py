@@ -75,7 +75,7 @@ class BrokerSession:
         ).header["found"]
         return found
 
-    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+    def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
         header = {"op": "survey", "accept": accept, "fingerprints": fingerprints, "options": self._options}
         found: list[dict[str, Any]] = self._done(_Request(self._report, header)).header["found"]

@@ -108,7 +108,7 @@ class Session(Protocol):
         :returns: of each hop ``hop``, ``label``, ``login`` (seconds that its login took) and ``age`` (seconds since then).
         """
 
-    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+    def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """Looks at the host key of each hop on the way, without logging in to the target.
 
         :param accept: whether keys that are not known are added to known_hosts.

@@ -15,7 +15,7 @@ from ..deadline import Deadline
 from ..errors import HopError, HostKeyRefused, HostKeyUnknown
 from ..openssh.known_hosts import fingerprint
 from ..settings import TargetSettings
-from ..ssh.dial import look_at
+from ..ssh.dial import fetch_host_key
 from ..ssh.host_keys import HostKey, HostKeyCheck
 from .transports import Lease, TransportPool
 
@@ -24,7 +24,7 @@ _ASKING = 600.0  # seconds for somebody to compare a fingerprint; a one-time cod
 
 
 @dataclass(frozen=True)
-class Accept:
+class AcceptPolicy:
     """Which keys that are not known are added to known_hosts.
 
     :param fingerprints: of the only ones that are; None for all.
@@ -38,13 +38,15 @@ class Accept:
         return self.new and (self.fingerprints is None or fingerprint(key.blob) in self.fingerprints)
 
 
-class Survey:
+class HostKeyScan:
     """One way.
 
     :param settings: of the target; its policy for unknown keys does not count.
     """
 
-    def __init__(self, transports: TransportPool, settings: TargetSettings, report: Report, accept: Accept) -> None:
+    def __init__(
+        self, transports: TransportPool, settings: TargetSettings, report: Report, accept: AcceptPolicy
+    ) -> None:
         self._transports = transports
         self._settings = settings
         self._chain = settings.chain
@@ -103,7 +105,7 @@ class Survey:
         before = self._lease.links if self._lease else []
         self._report.note(f"{place}: looking at its host key")
         try:
-            key, address = look_at(self._chain, index, before, Deadline(self._chain.timeout))
+            key, address = fetch_host_key(self._chain, index, before, Deadline(self._chain.timeout))
         except HostKeyRefused as error:  # a file of known hosts cannot be read
             return {"hop": place, "status": "refused", "msg": str(error)}
         except HopError as error:

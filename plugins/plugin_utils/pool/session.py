@@ -20,7 +20,7 @@ from ..errors import CONTROLLER, HopError, HopUnreachable, SessionRefused
 from ..settings import TargetSettings
 from ..ssh.backoff import pause
 from ..ssh.process import ChannelProcess
-from .scan import Accept, Survey
+from .scan import AcceptPolicy, HostKeyScan
 from .transports import Lease, TransportPool
 
 _T = TypeVar("_T")
@@ -85,9 +85,9 @@ class PooledSession:
         """See :class:`interface.Session`."""
         return self._leased(lambda lease: lease.hops())
 
-    def survey(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
+    def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
         """See :class:`interface.Session`."""
-        return Survey(self._transports, self._settings, self._report, Accept(accept, fingerprints)).run()
+        return HostKeyScan(self._transports, self._settings, self._report, AcceptPolicy(accept, fingerprints)).run()
 
     def close(self) -> None:
         """See :class:`interface.Session`. The transports stay."""

@@ -80,7 +80,7 @@ def open_hop(
     return link
 
 
-def look_at(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -> tuple[HostKey, str | None]:
+def fetch_host_key(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -> tuple[HostKey, str | None]:
     """The host key that a hop shows, and the address that it was connected to by, without logging in to it.
 
     :param before: the links to the hops before it.

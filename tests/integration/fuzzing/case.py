@@ -35,7 +35,7 @@ _KEYS_ONLY = _GREETED[:3]
 #: What is said when keys are exchanged once more.
 AGAIN = ("kexinit:1", "kex:1", "newkeys:1")
 
-#: What is asked for; ``survey`` looks at the host key alone.
+#: What is asked for; ``scan_host_keys`` looks at the host key alone.
 REQUESTS = (*_REQUESTS, "survey")
 LOGINS = tuple(_LOGINS)
 
