@@ -17,7 +17,7 @@ from .chain.inventory import JumpDefaults, Settings
 from .chain.model import Chain, TransferMethod
 from .chain.names import check_alias, check_user
 from .chain.openssh import NO_FILE, SOURCE, Ask, Query, nothing_said
-from .chain.paths import anchored
+from .chain.paths import with_absolute_paths
 from .chain.resolve import Resolution, resolve
 from .chain.route import ResolvedHop
 from .chain.spec import (
@@ -116,7 +116,7 @@ def read_settings(
     if persist is None:
         persist = found.target.openssh.persist
     return TargetSettings(
-        chain=anchored(found.chain, directory, tuple(sorted(environment.items()))),
+        chain=with_absolute_paths(found.chain, directory, tuple(sorted(environment.items()))),
         transfer_method=_transfer_method(get("transfer_method")),
         retries=int(_not_negative(get("reconnection_retries"), "ansible_ssh_retries")),
         persist=_PERSIST if persist is None else persist,

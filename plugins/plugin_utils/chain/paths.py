@@ -22,7 +22,7 @@ from .model import (
 )
 
 
-def anchored(chain: Chain, directory: str, environment: tuple[tuple[str, str], ...] | None) -> Chain:
+def with_absolute_paths(chain: Chain, directory: str, environment: tuple[tuple[str, str], ...] | None) -> Chain:
     """The chain as it was meant in a working directory.
 
     :param directory: absolute.

@@ -21,7 +21,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Surroundings,
     TransportOptions,
 )
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.paths import anchored
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.paths import with_absolute_paths
 
 AGENT = (("SSH_AUTH_SOCK", "/agent"),)
 ENVIRONMENT = (("NAME", "value"), *AGENT)
@@ -67,12 +67,12 @@ def chain(
     ],
 )
 def test_every_path_is_meant_in_the_directory(path: str, directory: str, meant: str) -> None:
-    assert anchored(chain(path), directory, None) == chain(meant)
-    assert anchored(chain(meant), "/another", None) == chain(meant)
+    assert with_absolute_paths(chain(path), directory, None) == chain(meant)
+    assert with_absolute_paths(chain(meant), "/another", None) == chain(meant)
 
 
 def test_no_certificate_stays_none() -> None:
-    assert anchored(chain(None), "/play", None) == chain(None)
+    assert with_absolute_paths(chain(None), "/play", None) == chain(None)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_surroundings_are_for_a_proxy_command_only(
 ) -> None:
     around = Surroundings("/play", environment)
     command = "nc no/path %p"
-    assert anchored(chain("/k", command), "/play", environment) == chain("/k", command, around, agent)
-    assert anchored(chain("/k"), "/play", environment) == chain("/k", agent=agent)
-    assert anchored(chain("/k", None, around), "/play", environment) == chain("/k", agent=agent)
-    assert anchored(chain("/k", "", None), "/play", environment) == chain("/k", "", around, agent)
+    assert with_absolute_paths(chain("/k", command), "/play", environment) == chain("/k", command, around, agent)
+    assert with_absolute_paths(chain("/k"), "/play", environment) == chain("/k", agent=agent)
+    assert with_absolute_paths(chain("/k", None, around), "/play", environment) == chain("/k", agent=agent)
+    assert with_absolute_paths(chain("/k", "", None), "/play", environment) == chain("/k", "", around, agent)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_the_usual_agent_is_that_of_the_play(
     environment: tuple[tuple[str, str], ...] | None, socket: str | None
 ) -> None:
     hop = Hop("target", 22, Credentials("u"), transport=TransportOptions(forward_agent=USUAL_AGENT))
-    assert anchored(Chain((hop,)), "/play", environment).target.transport.forward_agent == socket
+    assert with_absolute_paths(Chain((hop,)), "/play", environment).target.transport.forward_agent == socket
 
 
 def test_the_chain_itself_stays_as_it_is() -> None:
     before = chain("file", "nc")
-    anchored(before, "/play", ENVIRONMENT)
+    with_absolute_paths(before, "/play", ENVIRONMENT)
     assert before == chain("file", "nc")
