@@ -53,7 +53,7 @@ def read_options(get_option: Callable[[str], Any], task: str) -> dict[str, Any]:
     options["run_directory"] = C.DEFAULT_LOCAL_TMP
     # What only the processes of this run know: multiprocessing has 32 random bytes, which the workers inherit, in no file.
     options["run_key"] = hashlib.sha256(b"bastion.ssh" + current_process().authkey).hexdigest()
-    # Commands run in the surroundings of the play, whoever starts them, and OpenSSH's settings may speak of these.
+    # Commands run in the exec_context of the play, whoever starts them, and OpenSSH's settings may speak of these.
     options["environment"] = dict(os.environ)
     return options
 

@@ -166,7 +166,7 @@ class TransportOptions:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ExecContext:
     """Where on the controller a ProxyCommand is run.
 
     :param environment: (name, value); None for that of the process that runs it.
@@ -184,7 +184,7 @@ class Hop:
     :param timeout: seconds for connecting and key exchange together.
     :param proxy_command: command template whose standard streams carry the connection; first hop only.
     :param setting: where this hop was set, for messages: ``ansible_ssh_jump[0]`` or ``the target``.
-    :param surroundings: of its proxy_command; None for those of the process that runs it.
+    :param exec_context: of its proxy_command; None for those of the process that runs it.
     :param name: as the user wrote the host; empty where that is the same.
     :param proxy_setting: where its proxy_command was set, for messages.
     """
@@ -196,7 +196,7 @@ class Hop:
     timeout: float = 10.0
     proxy_command: str | None = None
     setting: str = TARGET
-    surroundings: Surroundings | None = None
+    exec_context: ExecContext | None = None
     transport: TransportOptions = TransportOptions()
     name: str = ""
     proxy_setting: str = "ansible_proxy_command"

@@ -13,12 +13,12 @@ from .model import (
     AgentKeys,
     Chain,
     Credentials,
+    ExecContext,
     Hop,
     HostKeyPolicy,
     Identity,
     KeyFile,
     KeyText,
-    Surroundings,
 )
 
 
@@ -65,7 +65,7 @@ def with_absolute_paths(chain: Chain, directory: str, environment: tuple[tuple[s
 
     def hop(found: Hop) -> Hop:
         commands = found.proxy_command is not None or found.host_keys.command is not None
-        around = Surroundings(directory, environment) if commands else None
+        around = ExecContext(directory, environment) if commands else None
         agent = found.transport.forward_agent
         if agent == USUAL_AGENT and environment is not None:
             agent = usual_agent or None
@@ -73,7 +73,7 @@ def with_absolute_paths(chain: Chain, directory: str, environment: tuple[tuple[s
             agent = absolute(agent)
         found = replace(found, transport=replace(found.transport, forward_agent=agent))
         return replace(
-            found, credentials=credentials(found.credentials), host_keys=policy(found.host_keys), surroundings=around
+            found, credentials=credentials(found.credentials), host_keys=policy(found.host_keys), exec_context=around
         )
 
     return replace(chain, hops=tuple(map(hop, chain.hops)))

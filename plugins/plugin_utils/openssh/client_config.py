@@ -120,7 +120,7 @@ class ClientConfig:
         return self._version
 
     def asker(self, directory: str, environment: Mapping[str, str]) -> Ask:
-        """Asks in the surroundings of a play."""
+        """Asks in the exec_context of a play."""
         around = _around(environment)
 
         def ask(query: Query) -> Effective:

@@ -87,7 +87,7 @@ def ask_command(hop: Hop, values: Mapping[str, str]) -> str:
     command = hop.host_keys.command
     if command is None:
         return ""
-    around = hop.surroundings
+    around = hop.exec_context
     environment = None if around is None or around.environment is None else dict(around.environment)
     argv = [expand_late(argument, values) for argument in command]
     try:

@@ -173,7 +173,7 @@ def _connect(chain: Chain, index: int, before: Sequence[Link], deadline: Deadlin
     if hop.proxy_command is not None:
         command = expand_command(hop.proxy_command, hop)
         try:
-            proxy = ProxyProcess(command, hop.surroundings)
+            proxy = ProxyProcess(command, hop.exec_context)
         except OSError as error:
             problem = f"the ProxyCommand cannot be started: {error.strerror or error}"
             raise HopUnreachable(place, problem, "It is run by $SHELL, which has to be a shell.") from error

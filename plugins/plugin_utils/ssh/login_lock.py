@@ -108,7 +108,7 @@ def _login(hop: Hop) -> Hop:
         proxy_setting="",
         name="",
         timeout=0.0,
-        surroundings=None,
+        exec_context=None,
         credentials=credentials,
         transport=TransportOptions(),
     )

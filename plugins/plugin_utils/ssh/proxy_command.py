@@ -20,7 +20,7 @@ import time
 from collections import deque
 from typing import IO
 
-from ..chain.model import Surroundings
+from ..chain.model import ExecContext
 from ..errors import sanitize
 from .core_dumps import allow_core_dumps
 
@@ -34,12 +34,12 @@ class ProxyProcess:
     """A running ProxyCommand.
 
     :param command: the command line, tokens already expanded.
-    :param surroundings: where it is run; None for the directory and the environment of this process.
+    :param exec_context: where it is run; None for the directory and the environment of this process.
     :raises OSError: the shell cannot be started.
     """
 
-    def __init__(self, command: str, surroundings: Surroundings | None = None) -> None:
-        given = surroundings.environment if surroundings else None
+    def __init__(self, command: str, exec_context: ExecContext | None = None) -> None:
+        given = exec_context.environment if exec_context else None
         environment = os.environ if given is None else dict(given)
         self.sock, theirs = socket.socketpair()
         try:
@@ -48,7 +48,7 @@ class ProxyProcess:
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
-                cwd=surroundings.directory if surroundings else None,
+                cwd=exec_context.directory if exec_context else None,
                 env=environment,
                 start_new_session=True,
             )

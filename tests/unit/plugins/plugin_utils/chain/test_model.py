@@ -13,12 +13,12 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Chain,
     Credentials,
     DefaultKeyFiles,
+    ExecContext,
     Hop,
     HostKeyChecking,
     HostKeyPolicy,
     KeyFile,
     KeyText,
-    Surroundings,
 )
 
 A = Hop("bastion", 22, Credentials("a"), setting="ansible_ssh_jump[0]")
@@ -32,7 +32,7 @@ def test_no_secret_is_in_the_repr_of_a_chain() -> None:
     keys = (KeyFile("~/k", "SECRET1", "c"), KeyText("SECRET2", "SECRET3"), AgentKeys(), DefaultKeyFiles())
     credentials = Credentials("me", "SECRET4", keys, (KeyText("SECRET7"),), (("SECRET5", "SECRET6"),))
     policy = HostKeyPolicy(HostKeyChecking.ACCEPT_NEW, ("f",), "alias")
-    around = Surroundings("/d", (("NAME", "SECRET"),))
+    around = ExecContext("/d", (("NAME", "SECRET"),))
     chain = Chain((Hop("h", 22, credentials, policy, 5.0, "nc %h %p", "ansible_ssh_jump", around),))
     assert repr(chain) == (
         "Chain(hops=(Hop(host='h', port=22, credentials=Credentials(user='me', identities=("
@@ -41,7 +41,7 @@ def test_no_secret_is_in_the_repr_of_a_chain() -> None:
         "algorithms=None), host_keys=HostKeyPolicy(checking=<HostKeyChecking.ACCEPT_NEW: 'accept-new'>, known_hosts=('f',), "
         "alias='alias', global_known_hosts=(), lines=(), command=None, revoked=None, hashed=False, check_address=False, "
         "algorithms=None, ca_algorithms=None, rsa_bits=1024), timeout=5.0, proxy_command='nc %h %p', "
-        "setting='ansible_ssh_jump', surroundings=Surroundings(directory='/d'), transport=TransportOptions(attempts=1, "
+        "setting='ansible_ssh_jump', exec_context=ExecContext(directory='/d'), transport=TransportOptions(attempts=1, "
         "address_family=None, bind_address=None, alive_interval=15.0, alive_count=3, compression=False, rekey_bytes=0, "
         "rekey_seconds=0, ciphers=None, macs=None, kex=None, forward_agent=None), name='', "
         "proxy_setting='ansible_proxy_command'),), timeout=None)"

@@ -12,13 +12,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Chain,
     Credentials,
     DefaultKeyFiles,
+    ExecContext,
     Hop,
     HostKeyChecking,
     HostKeyPolicy,
     Identity,
     KeyFile,
     KeyText,
-    Surroundings,
     TransportOptions,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.paths import with_absolute_paths
@@ -30,7 +30,7 @@ ENVIRONMENT = (("NAME", "value"), *AGENT)
 def chain(
     path: str | None,
     command: str | None = None,
-    around: Surroundings | None = None,
+    around: ExecContext | None = None,
     agent: tuple[AgentKeys, ...] = (AgentKeys(),),
 ) -> Chain:
     """A chain of two hops with a path wherever there may be one."""
@@ -81,7 +81,7 @@ def test_no_certificate_stays_none() -> None:
 def test_surroundings_are_for_a_proxy_command_only(
     environment: tuple[tuple[str, str], ...] | None, agent: tuple[AgentKeys, ...]
 ) -> None:
-    around = Surroundings("/play", environment)
+    around = ExecContext("/play", environment)
     command = "nc no/path %p"
     assert with_absolute_paths(chain("/k", command), "/play", environment) == chain("/k", command, around, agent)
     assert with_absolute_paths(chain("/k"), "/play", environment) == chain("/k", agent=agent)

@@ -18,13 +18,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Chain,
     Credentials,
     DefaultKeyFiles,
+    ExecContext,
     Hop,
     HostKeyChecking,
     HostKeyPolicy,
     Identity,
     KeyFile,
     KeyText,
-    Surroundings,
     TransportOptions,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import HopIdentity, hop_identities
@@ -32,7 +32,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.identity import H
 KEY, TEXT = KeyFile("/k", "SECRET1", "/c"), KeyText("SECRET2", "SECRET3", "/c")
 CREDENTIALS = Credentials("u", "SECRET4", (KEY, TEXT, AgentKeys()), (KEY, TEXT), (("(?i)pin", "SECRET5"),))
 POLICY = HostKeyPolicy(HostKeyChecking.STRICT, ("/f", "/g"), "alias")
-AROUND = Surroundings("/d", (("NAME", "SECRET6"),))
+AROUND = ExecContext("/d", (("NAME", "SECRET6"),))
 HOP = Hop("h", 22, CREDENTIALS, POLICY, 10.0, "nc %h %p", "ansible_ssh_jump[0]", AROUND)
 
 
@@ -61,7 +61,7 @@ def transport(**changes: Any) -> Hop:
 
 
 def around(**changes: Any) -> Hop:
-    return replace(HOP, surroundings=replace(AROUND, **changes))
+    return replace(HOP, exec_context=replace(AROUND, **changes))
 
 
 OTHERS = {
@@ -117,7 +117,7 @@ OTHERS = {
     "directory of the proxy command": around(directory="/D"),
     "environment of the proxy command": around(environment=(("NAME", "another"),)),
     "no environment": around(environment=None),
-    "no surroundings": replace(HOP, surroundings=None),
+    "no exec_context": replace(HOP, exec_context=None),
 }
 
 
@@ -165,7 +165,7 @@ def test_a_hop_is_the_same_whatever_its(hop: Hop) -> None:
 # A field that is new has to be decided on.
 def test_every_field_of_a_hop_is_in_these_tables() -> None:
     assert [field.name for field in fields(Hop)] == [
-        "host", "port", "credentials", "host_keys", "timeout", "proxy_command", "setting", "surroundings", "transport", "name",
+        "host", "port", "credentials", "host_keys", "timeout", "proxy_command", "setting", "exec_context", "transport", "name",
         "proxy_setting",
     ]  # fmt: skip
     assert [field.name for field in fields(Credentials)] == [

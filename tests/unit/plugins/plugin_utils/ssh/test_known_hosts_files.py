@@ -14,10 +14,10 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     Credentials,
+    ExecContext,
     Hop,
     HostKeyChecking,
     HostKeyPolicy,
-    Surroundings,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.host_keys import HostKeyCheck
@@ -25,7 +25,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.host_keys import H
 from .test_host_keys import ANOTHER, KEY, line
 
 STRICT, NEW, OFF = HostKeyChecking.STRICT, HostKeyChecking.ACCEPT_NEW, HostKeyChecking.OFF
-HOP = Hop("bastion", 22, Credentials("u"), surroundings=Surroundings("/", (("PATH", "/usr/bin:/bin"),)))
+HOP = Hop("bastion", 22, Credentials("u"), exec_context=ExecContext("/", (("PATH", "/usr/bin:/bin"),)))
 
 
 def check(warn: Callable[[str], None] = print, address: str | None = None, hop: Hop = HOP, **policy: object) -> bool:
