@@ -41,9 +41,9 @@ class ActionModule(ActionBase):
             return {"skipped": True, "skip_reason": line, **connection, **nothing}
         try:
             options = self._connection.session_options()
-            asker = ClientConfig().asker
-            settings = read_settings(options, asker)
-            found, _arguments = resolution(options, asker)
+            config_lookup = ClientConfig().config_lookup
+            settings = read_settings(options, config_lookup)
+            found, _arguments = resolution(options, config_lookup)
         except SettingsError as error:
             raise AnsibleActionFail(str(error)) from error
         labels = [hop.label for hop in found.chain.hops]

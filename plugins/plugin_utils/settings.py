@@ -16,7 +16,7 @@ from .chain.arguments import Arguments, read_arguments
 from .chain.inventory import JumpDefaults, Settings
 from .chain.model import Chain, TransferMethod
 from .chain.names import check_alias, check_user
-from .chain.openssh import NO_FILE, SOURCE, Ask, Query, nothing_said
+from .chain.openssh import NO_FILE, SOURCE, ConfigLookup, ConfigQuery, no_config
 from .chain.paths import with_absolute_paths
 from .chain.resolve import Resolution, resolve
 from .chain.route import ResolvedHop
@@ -54,13 +54,13 @@ _VARIABLES = {
 }
 
 
-Asker = Callable[[str, Mapping[str, str]], Ask]
+ConfigLookupFactory = Callable[[str, Mapping[str, str]], ConfigLookup]
 #: Asks once more, in a directory and an environment; whether there is another answer now.
-AskAnew = Callable[[Query, str, Mapping[str, str]], bool]
+AskAnew = Callable[[ConfigQuery, str, Mapping[str, str]], bool]
 
 
-def _nobody(_directory: str, _environment: Mapping[str, str]) -> Ask:
-    return nothing_said
+def _nobody(_directory: str, _environment: Mapping[str, str]) -> ConfigLookup:
+    return no_config
 
 
 @dataclass(frozen=True)
@@ -101,16 +101,16 @@ class TargetSettings:
 
 
 def read_settings(
-    options: Mapping[str, Any], asker: Asker = _nobody, ask_anew: AskAnew | None = None
+    options: Mapping[str, Any], config_lookup: ConfigLookupFactory = _nobody, ask_anew: AskAnew | None = None
 ) -> TargetSettings:
     """The settings in a plugin's options.
 
-    :param asker: who knows OpenSSH's settings, in a directory and an environment; by default the options alone count.
+    :param config_lookup: who knows OpenSSH's settings, in a directory and an environment; by default the options alone count.
     :param ask_anew: who asks for them once more; None where one login is all that there will be.
     :raises SettingsError: with the variable's name.
     """
     get = options.get
-    found, arguments = resolution(options, asker)
+    found, arguments = resolution(options, config_lookup)
     directory, environment = options["directory"], options["environment"]
     persist = _maybe(get("persist"), "ansible_ssh_persist")
     if persist is None:
@@ -126,12 +126,14 @@ def read_settings(
         task=get("task"),
         warnings=_warnings(found, arguments, parse_text(get("ssh_executable"), "ansible_ssh_executable")),
         remarks=_remarks(found),
-        ask_anew=() if ask_anew is None else tuple(_asks(visit, options, asker, ask_anew) for visit in _visits(found)),
+        ask_anew=()
+        if ask_anew is None
+        else tuple(_asks(visit, options, config_lookup, ask_anew) for visit in _visits(found)),
     )
 
 
 def _asks(
-    visit: ResolvedHop, options: Mapping[str, Any], asker: Asker, ask_anew: AskAnew
+    visit: ResolvedHop, options: Mapping[str, Any], config_lookup: ConfigLookupFactory, ask_anew: AskAnew
 ) -> Callable[[], TargetSettings] | None:
     """What asks OpenSSH once more about a hop; None where it need not be asked."""
     query = visit.openssh.before_login
@@ -142,19 +144,21 @@ def _asks(
     def ask() -> TargetSettings:
         ask_anew(query, options["directory"], options["environment"])
         # Read whether or not the answer is new: it may have been new to another task that asked just before.
-        return read_settings(options, asker, ask_anew)
+        return read_settings(options, config_lookup, ask_anew)
 
     return ask
 
 
-def resolution(options: Mapping[str, Any], asker: Asker = _nobody) -> tuple[Resolution, Arguments]:
+def resolution(
+    options: Mapping[str, Any], config_lookup: ConfigLookupFactory = _nobody
+) -> tuple[Resolution, Arguments]:
     """The chain in a plugin's options with what it was made of, and the arguments for ssh that are among them.
 
     :raises SettingsError: with the variable's name.
     """
     arguments = _arguments(options)
     settings = inventory_settings(options, arguments)
-    return resolve(settings, asker(options["directory"], options["environment"])), arguments
+    return resolve(settings, config_lookup(options["directory"], options["environment"])), arguments
 
 
 def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Settings:

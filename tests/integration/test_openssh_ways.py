@@ -94,7 +94,7 @@ class Traced:
         asked = Settings(
             name, Controller("root"), config_file=str(self.config), arguments=given_arguments.asked, **variables
         )
-        return resolve(asked, ClientConfig(SSH).asker("/", self.environment)).chain
+        return resolve(asked, ClientConfig(SSH).config_lookup("/", self.environment)).chain
 
     def compare(self, name: str = "t", arguments: str = "") -> None:
         """Asserts that both go the same way, or that both see a circle."""
@@ -215,5 +215,5 @@ def test_paths_are_expanded_as_openssh_expands_them(path: str, alias: str, trace
     entry = pwd.getpwuid(os.geteuid())
     here = Controller(entry.pw_name, entry.pw_uid, entry.pw_dir, socket.gethostname(), tuple(environment.items()))
     asked = Settings("t", here, config_file=str(traced.config))
-    identities = resolve(asked, ClientConfig(SSH).asker("/", environment)).chain.target.credentials.identities
+    identities = resolve(asked, ClientConfig(SSH).config_lookup("/", environment)).chain.target.credentials.identities
     assert [key.path for key in identities if isinstance(key, KeyFile)] == theirs[:1]

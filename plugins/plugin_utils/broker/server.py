@@ -93,7 +93,7 @@ class Broker:
         key = digest((json.dumps(options, sort_keys=True), self._config.version()))
         settings = self._settings.get(key)
         if settings is None:
-            settings = self._settings[key] = read_settings(options, self._config.asker, self._config.ask_anew)
+            settings = self._settings[key] = read_settings(options, self._config.config_lookup, self._config.ask_anew)
         self._persist = settings.persist
         return replace(settings, **others)
 

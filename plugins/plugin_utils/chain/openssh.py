@@ -49,7 +49,7 @@ _NOT_NAMED = frozenset(
 
 
 @dataclass(frozen=True)
-class Query:
+class ConfigQuery:
     """A question about one name.
 
     :param name: as the user wrote it.
@@ -91,7 +91,7 @@ class RekeyLimit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Effective:
+class HostConfig:
     """OpenSSH's settings for one name. What nobody set is None or empty.
 
     :param host: HostName, its tokens expanded; or the name.
@@ -144,24 +144,24 @@ class Effective:
     persist: float | None = None
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    before_login: Query | None = field(default=None, compare=False)
+    before_login: ConfigQuery | None = field(default=None, compare=False)
     expanded: bool = field(default=False, compare=False)  # of how it was said, not of what
 
 
 #: Answers a question; raises SettingsError where OpenSSH refuses what it reads.
-Ask = Callable[[Query], Effective]
+ConfigLookup = Callable[[ConfigQuery], HostConfig]
 
 
-def nothing_said(query: Query) -> Effective:
+def no_config(query: ConfigQuery) -> HostConfig:
     """The answer where there is nothing to ask."""
-    return Effective(query.name)
+    return HostConfig(query.name)
 
 
 #: What tells the values that nobody set, and whether OpenSSH expands tokens before it prints a path, as since 8.4.
-BASELINE = Query("nothing", config_file=NO_FILE, arguments=("-o", "IdentityAgent=%%"))
+BASELINE = ConfigQuery("nothing", config_file=NO_FILE, arguments=("-o", "IdentityAgent=%%"))
 
 
-def read_answer(output: str, baseline: str, name: str) -> Effective:
+def read_answer(output: str, baseline: str, name: str) -> HostConfig:
     """What ``ssh -G`` prints, without what it prints when nobody says anything.
 
     :param baseline: what it prints for :data:`BASELINE`.
@@ -185,7 +185,7 @@ def read_answer(output: str, baseline: str, name: str) -> Effective:
     }
     refused = tuple(method for keyword, method in _METHODS.items() if set_here.get(keyword, [""])[0] in ("no", "false"))
     known = {"hostname", *_FIELDS, *_METHODS, *_NOT_NAMED, *_REFUSED}
-    found = Effective(
+    found = HostConfig(
         host=lines.get("hostname", [name])[0],
         refused_authentications=refused,
         unused=tuple(keyword for keyword in set_here if keyword not in known),

@@ -18,7 +18,7 @@ from .credentials import agent_of, jump_credentials, socket_of, target_credentia
 from .inventory import Settings
 from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPolicy, TransportOptions
 from .names import check_alias, check_host, check_port, check_user
-from .openssh import SOURCE, Ask, Effective, Query, RekeyLimit, nothing_said
+from .openssh import SOURCE, ConfigLookup, ConfigQuery, HostConfig, RekeyLimit, no_config
 from .route import ResolvedHop, Route, resolve_route, says_none
 from .spec import HopSpec
 from .tokens import TokenValues, expand_command, expand_early
@@ -39,7 +39,7 @@ class Resolution:
     way: Route
 
 
-def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
+def resolve(settings: Settings, ask: ConfigLookup = no_config) -> Resolution:
     """The chain to a target. Nothing is looked up, opened or started, but what ``ask`` does.
 
     :raises SettingsError: an unusable value, both kinds of way for one host, or a way that ends nowhere.
@@ -61,24 +61,26 @@ def resolve(settings: Settings, ask: Ask = nothing_said) -> Resolution:
     return Resolution(chain, settings, target, way)
 
 
-def _target(settings: Settings, ask: Ask) -> ResolvedHop:
+def _target(settings: Settings, ask: ConfigLookup) -> ResolvedHop:
     host = check_host(settings.host, "ansible_host")
     port = None if settings.port is None else check_port(settings.port, "ansible_port")
     user = check_user(settings.user, "ansible_user") if settings.user else None
     spec = HopSpec(host, port, user, setting=TARGET)
     direct = says_none(settings.jump, settings.proxy_command)
-    query = Query(host, user, port, settings.config_file, settings.arguments, direct)
+    query = ConfigQuery(host, user, port, settings.config_file, settings.arguments, direct)
     return _visit(spec, user, ask(query), settings)
 
 
-def _jump(spec: HopSpec, direct: bool, settings: Settings, ask: Ask) -> ResolvedHop:
+def _jump(spec: HopSpec, direct: bool, settings: Settings, ask: ConfigLookup) -> ResolvedHop:
     """A jump host. As in ssh(1), the arguments are the target's only, and the file is for all."""
     default = settings.jump_defaults.user
     user = spec.user or (check_user(default, "ansible_ssh_jump_user") if default else None)
-    return _visit(spec, user, ask(Query(spec.host, user, spec.port, settings.config_file, direct=direct)), settings)
+    return _visit(
+        spec, user, ask(ConfigQuery(spec.host, user, spec.port, settings.config_file, direct=direct)), settings
+    )
 
 
-def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settings) -> ResolvedHop:
+def _visit(spec: HopSpec, user: str | None, openssh: HostConfig, settings: Settings) -> ResolvedHop:
     """Host and user are checked wherever they come from, as they may end up in a shell's line (CVE-2023-51385)."""
     where = f"{SOURCE} for {spec.host}"
     alias = openssh.host_key_alias
@@ -93,7 +95,7 @@ def _visit(spec: HopSpec, user: str | None, openssh: Effective, settings: Settin
     return ResolvedHop(spec, openssh, place)
 
 
-def _user(openssh: Effective, settings: Settings, where: str, spec: HopSpec) -> str:
+def _user(openssh: HostConfig, settings: Settings, where: str, spec: HopSpec) -> str:
     if openssh.user:
         return check_user(openssh.user, f"{where}: User")
     return check_user(settings.controller.user, "ansible_user" if spec.setting == TARGET else "ansible_ssh_jump_user")
@@ -171,7 +173,7 @@ def _knowing(policy: HostKeyPolicy, files: tuple[str, ...], lines: tuple[str, ..
     return replace(policy, known_hosts=files, lines=lines, global_known_hosts=(), command=None)
 
 
-def _transport(openssh: Effective, settings: Settings) -> TransportOptions:
+def _transport(openssh: HostConfig, settings: Settings) -> TransportOptions:
     usual = TransportOptions()
     rekey = openssh.rekey_limit or RekeyLimit()
     family = openssh.address_family
@@ -204,7 +206,7 @@ def _forwarded_agent(target: ResolvedHop, settings: Settings) -> str | None:
     return socket_of(wanted, target, settings, "ForwardAgent")
 
 
-def _environment(openssh: Effective, here: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _environment(openssh: HostConfig, here: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """SendEnv, patterns of names with ``-`` before one that takes back; and SetEnv, which comes before it."""
     sent: dict[str, str] = {}
     for pattern in " ".join(openssh.send_env).split():

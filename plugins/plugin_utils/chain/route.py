@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import SettingsError
-from .openssh import SOURCE, Effective
+from .openssh import SOURCE, HostConfig
 from .spec import HopSpec, is_none, parse_jump
 from .tokens import Controller, TokenValues, expand_path, expand_route
 
@@ -35,7 +35,7 @@ class ResolvedHop:
     """
 
     spec: HopSpec
-    openssh: Effective
+    openssh: HostConfig
     place: TokenValues
 
     def setting(self, keyword: str) -> str:

@@ -30,9 +30,9 @@ from ..chain.openssh import (
     BASELINE,
     NO_FILE,
     SOURCE,
-    Ask,
-    Effective,
-    Query,
+    ConfigLookup,
+    ConfigQuery,
+    HostConfig,
     files_read,
     read_answer,
     refusal,
@@ -63,7 +63,7 @@ class _Answer(NamedTuple):
     :param of_environment: whether it may say something else in another environment.
     """
 
-    sanitize: Effective
+    sanitize: HostConfig
     of_environment: bool
 
 
@@ -75,7 +75,7 @@ class _InRun(NamedTuple):
 
     directory: str
     around: str
-    query: Query
+    query: ConfigQuery
 
 
 class _Printed(NamedTuple):
@@ -119,13 +119,13 @@ class ClientConfig:
                     self._files.clear()
         return self._version
 
-    def asker(self, directory: str, environment: Mapping[str, str]) -> Ask:
+    def config_lookup(self, directory: str, environment: Mapping[str, str]) -> ConfigLookup:
         """Asks in the exec_context of a play."""
         around = _around(environment)
 
-        def ask(query: Query) -> Effective:
+        def ask(query: ConfigQuery) -> HostConfig:
             if query.config_file == NO_FILE and not query.arguments:
-                return Effective(query.name)
+                return HostConfig(query.name)
             known = self._known.get(_everywhere(query, directory))
             if known is None:
                 key = _InRun(directory, around, query)
@@ -136,7 +136,7 @@ class ClientConfig:
 
         return ask
 
-    def ask_anew(self, query: Query, directory: str, environment: Mapping[str, str]) -> bool:
+    def ask_anew(self, query: ConfigQuery, directory: str, environment: Mapping[str, str]) -> bool:
         """Asks once more, for a login, unless that was done just now and for no login yet; whether the answer is another one."""
         key = _InRun(directory, _around(environment), query)
         with self._lock:
@@ -194,7 +194,7 @@ class ClientConfig:
         return answer
 
     def _keep(
-        self, answer: _Answer, query: Query, directory: str, files: Collection[str], version: int, started: int
+        self, answer: _Answer, query: ConfigQuery, directory: str, files: Collection[str], version: int, started: int
     ) -> None:
         """Takes note of the files, and of an answer that holds in every environment, unless they have changed meanwhile."""
         watched = {path: self._noted(path, started) for path in (*files, *_included_directories(files))}
@@ -233,7 +233,7 @@ class ClientConfig:
                 mine.set_exception(error)
         return future
 
-    def _run(self, query: Query, directory: str, environment: Mapping[str, str]) -> _Printed:
+    def _run(self, query: ConfigQuery, directory: str, environment: Mapping[str, str]) -> _Printed:
         """What the client prints, and the files that it has read.
 
         :raises SettingsError: it refuses what it reads, or does not end.
@@ -277,12 +277,12 @@ def _around(environment: Mapping[str, str]) -> str:
     return digest(sorted((name, value) for name, value in environment.items() if name not in _VOLATILE))
 
 
-def _everywhere(query: Query, directory: str) -> object:
+def _everywhere(query: ConfigQuery, directory: str) -> object:
     """A question in any environment; the path of an argument may be relative."""
     return query, directory if query.arguments else ""
 
 
-def _usual_files(query: Query) -> tuple[str, ...]:
+def _usual_files(query: ConfigQuery) -> tuple[str, ...]:
     """Files that are looked for, whether or not they are there."""
     return () if query.config_file is not None else (os.path.join(home(), ".ssh/config"), _SYSTEM_FILE)
 
@@ -308,5 +308,5 @@ def _text(path: str) -> str:
         return ""
 
 
-def _speak_of_the_environment(query: Query, files: Collection[str]) -> bool:
+def _speak_of_the_environment(query: ConfigQuery, files: Collection[str]) -> bool:
     return any(map(_OF_ENVIRONMENT.search, [*map(_text, files), *query.arguments]))

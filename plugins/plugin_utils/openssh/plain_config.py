@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 
-from ..chain.openssh import NO_FILE, SOURCE, Query
+from ..chain.openssh import NO_FILE, SOURCE, ConfigQuery
 from ..errors import SettingsError, sanitize
 from ..patched_paramiko.compat import paramiko
 from .user_files import login_name
@@ -68,7 +68,9 @@ _SWITCHES = {
 }  # fmt: skip
 
 
-def read_plainly(query: Query, directory: str, environment: Mapping[str, str], read: Callable[[str], None]) -> str:
+def read_plainly(
+    query: ConfigQuery, directory: str, environment: Mapping[str, str], read: Callable[[str], None]
+) -> str:
     """What the files say of a name, in the form of ``ssh -G``.
 
     :param read: is told each file before it is read.

@@ -29,7 +29,7 @@ class OwnSession(PooledSession):
         set_missing_home()
         # Nobody else has a use for them, so they are kept for as long as there is a use for the session.
         config = ClientConfig()
-        settings = replace(read_settings(options, config.asker, config.ask_anew), persist=math.inf)
+        settings = replace(read_settings(options, config.config_lookup, config.ask_anew), persist=math.inf)
         self._own = TransportPool()
         super().__init__(self._own, settings, report)
 

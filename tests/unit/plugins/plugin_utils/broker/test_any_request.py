@@ -68,7 +68,7 @@ class Served:
 
 
 Answers = list[dict[str, Any]]
-Ask = Callable[[bytes, int | None], tuple[Answers, Served]]
+ConfigLookup = Callable[[bytes, int | None], tuple[Answers, Served]]
 
 
 def said(header: dict[str, Any]) -> bytes:

@@ -11,11 +11,11 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import HostKeyChecking
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import (
-    Effective,
-    Query,
+    ConfigQuery,
+    HostConfig,
     RekeyLimit,
     files_read,
-    nothing_said,
+    no_config,
     read_answer,
     refusal,
 )
@@ -29,20 +29,20 @@ USUAL = (
 @pytest.mark.parametrize(
     ("query", "argv"),
     [
-        (Query("a"), ["--", "a"]),
-        (Query("a", "u", 2222), ["-l", "u", "-p", "2222", "--", "a"]),
-        (Query("::1", config_file="none"), ["-F", "none", "--", "::1"]),
+        (ConfigQuery("a"), ["--", "a"]),
+        (ConfigQuery("a", "u", 2222), ["-l", "u", "-p", "2222", "--", "a"]),
+        (ConfigQuery("::1", config_file="none"), ["-F", "none", "--", "::1"]),
         # What is said first counts: a variable before an argument.
-        (Query("a", "u", None, "/f", ("-l", "v", "-C")), ["-F", "/f", "-l", "u", "-l", "v", "-C", "--", "a"]),
+        (ConfigQuery("a", "u", None, "/f", ("-l", "v", "-C")), ["-F", "/f", "-l", "u", "-l", "v", "-C", "--", "a"]),
     ],
 )
-def test_a_question_is_asked_without_connecting(query: Query, argv: list[str]) -> None:
+def test_a_question_is_asked_without_connecting(query: ConfigQuery, argv: list[str]) -> None:
     assert query.argv == ("-v", "-G", *argv)
 
 
 def test_what_nobody_said_is_not_said() -> None:
-    assert read_answer(USUAL, USUAL, "x") == nothing_said(Query("x")) == Effective("x")
-    assert read_answer("", "", "x") == Effective("x")
+    assert read_answer(USUAL, USUAL, "x") == no_config(ConfigQuery("x")) == HostConfig("x")
+    assert read_answer("", "", "x") == HostConfig("x")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_nobody_said_is_not_said() -> None:
 def test_what_somebody_said_is_said(line: str, said: dict[str, Any]) -> None:
     keyword = line.partition(" ")[0]
     others = "".join(f"{usual}\n" for usual in USUAL.splitlines() if usual.partition(" ")[0] != keyword)
-    assert read_answer(f"{others}{line}\n", USUAL, "x") == replace(Effective("x"), **said)
+    assert read_answer(f"{others}{line}\n", USUAL, "x") == replace(HostConfig("x"), **said)
 
 
 @pytest.mark.parametrize(

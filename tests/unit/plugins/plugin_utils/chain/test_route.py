@@ -10,26 +10,26 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import Settings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import Ask, Effective, Query
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import ConfigLookup, ConfigQuery, HostConfig
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 
 
-def said(**hosts: dict[str, Any]) -> Ask:
+def said(**hosts: dict[str, Any]) -> ConfigLookup:
     """OpenSSH's settings of names; those of others are empty."""
 
-    def ask(query: Query) -> Effective:
-        return Effective(**{"host": query.name, **hosts.get(query.name, {})})
+    def ask(query: ConfigQuery) -> HostConfig:
+        return HostConfig(**{"host": query.name, **hosts.get(query.name, {})})
 
     return ask
 
 
-def chain(ask: Ask, **changes: Any) -> Chain:
+def chain(ask: ConfigLookup, **changes: Any) -> Chain:
     return resolve(Settings(**{"host": "t", "controller": Controller("me"), "config_file": None, **changes}), ask).chain
 
 
-def names(ask: Ask, **changes: Any) -> list[str]:
+def names(ask: ConfigLookup, **changes: Any) -> list[str]:
     return [hop.host for hop in chain(ask, **changes).hops]
 
 
@@ -141,8 +141,8 @@ def test_a_circle_is_an_error_that_shows_it(hosts: dict[str, Any], changes: dict
 
 
 def test_there_is_an_end_to_a_way_that_grows() -> None:
-    def ask(query: Query) -> Effective:
-        return Effective(query.name, proxy_jump="%h-before")
+    def ask(query: ConfigQuery) -> HostConfig:
+        return HostConfig(query.name, proxy_jump="%h-before")
 
     with pytest.raises(SettingsError, match="the way has more than 16 hops"):
         chain(ask)
@@ -153,17 +153,17 @@ def test_there_is_an_end_to_a_way_that_grows() -> None:
 
 
 def test_each_name_is_asked_about_as_it_was_written() -> None:
-    asked: list[Query] = []
+    asked: list[ConfigQuery] = []
 
-    def ask(query: Query) -> Effective:
+    def ask(query: ConfigQuery) -> HostConfig:
         asked.append(query)
-        return Effective(f"{query.name}.example.com", user="configured", port=2022)
+        return HostConfig(f"{query.name}.example.com", user="configured", port=2022)
 
     found = chain(ask, jump="a,u@b:23", config_file="/f", arguments=("-C",), user="me", port=24)
     assert asked == [
-        Query("t", "me", 24, "/f", ("-C",)),
-        Query("a", None, None, "/f"),
-        Query("b", "u", 23, "/f", direct=True),
+        ConfigQuery("t", "me", 24, "/f", ("-C",)),
+        ConfigQuery("a", None, None, "/f"),
+        ConfigQuery("b", "u", 23, "/f", direct=True),
     ]
     assert str(found) == ("controller -> configured@a.example.com:2022 -> u@b.example.com:23 -> me@t.example.com:24")
     assert [hop.name for hop in found.hops] == ["a", "b", "t"]

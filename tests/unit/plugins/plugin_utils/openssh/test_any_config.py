@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import Settings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.names import check_host, check_user
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import Effective, Query, read_answer
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import ConfigQuery, HostConfig, read_answer
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
@@ -45,7 +45,7 @@ def first(said: list[tuple[str, str]], keyword: str) -> str | None:
     return None if value is None or value.lower() == "none" else value
 
 
-def effective(said: list[tuple[str, str]]) -> Effective | None:
+def effective(said: list[tuple[str, str]]) -> HostConfig | None:
     try:
         return read_answer("".join(f"{keyword.lower()} {value}\n" for keyword, value in said), "", "t")
     except SettingsError as error:
@@ -68,8 +68,8 @@ def test_any_answer_is_read_line_by_line_and_what_may_not_travel_is_refused(said
     assert found.host == next((value for keyword, value in said if keyword == "HostName"), "t")
     assert found.set_env == tuple(value for keyword, value in said if keyword == "SetEnv")
 
-    def ask(query: Query) -> Effective:
-        return found if query.name == "t" else Effective(query.name)
+    def ask(query: ConfigQuery) -> HostConfig:
+        return found if query.name == "t" else HostConfig(query.name)
 
     try:
         chain = resolve(Settings("t", HERE), ask).chain
@@ -96,7 +96,7 @@ def plainly(text: str, *arguments: str) -> Iterator[tuple[str, str]]:
     """What paramiko's reader finds in a file, and in arguments for ssh."""
     with tempfile.NamedTemporaryFile(buffering=0) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
-        query = Query("t", config_file=file.name, arguments=arguments)
+        query = ConfigQuery("t", config_file=file.name, arguments=arguments)
         output = read_plainly(query, "/", {"HOME": "/home/me"}, lambda _path: None)
     return ((keyword, value) for keyword, _blank, value in (line.partition(" ") for line in output.split("\n")))
 

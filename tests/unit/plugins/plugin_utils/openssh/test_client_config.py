@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import NO_FILE, Effective, Query
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import NO_FILE, ConfigQuery, HostConfig
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh import client_config
 from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.client_config import ClientConfig
@@ -49,8 +49,8 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Callable[[],
     return str(program), lambda: [line for line in log.read_text().splitlines() if not line.endswith(" -- nothing")]
 
 
-def asked(query: Query, config: ClientConfig | None = None, **environment: str) -> Effective:
-    return (config or ClientConfig()).asker("/", {**os.environ, **environment})(query)
+def asked(query: ConfigQuery, config: ClientConfig | None = None, **environment: str) -> HostConfig:
+    return (config or ClientConfig()).config_lookup("/", {**os.environ, **environment})(query)
 
 
 # trust: T07, T08
@@ -77,8 +77,8 @@ def asked(query: Query, config: ClientConfig | None = None, **environment: str) 
     ],
 )
 def test_the_client_says_what_its_files_mean(text: str, expected: dict[str, object], write: Write) -> None:
-    query = Query("x", "ops" if expected.get("user") == "ops" else None, config_file=write(text))
-    assert asked(query, PLACE="office") == Effective(**{"host": "x", **expected})  # type: ignore[arg-type]
+    query = ConfigQuery("x", "ops" if expected.get("user") == "ops" else None, config_file=write(text))
+    assert asked(query, PLACE="office") == HostConfig(**{"host": "x", **expected})  # type: ignore[arg-type]
 
 
 # trust: T07
@@ -86,8 +86,8 @@ def test_files_are_included_as_openssh_includes_them(write: Write, tmp_path: Pat
     write("Port 1\nUser u\n", "second")
     write(f"Host x\n Include {tmp_path}/second\n", "first")
     config = write(f"Include {tmp_path}/fir*\nPort 3\n")
-    assert asked(Query("x", config_file=config)) == Effective("x", user="u", port=1)
-    assert asked(Query("y", config_file=config)) == Effective("y", port=3)
+    assert asked(ConfigQuery("x", config_file=config)) == HostConfig("x", user="u", port=1)
+    assert asked(ConfigQuery("y", config_file=config)) == HostConfig("y", port=3)
 
 
 @pytest.mark.parametrize(
@@ -102,26 +102,26 @@ def test_files_are_included_as_openssh_includes_them(write: Write, tmp_path: Pat
 )
 def test_what_openssh_refuses_is_an_error_with_its_line(text: str, message: str, write: Write, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=rf"^ssh_config for x: {message}"):
-        asked(Query("x", config_file=write(text.format(here=tmp_path))))
+        asked(ConfigQuery("x", config_file=write(text.format(here=tmp_path))))
 
 
 def test_a_file_that_is_named_and_missing_is_an_error() -> None:
     with pytest.raises(SettingsError, match=r"^ssh_config for x: OpenSSH refuses it: .*No such file"):
-        asked(Query("x", config_file="/nonexistent"))
+        asked(ConfigQuery("x", config_file="/nonexistent"))
 
 
 def test_no_file_and_no_argument_is_no_question() -> None:
-    assert asked(Query("x", config_file="none"), ClientConfig("/nonexistent")) == Effective("x")
+    assert asked(ConfigQuery("x", config_file="none"), ClientConfig("/nonexistent")) == HostConfig("x")
 
 
 def test_arguments_mean_what_they_mean_to_the_client(write: Write) -> None:
     config = write("Host x\n ProxyJump a\n Port 1\n User u\n")
     arguments = ("-J", "b", "-o", "Port=2", "-C", "-i", config)  # ssh leaves out a file that is not there
-    expected = Effective("x", user="u", port=2, proxy_jump="b", compression=True, identity_files=(config,))
-    assert asked(Query("x", config_file=config, arguments=arguments)) == expected
-    assert asked(Query("x", "v", 3, config, arguments)).user == "v"
+    expected = HostConfig("x", user="u", port=2, proxy_jump="b", compression=True, identity_files=(config,))
+    assert asked(ConfigQuery("x", config_file=config, arguments=arguments)) == expected
+    assert asked(ConfigQuery("x", "v", 3, config, arguments)).user == "v"
     with pytest.raises(SettingsError, match="Bad configuration option: prot"):
-        asked(Query("x", config_file="none", arguments=("-o", "Prot=2")))
+        asked(ConfigQuery("x", config_file="none", arguments=("-o", "Prot=2")))
 
 
 def test_a_name_is_asked_about_once(counted: tuple[str, Callable[[], list[str]]], write: Write) -> None:
@@ -129,10 +129,10 @@ def test_a_name_is_asked_about_once(counted: tuple[str, Callable[[], list[str]]]
     config, file = ClientConfig(program), write("Port 1\n")
     for _time in range(3):
         assert config.version() == config.version()
-        assert asked(Query("x", config_file=file), config).port == 1
+        assert asked(ConfigQuery("x", config_file=file), config).port == 1
     assert len(lines()) == 1
-    asked(Query("y", config_file=file), config)
-    asked(Query("x", "u", config_file=file), config)
+    asked(ConfigQuery("y", config_file=file), config)
+    asked(ConfigQuery("x", "u", config_file=file), config)
     assert len(lines()) == 3
 
 
@@ -145,7 +145,7 @@ def test_who_asks_the_same_at_once_waits_for_one_answer(
 
     def ask(number: int) -> int | None:
         start.wait(10)
-        return asked(Query(f"h{number % 2}", config_file=file), config).port
+        return asked(ConfigQuery(f"h{number % 2}", config_file=file), config).port
 
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(ask, range(20))) == {1}
@@ -158,11 +158,11 @@ def test_a_file_that_changes_is_read_anew(
     program, lines = counted
     write("Port 1\n", "included")
     config, file = ClientConfig(program), write(f"Include {tmp_path}/included\n")
-    assert asked(Query("x", config_file=file), config).port == 1
+    assert asked(ConfigQuery("x", config_file=file), config).port == 1
     before = config.version()
     (tmp_path / "included").write_text("Port 22222\n")
     assert config.version() != before
-    assert asked(Query("x", config_file=file), config).port == 22222
+    assert asked(ConfigQuery("x", config_file=file), config).port == 22222
     assert len(lines()) == 2
 
 
@@ -171,11 +171,11 @@ def test_a_file_that_comes_later_is_read(include: str, write: Write, tmp_path: P
     (tmp_path / "conf.d").mkdir()
     os.utime(tmp_path / "conf.d", (1, 1))
     config, file = ClientConfig(), write(f"Include {include.format(here=tmp_path)}\n")
-    assert asked(Query("x", config_file=file), config).proxy_jump is None
+    assert asked(ConfigQuery("x", config_file=file), config).proxy_jump is None
     assert config.version() == 0
     (tmp_path / "conf.d/later.conf").write_text("ProxyJump edge\n")
     config.version()
-    assert asked(Query("x", config_file=file), config).proxy_jump == "edge"
+    assert asked(ConfigQuery("x", config_file=file), config).proxy_jump == "edge"
 
 
 def test_a_file_whose_name_has_other_letters_is_watched(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_file_whose_name_has_other_letters_is_watched(tmp_path: Path) -> None:
     (tmp_path / "config").write_text(f"Include {included}\n")
     for path in (included, tmp_path / "config", directory):
         os.utime(path, (1, 1))
-    config, query = ClientConfig(), Query("x", config_file=str(tmp_path / "config"))
+    config, query = ClientConfig(), ConfigQuery("x", config_file=str(tmp_path / "config"))
     assert asked(query, config).port == 1
     included.write_text("Port 22222\n")
     config.version()
@@ -202,12 +202,12 @@ def test_an_answer_of_before_a_change_is_not_kept(write: Write, tmp_path: Path) 
     )
     program.chmod(0o755)
     file = write("Port 1\n")
-    config, query = ClientConfig(str(program)), Query("slow", config_file=file)
+    config, query = ClientConfig(str(program)), ConfigQuery("slow", config_file=file)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(asked, query, config, CONFIG=file)
         while not told.exists():
             time.sleep(0.01)
-        asked(Query("other", config_file=file), config, CONFIG=file)
+        asked(ConfigQuery("other", config_file=file), config, CONFIG=file)
         Path(file).write_text("Port 22222\n")
         assert config.version() == 1
         go.touch()
@@ -216,37 +216,37 @@ def test_an_answer_of_before_a_change_is_not_kept(write: Write, tmp_path: Path) 
 
 
 def test_a_warning_of_the_client_is_passed_on() -> None:
-    found = asked(Query("x", config_file="none", arguments=("-i", "/nonexistent")))
+    found = asked(ConfigQuery("x", config_file="none", arguments=("-i", "/nonexistent")))
     assert found.warnings == ("Warning: Identity file /nonexistent not accessible: No such file or directory.",)
 
 
 def test_a_host_that_is_its_own_jump_host_is_none_where_the_way_is_known(write: Write) -> None:
     file = write("Host *\n ProxyJump x\n")
     with pytest.raises(SettingsError, match="jumphost loop via x"):
-        asked(Query("x", config_file=file))
+        asked(ConfigQuery("x", config_file=file))
     for arguments in ((), ("-J", "y")):
-        found = asked(Query("x", config_file=file, arguments=arguments, direct=True))
+        found = asked(ConfigQuery("x", config_file=file, arguments=arguments, direct=True))
         assert (found.proxy_jump, found.proxy_command) == (None, None)
 
 
 def test_an_argument_that_ssh_takes_for_the_host_is_an_error() -> None:
     with pytest.raises(SettingsError, match="ssh takes '22222' for the host"):
-        asked(Query("x", config_file="none", arguments=("-C", "22222")))
+        asked(ConfigQuery("x", config_file="none", arguments=("-C", "22222")))
 
 
 def test_a_file_that_may_have_changed_while_it_was_read_is_read_anew(write: Write) -> None:
     config, file = ClientConfig(), write("Port 1\n")
     os.utime(file, (time.time() + 60, time.time() + 60))
-    asked(Query("x", config_file=file), config)
+    asked(ConfigQuery("x", config_file=file), config)
     assert config.version() == 1
 
 
 def test_an_error_is_not_kept(write: Write) -> None:
     config, file = ClientConfig(), write("Prot 1\n")
     with pytest.raises(SettingsError):
-        asked(Query("x", config_file=file), config)
+        asked(ConfigQuery("x", config_file=file), config)
     write("Port 1\n")
-    assert asked(Query("x", config_file=file), config).port == 1
+    assert asked(ConfigQuery("x", config_file=file), config).port == 1
 
 
 def test_another_environment_is_the_same_question_where_nothing_speaks_of_it(
@@ -255,14 +255,14 @@ def test_another_environment_is_the_same_question_where_nothing_speaks_of_it(
     program, lines = counted
     config, file = ClientConfig(program), write("Port 1\n")
     for place in ("office", "home"):
-        assert asked(Query("x", config_file=file), config, PLACE=place).port == 1
+        assert asked(ConfigQuery("x", config_file=file), config, PLACE=place).port == 1
     assert len(lines()) == 1
 
 
 def test_another_environment_is_another_question(write: Write) -> None:
     config, file = ClientConfig(), write('Match exec "test $PLACE = office"\n Port 1\n')
-    assert asked(Query("x", config_file=file), config, PLACE="office").port == 1
-    assert asked(Query("x", config_file=file), config, PLACE="home").port is None
+    assert asked(ConfigQuery("x", config_file=file), config, PLACE="office").port == 1
+    assert asked(ConfigQuery("x", config_file=file), config, PLACE="home").port is None
 
 
 # trust: T57
@@ -271,10 +271,10 @@ def test_what_was_said_in_an_environment_is_forgotten_with_its_run(
 ) -> None:
     program, runs = counted
     config = ClientConfig(program)
-    plain = Query("x", config_file=write("Port 1\n"))
-    bound = Query("x", config_file=write('Match exec "test $PLACE = SECRET"\n Port 2\n', "bound"))
+    plain = ConfigQuery("x", config_file=write("Port 1\n"))
+    bound = ConfigQuery("x", config_file=write('Match exec "test $PLACE = SECRET"\n Port 2\n', "bound"))
 
-    def asks(query: Query) -> int:
+    def asks(query: ConfigQuery) -> int:
         before = len(runs())
         assert asked(query, config, PLACE="SECRET").port in (1, 2)
         return len(runs()) - before
@@ -295,9 +295,9 @@ def test_what_was_said_in_an_environment_is_forgotten_with_its_run(
 def test_what_runs_a_command_is_asked_again_before_each_login(write: Write, tmp_path: Path, included: bool) -> None:
     runs = tmp_path / "runs"
     file = write(f'Match host x exec "echo >>{runs}; test -e {tmp_path}/office"\n Port 1\n')
-    query = Query("x", config_file=write(f"Include {file}\n", "outer") if included else file)
+    query = ConfigQuery("x", config_file=write(f"Include {file}\n", "outer") if included else file)
     config, environment = ClientConfig(), dict(os.environ)
-    config.asker("/", environment)(query)
+    config.config_lookup("/", environment)(query)
 
     def login() -> tuple[bool, int]:
         """Whether there is another answer, and how often the command was run."""
@@ -309,9 +309,12 @@ def test_what_runs_a_command_is_asked_again_before_each_login(write: Write, tmp_
     (tmp_path / "office").touch()
     assert [login(), login(), login()] == [(True, 1), (False, 0), (False, 1)]
     assert config.version() != version
-    found = config.asker("/", environment)(query)
+    found = config.config_lookup("/", environment)(query)
     assert (found.port, found.before_login) == (1, query)
-    assert config.asker("/", environment)(Query("x", config_file=write("Port 1\n", "none"))).before_login is None
+    assert (
+        config.config_lookup("/", environment)(ConfigQuery("x", config_file=write("Port 1\n", "none"))).before_login
+        is None
+    )
 
 
 # trust: T57
@@ -323,7 +326,7 @@ def test_what_is_said_of_arguments_alone_is_kept_if_it_is_of_no_environment(
 ) -> None:
     program, runs = counted
     config = ClientConfig(program)
-    query = Query("x", config_file=NO_FILE, arguments=("-o", "Port=1", "-o", f"IdentityAgent={agent}"))
+    query = ConfigQuery("x", config_file=NO_FILE, arguments=("-o", "Port=1", "-o", f"IdentityAgent={agent}"))
     asked(query, config, PLACE="/SECRET")
     config.forget_runs(unused=False)
     before = len(runs())
@@ -336,7 +339,10 @@ def test_no_more_answers_are_kept_than_have_room(
 ) -> None:
     monkeypatch.setattr(client_config, "_ANSWERS_KEPT", 3)  # one of which is what nobody says
     program, runs = counted
-    config, query = ClientConfig(program), Query("x", config_file=write('Match exec "test $PLACE = 1"\n Port 1\n'))
+    config, query = (
+        ClientConfig(program),
+        ConfigQuery("x", config_file=write('Match exec "test $PLACE = 1"\n Port 1\n')),
+    )
     places = ["1", "2", "3", "3", "2", "1"]
     assert [asked(query, config, PLACE=place).port for place in places] == [1, None, None, None, None, 1]
     assert len(runs()) == 4  # the first one is asked twice
@@ -347,7 +353,7 @@ def test_a_question_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch, writ
     pid = tmp_path / "pid"
     file = write(f'Match exec "echo $$ >{pid}; sleep 60"\n Port 1\n')
     with pytest.raises(SettingsError, match=r"'ssh -G' did not end within 0\.5 seconds"):
-        asked(Query("x", config_file=file))
+        asked(ConfigQuery("x", config_file=file))
     stat = Path(f"/proc/{pid.read_text().strip()}/stat")
     with contextlib.suppress(FileNotFoundError):  # it is no more, or nobody has asked how it ended
         assert stat.read_text().rpartition(")")[2].split()[0] == "Z"
@@ -386,7 +392,7 @@ def no_client(request: pytest.FixtureRequest, tmp_path: Path) -> ClientConfig:
     ],
 )
 def test_paramiko_reads_what_it_reads_right(text: str, write: Write, no_client: ClientConfig) -> None:
-    query = Query("x", config_file=write(text))
+    query = ConfigQuery("x", config_file=write(text))
     assert asked(query, no_client) == asked(query)
 
 
@@ -396,7 +402,7 @@ def test_paramiko_reads_what_it_reads_right(text: str, write: Write, no_client: 
 def test_arguments_mean_the_same_without_the_client(
     arguments: tuple[str, ...], write: Write, no_client: ClientConfig
 ) -> None:
-    query = Query("x", config_file=write("Port 1\nUser v\n"), arguments=arguments)
+    query = ConfigQuery("x", config_file=write("Port 1\nUser v\n"), arguments=arguments)
     assert asked(query, no_client) == asked(query)
 
 
@@ -428,17 +434,17 @@ def test_what_paramiko_would_get_wrong_is_an_error(
     text: str, message: str, write: Write, no_client: ClientConfig
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        asked(Query("x", config_file=write(text)), no_client)
+        asked(ConfigQuery("x", config_file=write(text)), no_client)
     with pytest.raises(SettingsError, match="/nonexistent: it cannot be read: No such file"):
-        asked(Query("x", config_file="/nonexistent"), no_client)
+        asked(ConfigQuery("x", config_file="/nonexistent"), no_client)
 
 
 def test_the_usual_files_need_not_be_there(no_client: ClientConfig, tmp_path: Path) -> None:
-    assert asked(Query("x"), no_client, HOME=str(tmp_path)).port is None
+    assert asked(ConfigQuery("x"), no_client, HOME=str(tmp_path)).port is None
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/config").write_text("Port 7\nUserKnownHostsFile ~/k\n")
     no_client.version()
-    found = asked(Query("x"), no_client, HOME=str(tmp_path))
+    found = asked(ConfigQuery("x"), no_client, HOME=str(tmp_path))
     assert (found.port, found.known_hosts) == (7, (f"{tmp_path}/k",))
 
 
@@ -447,4 +453,4 @@ def test_a_client_that_cannot_be_started_is_told_of_the_host_that_was_asked_for(
     torn.write_bytes(b"\x7fELF torn")
     torn.chmod(0o755)
     with pytest.raises(SettingsError, match=r"^ssh_config for web: .*/ssh cannot be started: Exec format error$"):
-        asked(Query("web", config_file="none", arguments=("-C",)), ClientConfig(str(torn)))
+        asked(ConfigQuery("web", config_file="none", arguments=("-C",)), ClientConfig(str(torn)))
