@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .chain.arguments import Arguments, read_arguments
-from .chain.inventory import JumpDefaults, Settings
+from .chain.inventory import InventoryOptions, JumpDefaults
 from .chain.model import Chain, TransferMethod
 from .chain.names import check_alias, check_user
 from .chain.openssh import NO_FILE, SOURCE, ConfigLookup, ConfigQuery, no_config
@@ -64,7 +64,7 @@ def _nobody(_directory: str, _environment: Mapping[str, str]) -> ConfigLookup:
 
 
 @dataclass(frozen=True)
-class TargetSettings:
+class SessionConfig:
     """All that a session needs to know.
 
     :param retries: how often a dial is repeated.
@@ -89,9 +89,9 @@ class TargetSettings:
     task: str | None = None
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    ask_anew: tuple[Callable[[], TargetSettings] | None, ...] = field(default=(), repr=False, compare=False)
+    ask_anew: tuple[Callable[[], SessionConfig] | None, ...] = field(default=(), repr=False, compare=False)
 
-    def before_login(self, index: int) -> TargetSettings | None:
+    def before_login(self, index: int) -> SessionConfig | None:
         """What there is to know before a hop is logged in to: other settings, if OpenSSH says something else by now."""
         ask = self.ask_anew[index] if self.ask_anew else None
         found = None if ask is None else ask()
@@ -102,7 +102,7 @@ class TargetSettings:
 
 def read_settings(
     options: Mapping[str, Any], config_lookup: ConfigLookupFactory = _nobody, ask_anew: AskAnew | None = None
-) -> TargetSettings:
+) -> SessionConfig:
     """The settings in a plugin's options.
 
     :param config_lookup: who knows OpenSSH's settings, in a directory and an environment; by default the options alone count.
@@ -115,7 +115,7 @@ def read_settings(
     persist = _maybe(get("persist"), "ansible_ssh_persist")
     if persist is None:
         persist = found.target.openssh.persist
-    return TargetSettings(
+    return SessionConfig(
         chain=with_absolute_paths(found.chain, directory, tuple(sorted(environment.items()))),
         transfer_method=_transfer_method(get("transfer_method")),
         retries=int(_not_negative(get("reconnection_retries"), "ansible_ssh_retries")),
@@ -134,14 +134,14 @@ def read_settings(
 
 def _asks(
     visit: ResolvedHop, options: Mapping[str, Any], config_lookup: ConfigLookupFactory, ask_anew: AskAnew
-) -> Callable[[], TargetSettings] | None:
+) -> Callable[[], SessionConfig] | None:
     """What asks OpenSSH once more about a hop; None where it need not be asked."""
     query = visit.openssh.before_login
 
     if query is None:
         return None
 
-    def ask() -> TargetSettings:
+    def ask() -> SessionConfig:
         ask_anew(query, options["directory"], options["environment"])
         # Read whether or not the answer is new: it may have been new to another task that asked just before.
         return read_settings(options, config_lookup, ask_anew)
@@ -161,7 +161,7 @@ def resolution(
     return resolve(settings, config_lookup(options["directory"], options["environment"])), arguments
 
 
-def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Settings:
+def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> InventoryOptions:
     """What the options say of the target and of the way to it.
 
     :param arguments: those for the ssh program that are among them.
@@ -184,7 +184,7 @@ def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Sett
     checking = get("host_key_checking")
     files, lines = _known_hosts(get("known_hosts"))
     count = _maybe(get("server_alive_count_max"), "ansible_ssh_server_alive_count_max")
-    return Settings(
+    return InventoryOptions(
         host=options["remote_addr"],
         controller=_controller(options),
         port=options["port"],

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import read_arguments
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import InventoryOptions
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain, KeyFile
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller, expand_command
@@ -91,7 +91,7 @@ class Traced:
     def ours(self, name: str, arguments: str = "", **variables: Any) -> Chain:
         """The chain that this project finds."""
         given_arguments = read_arguments([("ansible_ssh_common_args", arguments)])
-        asked = Settings(
+        asked = InventoryOptions(
             name, Controller("root"), config_file=str(self.config), arguments=given_arguments.asked, **variables
         )
         return resolve(asked, ClientConfig(SSH).config_lookup("/", self.environment)).chain
@@ -214,6 +214,6 @@ def test_paths_are_expanded_as_openssh_expands_them(path: str, alias: str, trace
     theirs = re.findall(r"^debug1: identity file (.*) type -?\d+\r?$", sanitize, re.MULTILINE)
     entry = pwd.getpwuid(os.geteuid())
     here = Controller(entry.pw_name, entry.pw_uid, entry.pw_dir, socket.gethostname(), tuple(environment.items()))
-    asked = Settings("t", here, config_file=str(traced.config))
+    asked = InventoryOptions("t", here, config_file=str(traced.config))
     identities = resolve(asked, ClientConfig(SSH).config_lookup("/", environment)).chain.target.credentials.identities
     assert [key.path for key in identities if isinstance(key, KeyFile)] == theirs[:1]

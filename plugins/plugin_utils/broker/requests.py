@@ -19,7 +19,7 @@ from ..errors import CONTROLLER, CommandError, JumpError, to_wire
 from ..patched_paramiko.violation import where
 from ..pool.session import PooledSession, no_thread, wants_thread
 from ..pool.transports import TransportPool
-from ..settings import TargetSettings
+from ..settings import SessionConfig
 from ..ssh.backoff import longest_pause
 from .admission import Admission
 
@@ -36,7 +36,7 @@ class Broker(Protocol):
     transports: TransportPool
     admission: Admission
 
-    def settings(self, options: dict[str, Any]) -> TargetSettings:
+    def settings(self, options: dict[str, Any]) -> SessionConfig:
         """The settings in a request's options; raises SettingsError."""
 
     def status(self) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def _failure(error: Exception) -> JumpError:
     return CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
 
 
-def _patience(settings: TargetSettings) -> float:
+def _patience(settings: SessionConfig) -> float:
     """Seconds of silence after which a worker may give us up; it hears of each hop, of each pause before it begins, and now and then
     of a login that takes its time."""
     hops = settings.chain.hops

@@ -35,7 +35,7 @@ from ..pool.pool import PooledTransport
 from ..pool.session import no_thread
 from ..pool.transports import TransportPool
 from ..recent import Recent, digest
-from ..settings import TargetSettings, read_settings
+from ..settings import SessionConfig, read_settings
 from ..ssh.core_dumps import forbid_core_dumps
 from .admission import Admission
 from .log import LogFile
@@ -79,11 +79,11 @@ class Broker:
         self._waker, self._woken = socket.socketpair()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._config = ClientConfig()
-        self._settings: Recent[TargetSettings] = Recent()
+        self._settings: Recent[SessionConfig] = Recent()
         self._served_at, self._forgot_at = -math.inf, clock.lifetime()
         self._has_read = False  # since what is in cycles was collected
 
-    def settings(self, options: dict[str, Any]) -> TargetSettings:
+    def settings(self, options: dict[str, Any]) -> SessionConfig:
         """The settings in a request's options, which are read once; raises SettingsError."""
         options = dict(options)
         others = {

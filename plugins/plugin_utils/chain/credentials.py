@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .inventory import Settings
+from .inventory import InventoryOptions
 from .model import (
     DEFAULT_FILES,
     METHODS,
@@ -23,14 +23,14 @@ from .route import ResolvedHop
 from .spec import HopSpec
 
 
-def target_credentials(target: ResolvedHop, settings: Settings) -> Credentials:
+def target_credentials(target: ResolvedHop, settings: InventoryOptions) -> Credentials:
     """Those of the host that Ansible manages."""
     named = _target_keys(settings)
     credentials = _certified(_credentials(target, named, settings), named, settings)
     return replace(credentials, password=settings.password, prompts=settings.prompts)
 
 
-def jump_credentials(visit: ResolvedHop, settings: Settings) -> Credentials:
+def jump_credentials(visit: ResolvedHop, settings: InventoryOptions) -> Credentials:
     """A jump host's own, else those for all jump hosts. The target's user and password are never inherited.
 
     A bastion is offered the target's key last of all, which gives nothing away: a signature is of use for this one
@@ -48,18 +48,18 @@ def jump_credentials(visit: ResolvedHop, settings: Settings) -> Credentials:
     )
 
 
-def _target_keys(settings: Settings) -> tuple[Identity, ...]:
+def _target_keys(settings: InventoryOptions) -> tuple[Identity, ...]:
     return _keys(settings.private_key_file, settings.private_key, settings)
 
 
-def _keys(path: str | None, text: str | None, of: HopSpec | Settings) -> tuple[Identity, ...]:
+def _keys(path: str | None, text: str | None, of: HopSpec | InventoryOptions) -> tuple[Identity, ...]:
     """A key that is named, with what is said of it."""
     if text:
         return (KeyText(text, of.passphrase, of.certificate_file, of.certificate),)
     return (KeyFile(path, of.passphrase, of.certificate_file, of.certificate),) if path else ()
 
 
-def _certified(credentials: Credentials, named: tuple[Identity, ...], of: HopSpec | Settings) -> Credentials:
+def _certified(credentials: Credentials, named: tuple[Identity, ...], of: HopSpec | InventoryOptions) -> Credentials:
     """With a certificate that is said of no key, and so is of whichever it fits."""
     if named:
         return credentials
@@ -68,7 +68,7 @@ def _certified(credentials: Credentials, named: tuple[Identity, ...], of: HopSpe
     return replace(credentials, certificates=(*files, *credentials.certificates), certificate_texts=texts)
 
 
-def _credentials(visit: ResolvedHop, named: tuple[Identity, ...], settings: Settings) -> Credentials:
+def _credentials(visit: ResolvedHop, named: tuple[Identity, ...], settings: InventoryOptions) -> Credentials:
     """A named key goes first, so that an agent full of keys cannot use up MaxAuthTries before it.
 
     As in ssh(1), key files of ssh_config come after it, and the default key files are for those who name none.
@@ -90,7 +90,7 @@ def _credentials(visit: ResolvedHop, named: tuple[Identity, ...], settings: Sett
     )
 
 
-def agent_of(visit: ResolvedHop, settings: Settings) -> str | None:
+def agent_of(visit: ResolvedHop, settings: InventoryOptions) -> str | None:
     """The socket of the agent for a host, the word for the one of the environment, or None for no agent (IdentityAgent)."""
     agent = visit.openssh.identity_agent
     if agent is None:
@@ -98,7 +98,7 @@ def agent_of(visit: ResolvedHop, settings: Settings) -> str | None:
     return None if agent.lower() == "none" else socket_of(agent, visit, settings, "IdentityAgent")
 
 
-def socket_of(agent: str, visit: ResolvedHop, settings: Settings, keyword: str) -> str:
+def socket_of(agent: str, visit: ResolvedHop, settings: InventoryOptions, keyword: str) -> str:
     """A path, ``$NAME`` or the word for the agent of the environment."""
     if agent.lstrip("$") == USUAL_AGENT:
         return USUAL_AGENT
@@ -110,7 +110,7 @@ def socket_of(agent: str, visit: ResolvedHop, settings: Settings, keyword: str) 
     return socket
 
 
-def _agent(visit: ResolvedHop, settings: Settings, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
+def _agent(visit: ResolvedHop, settings: InventoryOptions, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
     """The agent's keys; with IdentitiesOnly, those of them whose files are named, or are the default ones."""
     agent = agent_of(visit, settings)
     if agent is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
-from .inventory import Settings
+from .inventory import InventoryOptions
 from .model import AgentKeys, Credentials, DefaultKeyFiles, Hop, HostKeyPolicy, Identity, KeyFile, TransportOptions
 from .openssh import SOURCE
 from .resolve import Resolution
@@ -93,7 +93,7 @@ class _Said:
     timeout: tuple[_Candidate, ...]
 
 
-def _of_jump(visit: ResolvedHop, settings: Settings) -> _Said:
+def _of_jump(visit: ResolvedHop, settings: InventoryOptions) -> _Said:
     spec, defaults, where = visit.spec, settings.jump_defaults, visit.spec.setting
     return _Said(
         host=where,
@@ -110,7 +110,7 @@ def _of_jump(visit: ResolvedHop, settings: Settings) -> _Said:
     )  # fmt: skip
 
 
-def _of_target(settings: Settings) -> _Said:
+def _of_target(settings: InventoryOptions) -> _Said:
     return _Said(
         host="ansible_host",
         openssh=f"{SOURCE}, or arguments for ssh" if settings.arguments else SOURCE,
@@ -126,7 +126,7 @@ def _of_target(settings: Settings) -> _Said:
     )
 
 
-def _known_hosts(settings: Settings) -> tuple[_Candidate, ...]:
+def _known_hosts(settings: InventoryOptions) -> tuple[_Candidate, ...]:
     return ((_either(settings.known_hosts, settings.known_hosts_lines), "ansible_ssh_known_hosts"),)
 
 
@@ -134,7 +134,7 @@ def _either(files: tuple[str, ...] | None, lines: tuple[str, ...]) -> object:
     return files if files is not None else lines or None
 
 
-def _facts(visit: ResolvedHop, hop: Hop, said: _Said, settings: Settings) -> Iterator[Fact]:
+def _facts(visit: ResolvedHop, hop: Hop, said: _Said, settings: InventoryOptions) -> Iterator[Fact]:
     openssh = visit.openssh
 
     def source(candidates: tuple[_Candidate, ...], configured: object) -> str:
@@ -221,7 +221,7 @@ _VARIABLES_TOO = {
 }
 
 
-def _further(hop: Hop, said: _Said, settings: Settings) -> Iterator[Fact]:
+def _further(hop: Hop, said: _Said, settings: InventoryOptions) -> Iterator[Fact]:
     """What is not as usual."""
     for name, shown in _OPENSSH_ONLY.items():
         yield from _unusual(hop.host_keys, HostKeyPolicy(), name, said.openssh, shown)

@@ -22,7 +22,7 @@ class JumpDefaults:
 
 
 @dataclass(frozen=True)
-class Settings:
+class InventoryOptions:
     """Variables of one target.
 
     :param look_for_keys: whether default key files are offered where no key is named.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import SettingsError
 from .credentials import agent_of, jump_credentials, socket_of, target_credentials
-from .inventory import Settings
+from .inventory import InventoryOptions
 from .model import TARGET, Chain, Credentials, Hop, HostKeyChecking, HostKeyPolicy, TransportOptions
 from .names import check_alias, check_host, check_port, check_user
 from .openssh import SOURCE, ConfigLookup, ConfigQuery, HostConfig, RekeyLimit, no_config
@@ -34,12 +34,12 @@ class Resolution:
     """A chain, and what it was made of."""
 
     chain: Chain
-    settings: Settings
+    settings: InventoryOptions
     target: ResolvedHop
     way: Route
 
 
-def resolve(settings: Settings, ask: ConfigLookup = no_config) -> Resolution:
+def resolve(settings: InventoryOptions, ask: ConfigLookup = no_config) -> Resolution:
     """The chain to a target. Nothing is looked up, opened or started, but what ``ask`` does.
 
     :raises SettingsError: an unusable value, both kinds of way for one host, or a way that ends nowhere.
@@ -61,7 +61,7 @@ def resolve(settings: Settings, ask: ConfigLookup = no_config) -> Resolution:
     return Resolution(chain, settings, target, way)
 
 
-def _target(settings: Settings, ask: ConfigLookup) -> ResolvedHop:
+def _target(settings: InventoryOptions, ask: ConfigLookup) -> ResolvedHop:
     host = check_host(settings.host, "ansible_host")
     port = None if settings.port is None else check_port(settings.port, "ansible_port")
     user = check_user(settings.user, "ansible_user") if settings.user else None
@@ -71,7 +71,7 @@ def _target(settings: Settings, ask: ConfigLookup) -> ResolvedHop:
     return _visit(spec, user, ask(query), settings)
 
 
-def _jump(spec: HopSpec, direct: bool, settings: Settings, ask: ConfigLookup) -> ResolvedHop:
+def _jump(spec: HopSpec, direct: bool, settings: InventoryOptions, ask: ConfigLookup) -> ResolvedHop:
     """A jump host. As in ssh(1), the arguments are the target's only, and the file is for all."""
     default = settings.jump_defaults.user
     user = spec.user or (check_user(default, "ansible_ssh_jump_user") if default else None)
@@ -80,7 +80,7 @@ def _jump(spec: HopSpec, direct: bool, settings: Settings, ask: ConfigLookup) ->
     )
 
 
-def _visit(spec: HopSpec, user: str | None, openssh: HostConfig, settings: Settings) -> ResolvedHop:
+def _visit(spec: HopSpec, user: str | None, openssh: HostConfig, settings: InventoryOptions) -> ResolvedHop:
     """Host and user are checked wherever they come from, as they may end up in a shell's line (CVE-2023-51385)."""
     where = f"{SOURCE} for {spec.host}"
     alias = openssh.host_key_alias
@@ -95,19 +95,19 @@ def _visit(spec: HopSpec, user: str | None, openssh: HostConfig, settings: Setti
     return ResolvedHop(spec, openssh, place)
 
 
-def _user(openssh: HostConfig, settings: Settings, where: str, spec: HopSpec) -> str:
+def _user(openssh: HostConfig, settings: InventoryOptions, where: str, spec: HopSpec) -> str:
     if openssh.user:
         return check_user(openssh.user, f"{where}: User")
     return check_user(settings.controller.user, "ansible_user" if spec.setting == TARGET else "ansible_ssh_jump_user")
 
 
-def _target_hop(target: ResolvedHop, settings: Settings) -> Hop:
+def _target_hop(target: ResolvedHop, settings: InventoryOptions) -> Hop:
     policy = replace(_host_keys(target, settings), alias=settings.host_key_alias or target.place.alias)
     hop = _hop(target, settings, target_credentials(target, settings), policy)
     return replace(hop, transport=replace(hop.transport, forward_agent=_forwarded_agent(target, settings)))
 
 
-def _jump_hop(visit: ResolvedHop, settings: Settings) -> Hop:
+def _jump_hop(visit: ResolvedHop, settings: InventoryOptions) -> Hop:
     spec = visit.spec
     policy = _host_keys(visit, settings)
     if spec.known_hosts is not None or spec.known_hosts_lines:
@@ -117,7 +117,7 @@ def _jump_hop(visit: ResolvedHop, settings: Settings) -> Hop:
     return replace(hop, timeout=spec.timeout or hop.timeout)
 
 
-def _hop(visit: ResolvedHop, settings: Settings, credentials: Credentials, policy: HostKeyPolicy) -> Hop:
+def _hop(visit: ResolvedHop, settings: InventoryOptions, credentials: Credentials, policy: HostKeyPolicy) -> Hop:
     place = visit.place
     return Hop(
         host=place.host,
@@ -131,7 +131,7 @@ def _hop(visit: ResolvedHop, settings: Settings, credentials: Credentials, polic
     )
 
 
-def _host_keys(visit: ResolvedHop, settings: Settings) -> HostKeyPolicy:
+def _host_keys(visit: ResolvedHop, settings: InventoryOptions) -> HostKeyPolicy:
     """All but the alias, which is one host's own."""
     openssh = visit.openssh
     revoked = [] if openssh.revoked_host_keys is None else [openssh.revoked_host_keys]
@@ -155,7 +155,7 @@ def _host_keys(visit: ResolvedHop, settings: Settings) -> HostKeyPolicy:
     return _knowing(policy, settings.known_hosts or (), settings.known_hosts_lines)
 
 
-def _command(visit: ResolvedHop, settings: Settings) -> tuple[str, ...] | None:
+def _command(visit: ResolvedHop, settings: InventoryOptions) -> tuple[str, ...] | None:
     """KnownHostsCommand, which is split before its tokens are expanded, and is run without a shell."""
     text = visit.openssh.known_hosts_command
     setting = visit.setting("KnownHostsCommand")
@@ -173,7 +173,7 @@ def _knowing(policy: HostKeyPolicy, files: tuple[str, ...], lines: tuple[str, ..
     return replace(policy, known_hosts=files, lines=lines, global_known_hosts=(), command=None)
 
 
-def _transport(openssh: HostConfig, settings: Settings) -> TransportOptions:
+def _transport(openssh: HostConfig, settings: InventoryOptions) -> TransportOptions:
     usual = TransportOptions()
     rekey = openssh.rekey_limit or RekeyLimit()
     family = openssh.address_family
@@ -196,7 +196,7 @@ def _first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-def _forwarded_agent(target: ResolvedHop, settings: Settings) -> str | None:
+def _forwarded_agent(target: ResolvedHop, settings: InventoryOptions) -> str | None:
     """ForwardAgent: yes for the agent that logins use (IdentityAgent), or the path of another one."""
     wanted = target.openssh.forward_agent
     if wanted in (None, "no"):

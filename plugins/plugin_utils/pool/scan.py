@@ -14,7 +14,7 @@ from ..client.interface import Report
 from ..deadline import Deadline
 from ..errors import HopError, HostKeyRefused, HostKeyUnknown
 from ..openssh.known_hosts import fingerprint
-from ..settings import TargetSettings
+from ..settings import SessionConfig
 from ..ssh.dial import fetch_host_key
 from ..ssh.host_keys import HostKey, HostKeyCheck
 from .transports import Lease, TransportPool
@@ -45,7 +45,7 @@ class HostKeyScan:
     """
 
     def __init__(
-        self, transports: TransportPool, settings: TargetSettings, report: Report, accept: AcceptPolicy
+        self, transports: TransportPool, settings: SessionConfig, report: Report, accept: AcceptPolicy
     ) -> None:
         self._transports = transports
         self._settings = settings

@@ -17,7 +17,7 @@ from ..client.interface import Exited, Output, Report
 from ..client.local_files import LocalFile
 from ..deadline import Deadline
 from ..errors import CONTROLLER, HopError, HopUnreachable, SessionRefused
-from ..settings import TargetSettings
+from ..settings import SessionConfig
 from ..ssh.backoff import pause
 from ..ssh.process import ChannelProcess
 from .scan import AcceptPolicy, HostKeyScan
@@ -48,7 +48,7 @@ class LeasedProcess:
 class PooledSession:
     """Implements :class:`interface.Session`."""
 
-    def __init__(self, transports: TransportPool, settings: TargetSettings, report: Report) -> None:
+    def __init__(self, transports: TransportPool, settings: SessionConfig, report: Report) -> None:
         self._transports = transports
         self._settings = settings
         self._report = report

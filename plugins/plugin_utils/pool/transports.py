@@ -17,7 +17,7 @@ from ..client.interface import Report
 from ..clock import lifetime
 from ..deadline import ATTENTION, Deadline, Heartbeat
 from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
-from ..settings import TargetSettings
+from ..settings import SessionConfig
 from ..ssh.agent import asking_once
 from ..ssh.dial import open_hop
 from ..ssh.keepalive import Keepalive
@@ -98,7 +98,7 @@ class _LeaseRequest:
     """One request for a lease, and the time it has."""
 
     def __init__(
-        self, settings: TargetSettings, report: Report, ignore_recent_failure: bool, cancelled: threading.Event
+        self, settings: SessionConfig, report: Report, ignore_recent_failure: bool, cancelled: threading.Event
     ) -> None:
         self.ignore_recent_failure = ignore_recent_failure
         self.cancelled = cancelled
@@ -111,14 +111,14 @@ class _LeaseRequest:
         self.held = asking_once(self.total, report.waits)
         self._asked: set[int] = set()
 
-    def settings_before_login(self, index: int) -> TargetSettings | None:
+    def settings_before_login(self, index: int) -> SessionConfig | None:
         """Other settings, if OpenSSH has some by now; it is asked once for each hop, as each answer may be another one."""
         if index in self._asked:
             return None
         self._asked.add(index)
         return self.settings.before_login(index)
 
-    def again(self, settings: TargetSettings) -> _LeaseRequest:
+    def again(self, settings: SessionConfig) -> _LeaseRequest:
         """The same request with other settings, and what is left of its time."""
         way = _LeaseRequest(settings, self.report, self.ignore_recent_failure, self.cancelled)
         way.total, way.held, way._asked = self.total, self.held, self._asked
@@ -135,7 +135,7 @@ class _LeaseRequest:
 class _OtherSettings(Exception):
     """OpenSSH's configuration says something else of a hop by now, so that the chain is another one."""
 
-    def __init__(self, settings: TargetSettings) -> None:
+    def __init__(self, settings: SessionConfig) -> None:
         super().__init__()
         self.settings = settings
 
@@ -158,7 +158,7 @@ class TransportPool:
 
     def lease(
         self,
-        settings: TargetSettings,
+        settings: SessionConfig,
         report: Report,
         ignore_recent_failure: bool = False,
         cancelled: threading.Event | None = None,
@@ -187,7 +187,7 @@ class TransportPool:
             report.note(f"{way.chain}: {_reused(path[-1])}")
         return Lease(self, path, path[-1] in way.newly_connected, way)
 
-    def reset(self, settings: TargetSettings, report: Report) -> None:
+    def reset(self, settings: SessionConfig, report: Report) -> None:
         """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
         hops = settings.chain.hops
         held = asking_once(Deadline(settings.chain.timeout), report.waits)

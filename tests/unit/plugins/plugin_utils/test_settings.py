@@ -14,12 +14,12 @@ import yaml
 
 from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATION
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.arguments import Arguments
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import JumpDefaults, Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import InventoryOptions, JumpDefaults
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import HostKeyChecking, TransferMethod
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.tokens import Controller
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import (
-    TargetSettings,
+    SessionConfig,
     inventory_settings,
     read_settings,
 )
@@ -45,16 +45,16 @@ def options(**changes: Any) -> dict[str, Any]:
     return DEFAULTS | changes
 
 
-def read(**changes: Any) -> TargetSettings:
+def read(**changes: Any) -> SessionConfig:
     return read_settings(options(**changes))
 
 
-def inventory(**changes: Any) -> Settings:
+def inventory(**changes: Any) -> InventoryOptions:
     return inventory_settings(options(**changes), Arguments())
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
-    assert inventory() == Settings("target", CONTROLLER, config_file=None)
+    assert inventory() == InventoryOptions("target", CONTROLLER, config_file=None)
     settings = read()
     assert (settings.transfer_method, settings.retries) == (TransferMethod.SMART, 0)
     assert (settings.persist, settings.persist_max) == (60.0, None)
@@ -70,7 +70,7 @@ def test_every_option_has_its_place() -> None:
         host_key_alias="alias", connect_timeout=5, reconnection_retries=2, server_alive_interval=1.5, server_alive_count_max=4,
         transfer_method="piped", persist=5.0, persist_max=7.0, config_file="/file",
     )  # fmt: skip
-    assert inventory_settings(changes, Arguments(("-C",), "/args")) == Settings(
+    assert inventory_settings(changes, Arguments(("-C",), "/args")) == InventoryOptions(
         "target", CONTROLLER, port=2222, user="u", password="p", private_key_file="k", passphrase="pp", certificate_file="c",
         prompts=(("q", "a"),), checking=HostKeyChecking.ACCEPT_NEW, known_hosts=("f",), host_key_alias="alias", look_for_keys=False,
         jump="a,b", jump_defaults=JumpDefaults("ju", "jp", "jk"), proxy_command="none", timeout=5.0, total_timeout=30.0,

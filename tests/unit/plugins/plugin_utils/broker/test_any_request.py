@@ -25,7 +25,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, from_wire
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import TransportPool
-from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings, read_settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import SessionConfig, read_settings
 
 SECONDS = 10.0
 OPTIONS = {name: option.get("default") for name, option in yaml.safe_load(DOCUMENTATION)["options"].items()}
@@ -57,7 +57,7 @@ class Served:
         self.admission = Admission(self.transports, 4096)
         self.stopped = False
 
-    def settings(self, options: dict[str, Any]) -> TargetSettings:
+    def settings(self, options: dict[str, Any]) -> SessionConfig:
         return read_settings(json.loads(json.dumps(options)))
 
     def status(self) -> dict[str, Any]:

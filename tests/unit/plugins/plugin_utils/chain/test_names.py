@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import JumpDefaults, Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import InventoryOptions, JumpDefaults
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.names import (
     check_alias,
     check_host,
@@ -162,18 +162,18 @@ def test_an_injection_is_told_with_the_name_of_its_variable(
     bad = injection.format(tmp_path / CANARY)
     escaped = "".join(f"%{byte:02x}" for byte in bad.encode())
     settings = {
-        "string host": Settings("t", ME, jump=bad),
-        "string user": Settings("t", ME, jump=f"{bad}@b"),
-        "second host": Settings("t", ME, jump=f"a,{bad}"),
-        "uri host": Settings("t", ME, jump=f"ssh://u@{escaped}"),
-        "uri user": Settings("t", ME, jump=f"ssh://{escaped}@h"),
-        "list string": Settings("t", ME, jump=[bad]),
-        "list host": Settings("t", ME, jump=[{"host": bad}]),
-        "list user": Settings("t", ME, jump=[{"host": "b", "user": bad}]),
-        "list alias": Settings("t", ME, jump=[{"host": "b", "host_key_alias": bad}]),
-        "jump user": Settings("t", ME, jump="b", jump_defaults=JumpDefaults(user=bad)),
-        "target host": Settings(bad, ME, proxy_command="nc %h %p"),
-        "target user": Settings("t", ME, user=bad, proxy_command="nc %h %p"),
+        "string host": InventoryOptions("t", ME, jump=bad),
+        "string user": InventoryOptions("t", ME, jump=f"{bad}@b"),
+        "second host": InventoryOptions("t", ME, jump=f"a,{bad}"),
+        "uri host": InventoryOptions("t", ME, jump=f"ssh://u@{escaped}"),
+        "uri user": InventoryOptions("t", ME, jump=f"ssh://{escaped}@h"),
+        "list string": InventoryOptions("t", ME, jump=[bad]),
+        "list host": InventoryOptions("t", ME, jump=[{"host": bad}]),
+        "list user": InventoryOptions("t", ME, jump=[{"host": "b", "user": bad}]),
+        "list alias": InventoryOptions("t", ME, jump=[{"host": "b", "host_key_alias": bad}]),
+        "jump user": InventoryOptions("t", ME, jump="b", jump_defaults=JumpDefaults(user=bad)),
+        "target host": InventoryOptions(bad, ME, proxy_command="nc %h %p"),
+        "target user": InventoryOptions("t", ME, user=bad, proxy_command="nc %h %p"),
     }[place]
     with pytest.raises(SettingsError) as caught:
         resolve(settings)

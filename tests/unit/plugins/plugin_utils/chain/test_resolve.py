@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import JumpDefaults, Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import InventoryOptions, JumpDefaults
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
     AgentKeys,
     Chain,
@@ -32,8 +32,8 @@ SAID = {"checking": HostKeyChecking.ACCEPT_NEW, "known_hosts": ("~/known",), "ho
 AGENT, DEFAULTS = AgentKeys(), DefaultKeyFiles()
 
 
-def settings(**changes: Any) -> Settings:
-    return Settings(**{"host": "t", "controller": Controller("me"), **changes})
+def settings(**changes: Any) -> InventoryOptions:
+    return InventoryOptions(**{"host": "t", "controller": Controller("me"), **changes})
 
 
 def hops(**changes: Any) -> tuple[Hop, ...]:

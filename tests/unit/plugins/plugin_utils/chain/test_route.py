@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import InventoryOptions
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Chain
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import ConfigLookup, ConfigQuery, HostConfig
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
@@ -26,7 +26,9 @@ def said(**hosts: dict[str, Any]) -> ConfigLookup:
 
 
 def chain(ask: ConfigLookup, **changes: Any) -> Chain:
-    return resolve(Settings(**{"host": "t", "controller": Controller("me"), "config_file": None, **changes}), ask).chain
+    return resolve(
+        InventoryOptions(**{"host": "t", "controller": Controller("me"), "config_file": None, **changes}), ask
+    ).chain
 
 
 def names(ask: ConfigLookup, **changes: Any) -> list[str]:

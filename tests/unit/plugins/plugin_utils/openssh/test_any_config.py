@@ -12,7 +12,7 @@ from corpora import replaying, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import Settings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.inventory import InventoryOptions
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.names import check_host, check_user
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.openssh import ConfigQuery, HostConfig, read_answer
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.resolve import resolve
@@ -72,7 +72,7 @@ def test_any_answer_is_read_line_by_line_and_what_may_not_travel_is_refused(said
         return found if query.name == "t" else HostConfig(query.name)
 
     try:
-        chain = resolve(Settings("t", HERE), ask).chain
+        chain = resolve(InventoryOptions("t", HERE), ask).chain
     except SettingsError as error:
         words = str(error)
     else:

@@ -32,7 +32,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool import transports as module
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import Lease, TransportPool
-from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import TargetSettings
+from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import SessionConfig
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import Keepalive
 
 HOP = Hop("h", 22, Credentials("u"))
@@ -112,7 +112,7 @@ def lease(transports: TransportPool) -> Iterator[Callable[..., Future[Lease]]]:
         def asked(
             chain: Chain = CHAIN, waits: bool = False, ignore_recent_failure: bool = False, task: str = "task"
         ) -> Future[Lease]:
-            settings = TargetSettings(chain, task=task)
+            settings = SessionConfig(chain, task=task)
             asking = pool.submit(transports.lease, settings, Report(notes.put, notes.put), ignore_recent_failure)
             if waits:
                 assert "waiting for the dial of another task" in notes.get(timeout=10)
@@ -218,7 +218,7 @@ def test_a_jump_host_in_trouble_is_dialled_again_when_something_may_have_changed
     with pytest.raises(HopUnreachable):
         first.result(10)
     if change == "reset":
-        transports.reset(TargetSettings(BEHIND[1]), Report(print, print))
+        transports.reset(SessionConfig(BEHIND[1]), Report(print, print))
     second = lease(BEHIND[1], task="task" if change == "reset" else "the next one")
     for _hop in range(2):
         dials.next()[1].set_result(FakeLink())
@@ -252,7 +252,7 @@ def test_who_waits_for_a_dial_that_nobody_wants_any_more_dials_by_himself(
 ) -> None:
     cancelled = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(transports.lease, TargetSettings(CHAIN), Report(print, print), False, cancelled)
+        first = pool.submit(transports.lease, SessionConfig(CHAIN), Report(print, print), False, cancelled)
         _chain, end = dials.next()
         second = lease(waits=True)
         cancelled.set()
@@ -272,10 +272,10 @@ def test_without_room_for_a_thread_nothing_is_dialled(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_room)
         with pytest.raises(RuntimeError, match="new thread"):
-            transports.lease(TargetSettings(CHAIN), Report(print, print))
+            transports.lease(SessionConfig(CHAIN), Report(print, print))
     assert dials.begun.empty()
     with ThreadPoolExecutor(1) as pool:  # and later there is
-        asking = pool.submit(transports.lease, TargetSettings(CHAIN, persist=0.0), Report(print, print))
+        asking = pool.submit(transports.lease, SessionConfig(CHAIN, persist=0.0), Report(print, print))
         link = FakeLink()
         dials.next()[1].set_result(link)
         asking.result(10).release()
@@ -406,15 +406,13 @@ def test_what_a_waiter_is_told_holds_up_nobody(dials: Dials, transports: Transpo
         told.set()
         go.wait(30)
 
-    settings = TargetSettings(Chain((HOP,)))
+    settings = SessionConfig(Chain((HOP,)))
     with ThreadPoolExecutor(3) as pool:
         pool.submit(transports.lease, settings, Report(print, print))
         _chain, end = dials.next()
         pool.submit(transports.lease, settings, Report(note, print))
         assert told.wait(10)
-        other = pool.submit(
-            transports.lease, TargetSettings(Chain((replace(HOP, host="other"),))), Report(print, print)
-        )
+        other = pool.submit(transports.lease, SessionConfig(Chain((replace(HOP, host="other"),))), Report(print, print))
         dials.next()[1].set_exception(HopUnreachable("place", "problem", "advice"))
         with pytest.raises(HopUnreachable):
             other.result(10)
