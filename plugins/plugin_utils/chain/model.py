@@ -275,8 +275,8 @@ class Chain:
         return " -> ".join(["controller", *(hop.label for hop in self.hops)])
 
 
-def in_full(value: object) -> object:
+def canonical(value: object) -> object:
     """A value of this room as nested tuples that are equal for equal values only: types and secrets are in them."""
     if is_dataclass(value) and not isinstance(value, type):
-        return (type(value).__name__, *(in_full(getattr(value, item.name)) for item in fields(value)))
-    return tuple(map(in_full, value)) if isinstance(value, tuple) else value
+        return (type(value).__name__, *(canonical(getattr(value, item.name)) for item in fields(value)))
+    return tuple(map(canonical, value)) if isinstance(value, tuple) else value

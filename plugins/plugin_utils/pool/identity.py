@@ -24,7 +24,7 @@ from ..chain.model import (
     Identity,
     KeyFile,
     KeyText,
-    in_full,
+    canonical,
 )
 from ..recent import digest
 
@@ -121,4 +121,4 @@ def _is_one_time(pattern: str, answer: str, alone: bool) -> bool:
 
 
 def _digest(value: object) -> str:
-    return digest(in_full(value))
+    return digest(canonical(value))

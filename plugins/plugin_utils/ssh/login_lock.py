@@ -23,7 +23,7 @@ from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
-from ..chain.model import Hop, TransportOptions, in_full
+from ..chain.model import Hop, TransportOptions, canonical
 from ..deadline import Deadline, Heartbeat
 from ..errors import HopUnreachable, LoginRefused
 
@@ -93,7 +93,7 @@ class LoginLock:
             self._directory.mkdir(mode=0o700, exist_ok=True)
         except OSError:
             return None
-        identity = repr([in_full(_login(hop)) for hop in way]).encode()
+        identity = repr([canonical(_login(hop)) for hop in way]).encode()
         return self._directory / hmac.new(self._key, identity, hashlib.sha256).hexdigest()
 
 
