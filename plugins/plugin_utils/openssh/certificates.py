@@ -105,7 +105,7 @@ def read_certificate(key_type: str, blob: bytes) -> HostCertificate:
     )
 
 
-def objection(
+def rejection_reason(
     certificate: HostCertificate, host: str, algorithms: tuple[str, ...] | None, now: float | None = None
 ) -> str:
     """What speaks against a certificate for a host; empty if nothing does.

@@ -25,7 +25,7 @@ _ONES_MIN = 4  # bits that are set in a public value (dh.c, dh_pub_is_valid)
 _SHOWN = 60
 
 
-def objection(algorithm: str, host_key: bytes, signature: bytes) -> str:
+def rejection_reason(algorithm: str, host_key: bytes, signature: bytes) -> str:
     """What speaks against a host key and its signature, empty if nothing does: they must be of what was agreed on, as another
     algorithm may be one that is refused (RFC 4253 section 7.1, RFC 8332 section 3).
 

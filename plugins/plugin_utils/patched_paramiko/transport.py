@@ -29,7 +29,7 @@ from .channel import (
     send_aside,
 )
 from .compat import BROKEN, paramiko
-from .key_exchange import CHECKED, objection
+from .key_exchange import CHECKED, rejection_reason
 from .packetizer import Packetizer
 from .userauth import Userauth
 from .violation import Violation, as_broken
@@ -322,7 +322,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
         """The host key of a key exchange; that of a later one must be the one that was verified (clientloop.c asks anew)."""
-        problem = objection(self.host_key_type, host_key, sig)
+        problem = rejection_reason(self.host_key_type, host_key, sig)
         if not problem and self._shown_key not in (None, host_key):
             problem = "the server shows another host key than before in a new key exchange"
         if problem:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..chain.key_types import CERTIFIED, SIGNED_BY, first_string
 from ..chain.model import TARGET, Hop, HostKeyChecking
 from ..errors import HostKeyRefused, HostKeyUnknown, JumpError, sanitize
-from ..openssh.certificates import BadCertificate, HostCertificate, can_be_read, objection, read_certificate
+from ..openssh.certificates import BadCertificate, HostCertificate, can_be_read, read_certificate, rejection_reason
 from ..openssh.known_hosts import (
     REVOKED,
     Entry,
@@ -230,7 +230,7 @@ class HostKeyCheck:
         if entry is None:
             return None
         name = (self._policy.alias or self._hop.host).lower()
-        problem = objection(certificate, name, self._policy.ca_algorithms)
+        problem = rejection_reason(certificate, name, self._policy.ca_algorithms)
         return f"the host shows {certificate} ({entry.where}), and {problem}" if problem else ""
 
     def _refuse_certificate(self, objections: str) -> bool:

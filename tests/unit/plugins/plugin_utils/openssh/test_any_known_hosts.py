@@ -22,8 +22,8 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.certificates i
     HostCertificate,
     can_be_read,
     certifies,
-    objection,
     read_certificate,
+    rejection_reason,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.known_hosts import (
     Entry,
@@ -175,7 +175,7 @@ def read(blob: bytes) -> HostCertificate | None:
     words = ""
     try:
         found = read_certificate(CERTIFIED, blob)
-        words = objection(found, NAME, None)
+        words = rejection_reason(found, NAME, None)
         return found
     except BadCertificate as error:
         words = str(error)
@@ -204,7 +204,7 @@ def test_whatever_an_authority_signs_is_read_as_it_stands_or_refused(
         assert found.algorithm == ("ssh-ed25519" if kind == "ed25519" else "rsa-sha2-256")
         assert found.before == before
         assert certifies(blob, string(b"ssh-ed25519") + string(bytes(32)))
-        assert objection(found, NAME, None, 2**64) != ""
+        assert rejection_reason(found, NAME, None, 2**64) != ""
         assert bool(found.critical_options) == bool(options)
 
 

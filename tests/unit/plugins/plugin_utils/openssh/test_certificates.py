@@ -21,8 +21,8 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import (
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HostKeyRefused
 from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.certificates import (
     BadCertificate,
-    objection,
     read_certificate,
+    rejection_reason,
 )
 from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.host_keys import HostKey, HostKeyCheck
 
@@ -218,13 +218,17 @@ def test_authorities_sign_with_what_is_accepted(keys: Authority, check: Check) -
         assert "it was signed with rsa-sha2-256, which is not accepted" in words
     certificate = read_certificate(by_rsa.certificate_type, by_rsa.certificate or b"")
     assert certificate.algorithm == "rsa-sha2-256"
-    assert "which is not accepted" in objection(replace(certificate, algorithm="ssh-rsa"), "host.example.com", None)
+    assert "which is not accepted" in rejection_reason(
+        replace(certificate, algorithm="ssh-rsa"), "host.example.com", None
+    )
 
 
 def test_the_time_of_a_certificate_has_a_beginning_and_an_end(keys: Authority) -> None:
     shown = keys.shown(*HOST)
     certificate = replace(read_certificate(shown.certificate_type, shown.certificate or b""), after=100, before=200)
-    good = [moment for moment in (99, 100, 199, 200) if not objection(certificate, "host.example.com", None, moment)]
+    good = [
+        moment for moment in (99, 100, 199, 200) if not rejection_reason(certificate, "host.example.com", None, moment)
+    ]
     assert good == [100, 199]
 
 
