@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.explain import DEFAULT, facts_of
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.explain import DEFAULT, explain
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_variables
 from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.client_config import ClientConfig
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
         first = found.chain.hops[0]
         lines = [str(found.chain) if first.proxy_command is None else f"{found.chain} (by a ProxyCommand)"]
         hops = []
-        facts_by_hop = facts_of(found, self._origins(task_vars or {}))
+        facts_by_hop = explain(found, self._origins(task_vars or {}))
         for number, (label, facts) in enumerate(zip(labels, facts_by_hop, strict=True), 1):
             lines.append(f"hop {number} of {len(labels)}, {label}")
             lines += [f"    {fact.name}: {fact.value} ({fact.source})" for fact in facts if fact.source != DEFAULT]

@@ -52,7 +52,7 @@ class Fact:
     source: str
 
 
-def facts_of(found: Resolution, origins: Mapping[str, str]) -> tuple[tuple[Fact, ...], ...]:
+def explain(found: Resolution, origins: Mapping[str, str]) -> tuple[tuple[Fact, ...], ...]:
     """The values of each hop in turn.
 
     :param origins: an option's name -> who has set it: a variable, a file, the command line.
