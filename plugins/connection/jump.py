@@ -545,7 +545,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import define_
 load_modules()
 define_options()
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import NoBroker
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import BrokerUnavailable
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.command import Request, run
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Report, Session
@@ -738,7 +738,7 @@ class Connection(ConnectionBase):
     def _use_or_do_without_broker(self, session: Session, use: Callable[[Session], _T], options: dict[str, Any]) -> _T:
         try:
             return use(session)
-        except NoBroker as error:
+        except BrokerUnavailable as error:
             if error.lasting:
                 self._do_without(options, f"No broker, so each task connects by itself: {error}")
             else:

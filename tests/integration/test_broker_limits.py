@@ -21,7 +21,7 @@ from lab.chains import chain_of_three
 from sessions import opened, options_of
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Exited, Output, Process
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import FrameStream
 
 MEBIBYTE = 1024 * 1024
 
@@ -150,7 +150,7 @@ def has_to_wait(lab: Lab, chain: Chain3) -> bool:
     """Whether the broker tells somebody who comes now to wait for a turn."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(the_socket(lab)))
-        worker = Connection(sock)
+        worker = FrameStream(sock)
         worker.send({"op": "reset", "options": options_of(lab, chain.variables | {"ansible_host": "nowhere"})})
         frame = worker.receive(10)
         worker.close()

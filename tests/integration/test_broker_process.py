@@ -67,7 +67,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.client import address,
 
 def start():
     with address.Directory(directory) as opened:
-        connection = wire.Connection(opened.connect("race.sock") or spawn.start(opened, "race"))
+        connection = wire.FrameStream(opened.connect("race.sock") or spawn.start(opened, "race"))
     connection.send({"op": "status"})
     found.append(connection.receive(60).header["status"]["pid"])
     connection.close()

@@ -18,21 +18,21 @@ from lab.brokers import brokers, leases, status, the_broker, the_socket
 from sessions import opened, options_of
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.control import ask
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection, Frame
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Frame, FrameStream
 
 
 @contextlib.contextmanager
-def worker(lab: Lab, request: dict[str, Any], descriptor: int | None = None) -> Iterator[Connection]:
+def worker(lab: Lab, request: dict[str, Any], descriptor: int | None = None) -> Iterator[FrameStream]:
     """Asks the broker for something, and leaves without a word."""
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(the_socket(lab)))
-    connection = Connection(sock)
+    connection = FrameStream(sock)
     connection.send(request, descriptor=descriptor)
     yield connection
     connection.close()
 
 
-def until(connection: Connection, event: str, words: str = "") -> Frame:
+def until(connection: FrameStream, event: str, words: str = "") -> Frame:
     """The first frame that tells of something."""
     while frame := connection.receive(30):
         if frame.header["event"] == event and words in str(frame.header):

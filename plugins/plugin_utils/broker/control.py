@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..client.address import Directory, NoBroker, peer
+from ..client.address import BrokerUnavailable, Directory, peer
 from ..client.spawn import locked
-from ..client.wire import Connection, Gone, WireError
+from ..client.wire import FrameStream, PeerClosed, ProtocolError
 from ..errors import sanitize
 
 _SECONDS = 10.0
@@ -31,7 +31,7 @@ def ask(paths: Iterable[str], request: str) -> Iterator[dict[str, Any]]:
             directory = Directory(path, create=False)
         except FileNotFoundError:
             continue
-        except NoBroker as error:
+        except BrokerUnavailable as error:
             yield {"directory": path, "problem": str(error)}
             continue
         with directory:
@@ -44,7 +44,7 @@ def ask(paths: Iterable[str], request: str) -> Iterator[dict[str, Any]]:
 def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
     try:
         sock = directory.connect(file)
-    except NoBroker as error:
+    except BrokerUnavailable as error:
         return {"problem": str(error)}
     except TimeoutError:
         return {"problem": "no answer; so many wait for it that nobody more can"}
@@ -54,14 +54,14 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
             return {"ended": True, "problem": "nobody listened there, as the broker was killed; the socket is removed"}
         return {"problem": "nobody listens there; the broker was killed"}
     pid = peer(sock).pid
-    with contextlib.closing(Connection(sock)) as connection:
+    with contextlib.closing(FrameStream(sock)) as connection:
         try:
-            with contextlib.suppress(Gone):  # one that is gone already may have said why
+            with contextlib.suppress(PeerClosed):  # one that is gone already may have said why
                 connection.send({"op": request})
             frame = connection.receive(_SECONDS)
             if request == "stop":
                 connection.receive(_SECONDS)  # its end
-        except (OSError, WireError):
+        except (OSError, ProtocolError):
             frame = None
     if frame is not None and frame.header.get("event") == "refused":
         return {"pid": pid, "problem": f"{sanitize(str(frame.header['why']))}; to end it: kill {pid}"}
@@ -75,7 +75,7 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
 
 def _remove(directory: Directory, file: str) -> None:
     """Takes away what a killed broker has left, unless somebody starts another one just now."""
-    with contextlib.suppress(NoBroker, OSError), locked(directory, file.rpartition(".")[0]):
+    with contextlib.suppress(BrokerUnavailable, OSError), locked(directory, file.rpartition(".")[0]):
         sock = directory.connect(file)
         if sock is None:
             directory.remove(file)

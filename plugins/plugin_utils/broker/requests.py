@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from ..client.interface import Exited, Output, Process, Report
 from ..client.local_files import LocalFile
-from ..client.wire import BODY_LIMIT, Connection, Frame, Gone, WireError
+from ..client.wire import BODY_LIMIT, Frame, FrameStream, PeerClosed, ProtocolError
 from ..errors import CONTROLLER, CommandError, JumpError, to_wire
 from ..patched_paramiko.violation import where
 from ..pool.session import PooledSession, no_thread, wants_thread
@@ -52,7 +52,7 @@ class RequestHandler:
     :param connection: of a worker of the same user.
     """
 
-    def __init__(self, connection: Connection, broker: Broker) -> None:
+    def __init__(self, connection: FrameStream, broker: Broker) -> None:
         self._connection = connection
         self._broker = broker
         self._process: Process | None = None
@@ -67,9 +67,9 @@ class RequestHandler:
         except JumpError as error:
             log.warning("%s", error)
             self._tell({"event": "error", **to_wire(error)})
-        except Gone as error:
+        except PeerClosed as error:
             log.info("a worker is gone: %s", error)
-        except WireError as error:
+        except ProtocolError as error:
             log.warning("a worker's request: %s", error)
             failed = CommandError(CONTROLLER, f"the broker cannot read the request: {error}", _LOG_SAYS)
             self._tell({"event": "error", **to_wire(failed)})
@@ -82,7 +82,7 @@ class RequestHandler:
         try:
             return self._connection.receive(_REQUEST_SECONDS)
         except TimeoutError:
-            raise WireError(f"not whole within {_REQUEST_SECONDS:g} seconds") from None
+            raise ProtocolError(f"not whole within {_REQUEST_SECONDS:g} seconds") from None
 
     def _answer(self, request: Frame) -> None:
         operation = str(request.header.get("op"))
@@ -101,7 +101,7 @@ class RequestHandler:
         elif operation in questions:
             questions[operation]()
         else:
-            raise WireError("no such request")
+            raise ProtocolError("no such request")
 
     def _wait(self) -> None:
         """Keeps the worker from giving us up."""
@@ -137,13 +137,13 @@ class RequestHandler:
                 if process is None and self._has_run:
                     continue
                 if process is None:
-                    raise WireError("input before there is a command")
+                    raise ProtocolError("input before there is a command")
                 if frame.header.get("op") == "eof":
                     process.close_stdin()
                 elif frame.body:
                     with contextlib.suppress(OSError):  # a command need not read its input
                         process.write(frame.body)
-        except WireError as error:
+        except ProtocolError as error:
             log.warning("a worker's input: %s", error)
         session.cancel()
 
@@ -184,7 +184,7 @@ class RequestHandler:
     def _session(self, header: dict[str, Any]) -> PooledSession:
         """The session that a request is about; tells the worker how long it may have to wait for it."""
         if not isinstance(header.get("options"), dict):
-            raise WireError("no options")
+            raise ProtocolError("no options")
         settings = self._broker.settings(header["options"])
         chain = settings.chain
         place = chain.place(len(chain.hops) - 1)
@@ -199,7 +199,7 @@ class RequestHandler:
         """The worker's file, of which it has sent a descriptor: what it may open is its own matter."""
         descriptor = self._connection.take_descriptor()
         if descriptor is None:
-            raise WireError("no descriptor")
+            raise ProtocolError("no descriptor")
         file = LocalFile(name, cast(BinaryIO, os.fdopen(descriptor, mode)))
         try:
             yield file
@@ -227,14 +227,14 @@ class RequestHandler:
 
     def _tell(self, header: dict[str, Any]) -> None:
         """Says something that no worker need be there for: a dial goes on for those who wait for it."""
-        with contextlib.suppress(Gone):
+        with contextlib.suppress(PeerClosed):
             self._connection.send(header)
 
 
 def _text(header: dict[str, Any], name: str) -> str:
     value = header.get(name)
     if not isinstance(value, str):
-        raise WireError(f"no {name}")
+        raise ProtocolError(f"no {name}")
     return value
 
 

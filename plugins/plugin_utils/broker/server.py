@@ -25,7 +25,7 @@ from .. import clock
 from ..client.address import Directory, is_lasting, peer
 from ..client.confinement import SELF, differing, rights, rights_of_peer
 from ..client.spawn import READY, WAITING, locked
-from ..client.wire import Connection
+from ..client.wire import FrameStream
 from ..errors import CONTROLLER, HopUnreachable, to_wire
 from ..openssh.client_config import ClientConfig
 from ..openssh.user_files import set_missing_home
@@ -211,7 +211,7 @@ class Broker:
 
     def _serve(self, sock: socket.socket) -> None:
         sock.setblocking(True)
-        connection = Connection(sock)
+        connection = FrameStream(sock)
         try:
             RequestHandler(connection, self).run()
         except Exception as error:
@@ -278,7 +278,7 @@ class Broker:
 
 def _turn_away(sock: socket.socket, last: dict[str, Any]) -> None:
     """Says a last word to a worker that is not served, if there is one."""
-    with contextlib.suppress(OSError), contextlib.closing(Connection(sock)) as worker:
+    with contextlib.suppress(OSError), contextlib.closing(FrameStream(sock)) as worker:
         if last:
             worker.send(last)
 

@@ -32,7 +32,7 @@ _SECONDS = 20
 _PASSING = frozenset({errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class NoBroker(Exception):
+class BrokerUnavailable(Exception):
     """There is no broker for this request; the text says why.
 
     :param lasting: whether there cannot be one for the next request either.
@@ -52,7 +52,7 @@ class Directory:
     """A directory of ours, open, so that it stays the same whatever happens to its name.
 
     :param create: whether to make it; else FileNotFoundError is raised where it is not there.
-    :raises NoBroker: it cannot be made, or another user could put something into it, or another one into its place.
+    :raises BrokerUnavailable: it cannot be made, or another user could put something into it, or another one into its place.
     """
 
     def __init__(self, path: str, create: bool = True) -> None:
@@ -64,17 +64,17 @@ class Directory:
                 _make(path)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except ValueError as error:  # a NUL
-            raise NoBroker(f"{path!r} is no path") from error
+            raise BrokerUnavailable(f"{path!r} is no path") from error
         except OSError as error:
             if error.errno == errno.ENOENT and not create:
                 raise
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
-                raise NoBroker(f"{path} is not a directory") from error
-            raise NoBroker(f"{path}: {error.strerror}", is_lasting(error)) from error
+                raise BrokerUnavailable(f"{path} is not a directory") from error
+            raise BrokerUnavailable(f"{path}: {error.strerror}", is_lasting(error)) from error
         found = os.fstat(self._descriptor)
         if not _is_private(found):
             self.close()
-            raise NoBroker(f"{path} is open to others than its user; it has to be ours, with mode 0700")
+            raise BrokerUnavailable(f"{path} is open to others than its user; it has to be ours, with mode 0700")
 
     def __enter__(self) -> Directory:
         return self
@@ -121,7 +121,7 @@ class Directory:
 
         Until :func:`without_limit`, sending fails when nothing is taken for 20 seconds.
 
-        :raises NoBroker: somebody else listens there, or sockets do not work there.
+        :raises BrokerUnavailable: somebody else listens there, or sockets do not work there.
         :raises TimeoutError: so many wait there already that nobody more can.
         """
         address = self.address(name)
@@ -138,10 +138,10 @@ class Directory:
             raise TimeoutError from error
         except OSError as error:
             sock.close()
-            raise NoBroker(f"{os.path.join(self.path, name)}: {error.strerror}", is_lasting(error)) from error
+            raise BrokerUnavailable(f"{os.path.join(self.path, name)}: {error.strerror}", is_lasting(error)) from error
         if peer(sock).uid != os.geteuid():
             sock.close()
-            raise NoBroker(f"{os.path.join(self.path, name)} is the socket of another user")
+            raise BrokerUnavailable(f"{os.path.join(self.path, name)} is the socket of another user")
         return sock
 
 
@@ -174,7 +174,7 @@ def _checked(path: str) -> str:
     """The path without symlinks. As OpenSSH's safe_path() (misc.c), which does not know of directories such as /tmp, where only its
     owner may move a file.
 
-    :raises NoBroker: a user who is neither root nor ours can put another directory into the place of one in it.
+    :raises BrokerUnavailable: a user who is neither root nor ours can put another directory into the place of one in it.
     """
     # abspath() leaves two slashes at the beginning.
     found = _components(path) if path == os.path.abspath(path) and not path.startswith("//") else {}
@@ -183,9 +183,9 @@ def _checked(path: str) -> str:
         found = _components(path)
     for each, state in found.items():
         if state.st_uid not in (0, os.geteuid()) and not _has_no_number(state.st_uid):
-            raise NoBroker(f"{each} belongs to another user, who could replace what is in it")
+            raise BrokerUnavailable(f"{each} belongs to another user, who could replace what is in it")
         if _is_writable_by_others(each, state):
-            raise NoBroker(f"{each} can be written by other users, who could replace what is in it")
+            raise BrokerUnavailable(f"{each} can be written by other users, who could replace what is in it")
     return path
 
 
@@ -292,32 +292,32 @@ def directories(wanted: str | None, ansible_home: str) -> Iterator[str]:
 def open_directory(wanted: str | None, ansible_home: str) -> Directory:
     """The first of the directories that can be used.
 
-    :raises NoBroker: none can.
+    :raises BrokerUnavailable: none can.
     """
     if not hasattr(socket, "SO_PEERCRED"):
-        raise NoBroker("this system does not tell who is at the other end of a socket")
+        raise BrokerUnavailable("this system does not tell who is at the other end of a socket")
     problems, lasting = [], True
     for path in directories(wanted, ansible_home):
         try:
             return Directory(path)
-        except NoBroker as error:
+        except BrokerUnavailable as error:
             problems.append(str(error))
             lasting = lasting and error.lasting
-    raise NoBroker("; ".join(problems), lasting)
+    raise BrokerUnavailable("; ".join(problems), lasting)
 
 
 def broker_name() -> str:
     """The name of our broker: the same for those who would open the same connections, and may do and use the same.
 
-    :raises NoBroker: the system does not say what we may do, or a broker would be ended in the middle of its work.
+    :raises BrokerUnavailable: the system does not say what we may do, or a broker would be ended in the middle of its work.
     """
     try:
         ours, use = own()
     except OSError as error:
         why = f"the rights of this process cannot be read: {error.filename}: {error.strerror}"
-        raise NoBroker(why, is_lasting(error)) from error
+        raise BrokerUnavailable(why, is_lasting(error)) from error
     if has_cpu_limit(use):
-        raise NoBroker("a limit on processor time (ulimit -t) would soon end a process that serves many tasks")
+        raise BrokerUnavailable("a limit on processor time (ulimit -t) would soon end a process that serves many tasks")
     same = [
         os.uname().nodename,  # as a home may be shared by machines
         sorted(ours.items()),

@@ -13,10 +13,10 @@ import socket
 from typing import Any
 
 from ..errors import CONTROLLER, HopUnreachable, LinkLost, from_wire, sanitize
-from .address import NoBroker, broker_name, open_directory, without_limit
+from .address import BrokerUnavailable, broker_name, open_directory, without_limit
 from .become import Stream
 from .interface import Exited, Output, Report
-from .wire import BODY_LIMIT, Connection, Frame, Gone, WireError
+from .wire import BODY_LIMIT, Frame, FrameStream, PeerClosed, ProtocolError
 
 _ANSWER_SECONDS = 20.0
 _TRIES = 3
@@ -42,13 +42,13 @@ class BrokerSession:
         )
 
     def start(self, command: str, pty: bool = False) -> BrokerProcess:
-        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
         request = _Request(self._report, {"op": "start", "command": command, "pty": pty, "options": self._options})
         self._ask(request)
         return BrokerProcess(request)
 
     def put(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
         from . import local_files
 
         with local_files.source(source) as file:
@@ -56,7 +56,7 @@ class BrokerSession:
             self._done(_Request(self._report, header, file.stream.fileno()))
 
     def fetch(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
         from . import local_files
 
         with local_files.complete(target) as file:
@@ -65,18 +65,18 @@ class BrokerSession:
             file.mode = mode if isinstance(mode, int) else None
 
     def reset(self) -> None:
-        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
         self._done(_Request(self._report, {"op": "reset", "options": self._options}))
 
     def connect(self) -> list[dict[str, Any]]:
-        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
         found: list[dict[str, Any]] = self._done(
             _Request(self._report, {"op": "connect", "options": self._options})
         ).header["found"]
         return found
 
     def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
-        """See :class:`interface.Session`. Raises NoBroker where there cannot be one."""
+        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
         header = {"op": "survey", "accept": accept, "fingerprints": fingerprints, "options": self._options}
         found: list[dict[str, Any]] = self._done(_Request(self._report, header)).header["found"]
         return found
@@ -130,7 +130,7 @@ class _Request:
         self._report = report
         self._header = header
         self._descriptor = descriptor
-        self._connection: Connection | None = None
+        self._connection: FrameStream | None = None
         self._committed = False
         self._given_up = False
         self.place = ""  # of the target; empty until the broker has taken the request
@@ -138,12 +138,12 @@ class _Request:
     def send(self, sock: socket.socket) -> None:
         """Sends it to a broker; one that is gone already may have said why."""
         self.place = ""
-        self._connection = Connection(sock)
+        self._connection = FrameStream(sock)
         try:
-            with contextlib.suppress(Gone):
+            with contextlib.suppress(PeerClosed):
                 self._connection.send(self._header, descriptor=self._descriptor)
-        except WireError as error:
-            raise NoBroker(f"the request does not fit into a frame: {error}", lasting=False) from error
+        except ProtocolError as error:
+            raise BrokerUnavailable(f"the request does not fit into a frame: {error}", lasting=False) from error
         without_limit(sock)
 
     def first_result(self) -> Frame:
@@ -168,7 +168,7 @@ class _Request:
         """The next frame that is not only to be shown.
 
         :raises JumpError: what the broker says has happened.
-        :raises NoBroker: it does nothing for us.
+        :raises BrokerUnavailable: it does nothing for us.
         :raises TimeoutError: the time is up.
         """
         while True:
@@ -183,12 +183,12 @@ class _Request:
             elif event == "error":
                 raise from_wire(frame.header)
             elif event == "refused":
-                raise NoBroker(sanitize(str(frame.header["why"])), bool(frame.header["lasting"]))
+                raise BrokerUnavailable(sanitize(str(frame.header["why"])), bool(frame.header["lasting"]))
             else:
                 return frame
 
     def tell(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """Sends a frame more; raises Gone if nobody takes it."""
+        """Sends a frame more; raises PeerClosed if nobody takes it."""
         if self._connection is not None:
             self._connection.send(header, body)
 
@@ -200,7 +200,7 @@ class _Request:
     def _next(self, timeout: float | None) -> Frame:
         try:
             frame = None if self._connection is None else self._connection.receive(timeout)
-        except WireError:
+        except ProtocolError:
             frame = None
         if frame is not None:
             return frame

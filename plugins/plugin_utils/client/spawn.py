@@ -25,7 +25,7 @@ from typing import BinaryIO, cast
 
 from ..deadline import Deadline
 from ..errors import sanitize
-from .address import Directory, NoBroker, is_lasting
+from .address import BrokerUnavailable, Directory, is_lasting
 
 _MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "broker", "__main__.py")
 # What a program needs to find its files. Nothing else: a variable may hold a secret, and each run names its own agent.
@@ -50,7 +50,7 @@ _START_SECONDS = 60.0
 def start(directory: Directory, name: str) -> socket.socket:
     """A connection to the broker, which is started unless somebody was faster.
 
-    :raises NoBroker: it cannot be started.
+    :raises BrokerUnavailable: it cannot be started.
     """
     try:
         with locked(directory, name):
@@ -65,9 +65,9 @@ def start(directory: Directory, name: str) -> socket.socket:
                 directory.remove(f"{name}.new")
             sock = directory.connect(f"{name}.sock")
     except OSError as error:
-        raise NoBroker(f"{directory.path}: {error.strerror or error}", is_lasting(error)) from error
+        raise BrokerUnavailable(f"{directory.path}: {error.strerror or error}", is_lasting(error)) from error
     if sock is None:
-        raise NoBroker(f"the broker ended at once; see {directory.path}/broker.log")
+        raise BrokerUnavailable(f"the broker ended at once; see {directory.path}/broker.log")
     return sock
 
 
@@ -134,7 +134,7 @@ def _execute(directory: Directory, name: str, listening: socket.socket) -> None:
     if not words.endswith(READY):
         process.kill()
         last = sanitize(words.strip().rpartition(b"\n")[2])
-        raise NoBroker(f"the broker cannot run: {last or 'it was not ready in time, or was killed'}")
+        raise BrokerUnavailable(f"the broker cannot run: {last or 'it was not ready in time, or was killed'}")
 
 
 def _heard(descriptor: int) -> bytes:

@@ -27,11 +27,11 @@ _CHUNK = 256 * 1024
 _ATTENTION = 1.0
 
 
-class WireError(Exception):
+class ProtocolError(Exception):
     """The other side does not keep to the form of a frame, or ended in the middle of one."""
 
 
-class Gone(ConnectionError):
+class PeerClosed(ConnectionError):
     """The other side has left."""
 
 
@@ -45,7 +45,7 @@ class Frame:
         self.body = body
 
 
-class Connection:
+class FrameStream:
     """Frames over a Unix socket, which it owns.
 
     :param sock: connected.
@@ -65,12 +65,12 @@ class Connection:
         """Sends a frame; blocks while the other side takes nothing.
 
         :param descriptor: an open file that the other side gets a descriptor of as well.
-        :raises Gone: the other side has.
-        :raises WireError: more than a frame may hold.
+        :raises PeerClosed: the other side has.
+        :raises ProtocolError: more than a frame may hold.
         """
         head = json.dumps(header, separators=(",", ":")).encode()
         if len(head) > HEADER_LIMIT or len(body) > BODY_LIMIT:
-            raise WireError("the frame is too long")
+            raise ProtocolError("the frame is too long")
         data = b"".join((_LENGTHS.pack(len(head), len(body)), head, body))
         with self._sending:
             try:
@@ -79,7 +79,7 @@ class Connection:
                 if data:  # to send nothing fails, too, once the other side has done all and left
                     self._sock.sendall(data)
             except OSError as error:
-                raise Gone(error.strerror) from error
+                raise PeerClosed(error.strerror) from error
 
     def receive(self, timeout: float | None = None) -> Frame | None:
         """The next frame.
@@ -87,7 +87,7 @@ class Connection:
         :param timeout: seconds; None waits for as long as it takes.
         :returns: None at the end of the conversation.
         :raises TimeoutError: the time is up; what has come so far is kept.
-        :raises WireError: no frame, half a frame, or one that is too long.
+        :raises ProtocolError: no frame, half a frame, or one that is too long.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._receiving:
@@ -97,7 +97,7 @@ class Connection:
                     return frame
                 if self._ended:
                     if self._received:
-                        raise WireError("half a frame")
+                        raise ProtocolError("half a frame")
                     return None
                 end = self._wait(end)
                 self._read()
@@ -146,7 +146,7 @@ class Connection:
         self._ended = not data
         self._received += data
         if len(self._descriptors) > 1 or flags & socket.MSG_CTRUNC:
-            raise WireError("more than one descriptor, or none that is free")
+            raise ProtocolError("more than one descriptor, or none that is free")
 
     def _take(self) -> Frame | None:
         """The first frame of what was received, if it is whole."""
@@ -154,7 +154,7 @@ class Connection:
             return None
         head, body = _LENGTHS.unpack_from(self._received)
         if head > HEADER_LIMIT or body > BODY_LIMIT:
-            raise WireError("the frame is too long")
+            raise ProtocolError("the frame is too long")
         start, end = _LENGTHS.size + head, _LENGTHS.size + head + body
         if len(self._received) < end:
             return None
@@ -162,9 +162,9 @@ class Connection:
             # As text: of bytes, it would take UTF-16 as well.
             header = json.loads(self._received[_LENGTHS.size : start].decode())
         except (ValueError, RecursionError) as error:
-            raise WireError("the header is not JSON") from error
+            raise ProtocolError("the header is not JSON") from error
         if not isinstance(header, dict):
-            raise WireError("the header is no object")
+            raise ProtocolError("the header is no object")
         frame = Frame(header, bytes(self._received[start:end]))
         del self._received[:end]
         return frame

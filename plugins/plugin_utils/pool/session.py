@@ -108,7 +108,7 @@ class PooledSession:
         while True:
             try:
                 return self._once(use, kept, busy, ignore_recent_failure=failures > 0)
-            except _Again:
+            except _RetryLease:
                 continue
             except HopError as error:
                 problem = error
@@ -135,7 +135,7 @@ class PooledSession:
                 made = use(lease)
             except HopError as error:
                 if _another_may_do(lease, error, busy):
-                    raise _Again from error
+                    raise _RetryLease from error
                 raise
             if kept:
                 stack.pop_all()
@@ -152,7 +152,7 @@ def no_thread() -> HopUnreachable:
     return HopUnreachable(CONTROLLER, "no thread can be started", _ROOM_FOR_THREADS)
 
 
-class _Again(Exception):
+class _RetryLease(Exception):
     """Nothing was done, and no dial has failed: another lease is to be tried."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection, Gone, WireError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import FrameStream, PeerClosed, ProtocolError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import from_wire
 
 from .case import Case
@@ -67,11 +67,11 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def connected(path: Path) -> Iterator[Connection]:
+def connected(path: Path) -> Iterator[FrameStream]:
     """A worker's connection to a broker."""
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(path))
-    connection = Connection(sock)
+    connection = FrameStream(sock)
     try:
         yield connection
     finally:
@@ -101,13 +101,13 @@ def _header(request: str, options: dict[str, Any], there: str) -> dict[str, Any]
     return {"options": options} | ({"op": name, **more[name]} if name in more else command)
 
 
-def _ended(connection: Connection, header: dict[str, Any], file: Path, end: float) -> Outcome:
+def _ended(connection: FrameStream, header: dict[str, Any], file: Path, end: float) -> Outcome:
     try:
         _send(connection, header, file)
         while (frame := connection.receive(max(0.0, end - time.monotonic()))) is not None:
             event = frame.header.get("event")
             if event == "started" and header["command"] == COMMANDS["feed"]:
-                with contextlib.suppress(Gone):
+                with contextlib.suppress(PeerClosed):
                     connection.send({"op": "in"}, INPUT)
                     connection.send({"op": "eof"})
             elif event == "error":
@@ -118,12 +118,12 @@ def _ended(connection: Connection, header: dict[str, Any], file: Path, end: floa
                 return _done(frame.header)
     except TimeoutError:
         return Outcome("no end")
-    except (Gone, WireError) as error:
+    except (PeerClosed, ProtocolError) as error:
         return Outcome("no word", str(error))
     return Outcome("no word")
 
 
-def _send(connection: Connection, header: dict[str, Any], file: Path) -> None:
+def _send(connection: FrameStream, header: dict[str, Any], file: Path) -> None:
     """With a descriptor of the file, where it is for one."""
     mode = {"put": "rb", "fetch": "wb"}.get(header["op"])
     if mode is None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from ansible_collections.bastion.ssh.plugins.connection.jump import DOCUMENTATION
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.admission import Admission
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, RequestHandler
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import FrameStream
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import JumpError, LoginRefused, from_wire
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.transports import TransportPool
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import SessionConfig, read_settings
@@ -87,12 +87,12 @@ def ask(data: bytes, descriptor: int | None = None) -> tuple[Answers, Served]:
     broker = Served()
     near, far = socket.socketpair()
     answers: Answers = []
-    with near, contextlib.closing(Connection(far)) as connection:
+    with near, contextlib.closing(FrameStream(far)) as connection:
         socket.send_fds(near, [data], [] if descriptor is None else [descriptor])
         near.shutdown(socket.SHUT_WR)
         RequestHandler(connection, cast(Broker, broker)).run()
         connection.close()
-        with contextlib.closing(Connection(near)) as worker:
+        with contextlib.closing(FrameStream(near)) as worker:
             while (frame := worker.receive(SECONDS)) is not None:
                 answers.append(frame.header)
     return answers, broker

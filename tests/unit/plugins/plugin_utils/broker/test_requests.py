@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.requests import Broker, RequestHandler
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Exited
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import FrameStream
 from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.session import PooledSession
 
 
@@ -38,7 +38,7 @@ def test_input_that_a_command_did_not_read_is_dropped(
     has_run: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near, far = socket.socketpair()
-    with contextlib.closing(Connection(near)) as worker, contextlib.closing(Connection(far)) as connection:
+    with contextlib.closing(FrameStream(near)) as worker, contextlib.closing(FrameStream(far)) as connection:
         ended = Ended()
         conversation = RequestHandler(connection, cast(Broker, None))
         monkeypatch.setattr(conversation, "_session", lambda _header: ended)

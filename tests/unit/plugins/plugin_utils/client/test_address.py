@@ -23,8 +23,8 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client import address
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import (
+    BrokerUnavailable,
     Directory,
-    NoBroker,
     broker_name,
     directories,
     open_directory,
@@ -46,7 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(path: Path | str) -> str:
-    with pytest.raises(NoBroker) as caught:
+    with pytest.raises(BrokerUnavailable) as caught:
         Directory(str(path))
     return str(caught.value)
 
@@ -137,7 +137,7 @@ def test_a_directory_that_others_can_get_at_is_refused(
 ) -> None:
     make(place)
     before = descriptors()
-    with pytest.raises(NoBroker) as caught:
+    with pytest.raises(BrokerUnavailable) as caught:
         Directory(str(place), create)
     assert str(caught.value) == f"{place} {why}"
     assert descriptors() == before
@@ -187,7 +187,7 @@ def test_the_users_directory_is_the_only_one(home: Path, monkeypatch: pytest.Mon
     assert list(directories("wanted/.", str(home))) == [f"{home.parent}/wanted"]
     assert list(directories("", "~/.ansible"))[1:] == ["/home/me/.ansible/bastion-ssh"]
     home.touch()
-    with pytest.raises(NoBroker, match=f"^{home} is not a directory$"):
+    with pytest.raises(BrokerUnavailable, match=f"^{home} is not a directory$"):
         open_directory(str(home), str(home.parent))
 
 
@@ -203,7 +203,7 @@ def test_the_runtime_directory_comes_first_and_ansibles_home_next(
     with open_directory(None, str(home)) as directory:
         assert directory.path == both[1]
     os.chmod(both[1], 0o755)
-    with pytest.raises(NoBroker, match=f"^{both[0]} {OPEN}; {both[1]} {OPEN}$"):
+    with pytest.raises(BrokerUnavailable, match=f"^{both[0]} {OPEN}; {both[1]} {OPEN}$"):
         open_directory(None, str(home))
 
 
@@ -222,7 +222,7 @@ def test_a_runtime_directory_that_is_not_ours_is_passed_over(
 
 def test_without_a_way_to_know_the_other_end_there_is_no_broker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_PEERCRED")
-    with pytest.raises(NoBroker, match="does not tell who is at the other end"):
+    with pytest.raises(BrokerUnavailable, match="does not tell who is at the other end"):
         open_directory(None, str(home))
     assert not home.exists()
 
@@ -252,7 +252,7 @@ def test_what_is_no_socket_is_no_broker(place: Path) -> None:
         assert directory.connect("name.sock") is None
         (place / "name.sock").unlink()
         (place / "name.sock").symlink_to("name.sock")
-        with pytest.raises(NoBroker, match=f"^{place}/name.sock: Too many levels"):
+        with pytest.raises(BrokerUnavailable, match=f"^{place}/name.sock: Too many levels"):
             directory.connect("name.sock")
 
 
@@ -277,7 +277,7 @@ with socket.socket(socket.AF_UNIX) as listening:
 def test_nothing_is_said_to_the_socket_of_another_user(place: Path, start: Callable[..., list[object]]) -> None:
     with Directory(str(place)) as directory:
         (process,) = start(LISTENER, [f"{place}/name.sock"])
-        with pytest.raises(NoBroker, match=f"^{place}/name.sock is the socket of another user$"):
+        with pytest.raises(BrokerUnavailable, match=f"^{place}/name.sock is the socket of another user$"):
             directory.connect("name.sock")
         assert process.communicate(timeout=30)[0] == "b''\n"  # type: ignore[attr-defined]
 
@@ -337,7 +337,7 @@ def test_a_directory_that_others_can_replace_is_refused(
     make(above)
     before = descriptors()
     for create in (True, False):
-        with pytest.raises(NoBroker) as caught:
+        with pytest.raises(BrokerUnavailable) as caught:
             Directory(str(path), create)
         assert str(caught.value) == why.format(above)
     assert descriptors() == before
@@ -355,7 +355,7 @@ def test_a_symlink_in_a_directory_of_another_user_leads_nowhere_else_afterwards(
     with Directory(f"{theirs}/link/place") as directory:
         assert directory.path == f"{first}/place"
     (tmp_path / "moved").symlink_to(theirs)
-    with pytest.raises(NoBroker, match=f"^{theirs} belongs to another user"):
+    with pytest.raises(BrokerUnavailable, match=f"^{theirs} belongs to another user"):
         Directory(f"{tmp_path}/moved/place")
 
 
@@ -394,7 +394,7 @@ def test_a_directory_where_others_can_move_nothing_of_ours_will_do(bits: int, tm
 
 
 OF_A_GROUP = """
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory, NoBroker
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory, BrokerUnavailable
 import grp, os, pwd
 grp.getgrgid = lambda number: grp.struct_group((sys.argv[2], "x", number, [*filter(None, sys.argv[3].split(","))]))
 def user(name, number, group):
@@ -405,7 +405,7 @@ go()
 try:
     Directory(sys.argv[1]).close()
     print("taken")
-except NoBroker as error:
+except BrokerUnavailable as error:
     print(error)
 """
 
@@ -493,7 +493,7 @@ def public(tmp_path: Path) -> Iterator[Path]:
 
 
 OF_ANY_USER = """
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import NoBroker, open_directory
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import BrokerUnavailable, open_directory
 import os
 go()
 os.setgroups([])
@@ -504,7 +504,7 @@ os.environ.pop("XDG_RUNTIME_DIR", None)
 try:
     with open_directory(None, "~/.ansible") as directory:
         print(directory.path)
-except NoBroker as error:
+except BrokerUnavailable as error:
     print(error)
 """
 
@@ -525,7 +525,7 @@ def test_roots_group_may_write_above(public: Path, outputs: Callable[..., list[s
 
 
 IN_A_NAMESPACE = """
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory, NoBroker
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory, BrokerUnavailable
 import ctypes, os
 go()
 (inside, ready), (outside, mapped) = os.pipe(), os.pipe()
@@ -545,7 +545,7 @@ os.read(outside, 1)
 try:
     Directory(sys.argv[1]).close()
     print("taken", os.stat(os.path.dirname(sys.argv[1])).st_uid, flush=True)
-except NoBroker as error:
+except BrokerUnavailable as error:
     print(error, flush=True)
 """
 
@@ -679,11 +679,11 @@ def test_what_passes_is_no_lasting_reason_to_have_no_broker(
 
     with monkeypatch.context() as patched:
         patched.setattr(address, "own", fail)
-        with pytest.raises(NoBroker, match=r"^the rights of this process cannot be read: ") as caught:
+        with pytest.raises(BrokerUnavailable, match=r"^the rights of this process cannot be read: ") as caught:
             broker_name()
         assert caught.value.lasting is lasting
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.parent))
     monkeypatch.setattr(address, "_checked", fail)
-    with pytest.raises(NoBroker) as caught:
+    with pytest.raises(BrokerUnavailable) as caught:
         open_directory(None, str(home))
     assert caught.value.lasting is lasting

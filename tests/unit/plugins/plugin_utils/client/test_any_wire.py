@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import (
     BODY_LIMIT,
     HEADER_LIMIT,
-    Connection,
-    WireError,
+    FrameStream,
+    ProtocolError,
 )
 
 Frames = list[tuple[dict[str, Any], bytes]]
@@ -51,21 +51,21 @@ def whole(data: bytes) -> tuple[Frames, bool]:
 
 
 @contextlib.contextmanager
-def ends() -> Iterator[tuple[socket.socket, Connection]]:
+def ends() -> Iterator[tuple[socket.socket, FrameStream]]:
     """A socket that says whatever it likes, and the connection that hears it."""
     left, right = socket.socketpair()
-    with left, contextlib.closing(Connection(right)) as connection:
+    with left, contextlib.closing(FrameStream(right)) as connection:
         yield left, connection
 
 
-def receive(connection: Connection, frames: Frames) -> bool:
+def receive(connection: FrameStream, frames: Frames) -> bool:
     """Takes what has come by now, whatever was refused before; whether something was refused."""
     try:
         while (frame := connection.receive(0)) is not None:
             frames.append((frame.header, frame.body))
     except TimeoutError:
         return False
-    except WireError:
+    except ProtocolError:
         return True
     return False
 
@@ -118,7 +118,7 @@ def test_no_length_makes_room_for_what_does_not_come(data: bytes, head: int, bod
         if head > HEADER_LIMIT or body > BODY_LIMIT:
             assert receive(connection, [])  # at once
         left.close()
-        with contextlib.suppress(WireError):
+        with contextlib.suppress(ProtocolError):
             frame = connection.receive(0)
             assert frame is not None
             assert head + body <= len(data)

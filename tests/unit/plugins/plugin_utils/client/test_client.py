@@ -18,15 +18,15 @@ import pytest
 
 from ansible_collections.bastion.ssh.plugins.connection import jump
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client import client
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import NoBroker, broker_name
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import BrokerUnavailable, broker_name
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Report
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Connection, Gone
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import FrameStream, PeerClosed
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopUnreachable, LinkLost, to_wire
 
 PATIENCE = 1.0
 OPTIONS = {"host": "192.0.2.1"}
-Answer = Callable[[Connection], None]
+Answer = Callable[[FrameStream], None]
 Serve = Callable[..., list[Answer]]
 
 
@@ -47,7 +47,7 @@ def served(tmp_path: Path) -> Iterator[Serve]:
         def serve(answers: tuple[Answer, ...], given: list[Answer]) -> None:
             with contextlib.suppress(OSError):  # the end of the test
                 for answer in answers:
-                    connection = Connection(listening.accept()[0])
+                    connection = FrameStream(listening.accept()[0])
                     given.append(answer)
                     answer(connection)
                     connection.close()
@@ -64,29 +64,29 @@ def served(tmp_path: Path) -> Iterator[Serve]:
             thread.join(10)
 
 
-def leaves(_connection: Connection) -> None:
+def leaves(_connection: FrameStream) -> None:
     """Says nothing."""
 
 
-def refuses_unasked(connection: Connection) -> None:
+def refuses_unasked(connection: FrameStream) -> None:
     connection.send({"event": "error", **to_wire(HopUnreachable("the broker", "is full", "Wait."))})
 
 
-def commits_and_leaves(connection: Connection) -> None:
+def commits_and_leaves(connection: FrameStream) -> None:
     connection.receive(10)
     connection.send({"event": "accepted", "place": "hop 1 of 1", "seconds": 10})
     connection.send({"event": "committed"})
 
 
-def commits_too_late(connection: Connection) -> None:
+def commits_too_late(connection: FrameStream) -> None:
     """Begins when nobody waits any more."""
     connection.receive(10)
     assert connection.receive(10) is None
-    with pytest.raises(Gone):
+    with pytest.raises(PeerClosed):
         connection.send({"event": "committed"})
 
 
-def keeps_it_waiting(connection: Connection) -> None:
+def keeps_it_waiting(connection: FrameStream) -> None:
     """For several times as long as a worker waits without a word."""
     connection.receive(10)
     for _time in range(4):
@@ -95,7 +95,7 @@ def keeps_it_waiting(connection: Connection) -> None:
     connection.send({"event": "error", **to_wire(HopUnreachable("the broker", "is full", "Wait."))})
 
 
-def is_done(connection: Connection) -> None:
+def is_done(connection: FrameStream) -> None:
     connection.receive(10)
     connection.send({"event": "done"})
 
@@ -117,7 +117,7 @@ def test_a_task_finds_out_the_name_of_its_broker_once(
     assert (len(given), len(found)) == (2, 1)
 
 
-def does_it(connection: Connection, mode: object = None) -> None:
+def does_it(connection: FrameStream, mode: object = None) -> None:
     connection.receive(10)
     descriptor = connection.take_descriptor()
     assert descriptor is not None
@@ -129,7 +129,7 @@ def does_it(connection: Connection, mode: object = None) -> None:
 @pytest.mark.parametrize("lasting", [True, False])
 def test_a_refusal_is_for_good_or_for_this_task(lasting: bool, session: BrokerSession, served: Serve) -> None:
     served(lambda connection: connection.send({"event": "refused", "why": "it says so", "lasting": lasting}))
-    with pytest.raises(NoBroker, match=r"^it says so$") as caught:
+    with pytest.raises(BrokerUnavailable, match=r"^it says so$") as caught:
         session.reset()
     assert caught.value.lasting is lasting
 
@@ -142,7 +142,7 @@ def test_what_passes_turns_the_broker_off_for_one_task_only(
     said: list[str] = []
 
     def refuse() -> None:
-        raise NoBroker("it says so", lasting)
+        raise BrokerUnavailable("it says so", lasting)
 
     def task() -> str:
         connection = jump.Connection.__new__(jump.Connection)
@@ -204,7 +204,7 @@ def test_who_began_when_it_was_given_up_may_have_done_it() -> None:
     ours, theirs = socket.socketpair()
     request = client._Request(Report(print, print), {"op": "start"})
     request.send(ours)
-    broker = Connection(theirs)
+    broker = FrameStream(theirs)
     broker.send({"event": "accepted", "place": "hop 1 of 1", "seconds": 10})
     broker.send({"event": "committed"})
     request._give_up()

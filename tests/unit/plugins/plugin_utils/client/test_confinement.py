@@ -100,7 +100,7 @@ def test_a_process_with_little_time_has_no_broker() -> None:
     for limit in ("--cpu=1000", "--cpu=1000:"):
         command = ["prlimit", limit, sys.executable, "-c", NAME]
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
-        assert "NoBroker: a limit on processor time (ulimit -t) would soon end" in told
+        assert "BrokerUnavailable: a limit on processor time (ulimit -t) would soon end" in told
 
 
 def test_nothing_is_read_twice_to_name_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import Directory, NoBroker
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import BrokerUnavailable, Directory
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.spawn import environment, locked, start
 
 COUNT = """
@@ -107,7 +107,7 @@ def test_whoever_comes_second_takes_the_broker_that_is_there(place: Path) -> Non
 def test_a_lock_that_is_a_symlink_is_no_broker(place: Path, tmp_path: Path) -> None:
     with Directory(str(place)) as directory:
         (place / "name.lock").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(NoBroker, match=f"^{place}: Too many levels"):
+        with pytest.raises(BrokerUnavailable, match=f"^{place}: Too many levels"):
             start(directory, "name")
     assert not (tmp_path / "elsewhere").exists()
 
@@ -127,7 +127,7 @@ def test_a_broker_that_cannot_run_is_none_and_says_why(
     (first / file).write_text("raise ImportError\n" if file == "paramiko.py" else "")
     monkeypatch.setenv("PYTHONPATH", str(first))
     with Directory(str(place)) as directory:
-        with pytest.raises(NoBroker, match=f"^the broker cannot run: .*{says}"):
+        with pytest.raises(BrokerUnavailable, match=f"^the broker cannot run: .*{says}"):
             start(directory, "name")
         assert [name for name in directory.names() if name != "broker.log"] == []
 

@@ -25,8 +25,8 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.client import wire
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import (
     BODY_LIMIT,
     HEADER_LIMIT,
-    Connection,
-    WireError,
+    FrameStream,
+    ProtocolError,
 )
 
 SECONDS = 10.0
@@ -37,18 +37,18 @@ def framed(header: bytes, body: bytes = b"") -> bytes:
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[Connection, Connection]]:
-    left, right = map(Connection, socket.socketpair())
+def pair() -> Iterator[tuple[FrameStream, FrameStream]]:
+    left, right = map(FrameStream, socket.socketpair())
     yield left, right
     left.close()
     right.close()
 
 
 @pytest.fixture
-def raw() -> Iterator[tuple[socket.socket, Connection]]:
+def raw() -> Iterator[tuple[socket.socket, FrameStream]]:
     """A socket that says whatever it likes, and the connection that hears it."""
     left, right = socket.socketpair()
-    connection = Connection(right)
+    connection = FrameStream(right)
     yield left, connection
     connection.close()
     left.close()
@@ -65,7 +65,7 @@ BODIES = st.binary(max_size=200)
 
 @given(st.lists(st.tuples(HEADERS, BODIES), max_size=5))
 def test_what_is_sent_is_received_and_then_the_end(frames: list[tuple[dict[str, Any], bytes]]) -> None:
-    left, right = map(Connection, socket.socketpair())
+    left, right = map(FrameStream, socket.socketpair())
     for header, body in frames:
         left.send(header, body)
     left.close()
@@ -79,7 +79,7 @@ def test_what_is_sent_is_received_and_then_the_end(frames: list[tuple[dict[str, 
 
 
 def test_what_is_received_from_one_that_was_closed_is_the_end() -> None:
-    left, right = map(Connection, socket.socketpair())
+    left, right = map(FrameStream, socket.socketpair())
     left.send({"a": 1})
     with pytest.raises(TimeoutError):
         left.receive(0)
@@ -90,7 +90,7 @@ def test_what_is_received_from_one_that_was_closed_is_the_end() -> None:
 
 
 # trust: T28
-def test_a_frame_may_come_one_byte_at_a_time(raw: tuple[socket.socket, Connection]) -> None:
+def test_a_frame_may_come_one_byte_at_a_time(raw: tuple[socket.socket, FrameStream]) -> None:
     left, connection = raw
     for byte in framed(b'{"a":1}', b"body"):
         with pytest.raises(TimeoutError):
@@ -101,7 +101,7 @@ def test_a_frame_may_come_one_byte_at_a_time(raw: tuple[socket.socket, Connectio
     assert (frame.header, frame.body) == ({"a": 1}, b"body")
 
 
-def test_the_longest_frame_comes_through(pair: tuple[Connection, Connection]) -> None:
+def test_the_longest_frame_comes_through(pair: tuple[FrameStream, FrameStream]) -> None:
     left, right = pair
     header, body = {"k": "x" * (HEADER_LIMIT - len('{"k":""}'))}, os.urandom(BODY_LIMIT)
     sender = threading.Thread(target=left.send, args=(header, body))
@@ -119,10 +119,10 @@ def test_the_longest_frame_comes_through(pair: tuple[Connection, Connection]) ->
     ids=["header", "body"],
 )
 def test_a_frame_that_is_too_long_is_not_sent(
-    header: dict[str, Any], body: bytes, pair: tuple[Connection, Connection]
+    header: dict[str, Any], body: bytes, pair: tuple[FrameStream, FrameStream]
 ) -> None:
     left, right = pair
-    with pytest.raises(WireError, match=r"^the frame is too long$"):
+    with pytest.raises(ProtocolError, match=r"^the frame is too long$"):
         left.send(header, body)
     left.send({"next": True})
     frame = right.receive(SECONDS)
@@ -163,7 +163,7 @@ HOSTILE = {
 
 # trust: T28
 @pytest.mark.parametrize(("data", "why"), HOSTILE.values(), ids=HOSTILE)
-def test_what_is_no_frame_is_refused(data: bytes, why: str, raw: tuple[socket.socket, Connection]) -> None:
+def test_what_is_no_frame_is_refused(data: bytes, why: str, raw: tuple[socket.socket, FrameStream]) -> None:
     left, connection = raw
 
     def say() -> None:
@@ -172,30 +172,32 @@ def test_what_is_no_frame_is_refused(data: bytes, why: str, raw: tuple[socket.so
 
     writer = threading.Thread(target=say)
     writer.start()
-    with pytest.raises(WireError, match=f"^{why}$"):
+    with pytest.raises(ProtocolError, match=f"^{why}$"):
         connection.receive(SECONDS)
     writer.join(SECONDS)
 
 
 # trust: T28
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_is_refused_and_not_read(protocol: int, tmp_path: Path, raw: tuple[socket.socket, Connection]) -> None:
+def test_a_pickle_is_refused_and_not_read(
+    protocol: int, tmp_path: Path, raw: tuple[socket.socket, FrameStream]
+) -> None:
     blob = pickle.dumps(Opens(tmp_path / "opened"), protocol)
     left, connection = raw
     left.sendall(framed(blob))
-    with pytest.raises(WireError, match=r"^the header is not JSON$"):
+    with pytest.raises(ProtocolError, match=r"^the header is not JSON$"):
         connection.receive(SECONDS)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_at_all_is_the_end(raw: tuple[socket.socket, Connection]) -> None:
+def test_nothing_at_all_is_the_end(raw: tuple[socket.socket, FrameStream]) -> None:
     left, connection = raw
     left.shutdown(socket.SHUT_WR)
     assert connection.receive(SECONDS) is None
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05])
-def test_at_a_timeout_what_has_come_is_kept(seconds: float, raw: tuple[socket.socket, Connection]) -> None:
+def test_at_a_timeout_what_has_come_is_kept(seconds: float, raw: tuple[socket.socket, FrameStream]) -> None:
     left, connection = raw
     whole = framed(b'{"a":1}', b"body")
     for piece in (whole[:3], whole[3:10], whole[10:-1]):
@@ -215,14 +217,14 @@ import socket, sys
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client import wire
 wire._ATTENTION = 0.5
-connection = wire.Connection(socket.socket(fileno=0))
+connection = wire.FrameStream(socket.socket(fileno=0))
 connection.send({"ready": True})
 print(connection.receive(1.5).header)
 """
 
 
 # A worker that was stopped together with the broker gives that time to answer.  trust: T56
-def test_who_was_stopped_waits_on(raw: tuple[socket.socket, Connection]) -> None:
+def test_who_was_stopped_waits_on(raw: tuple[socket.socket, FrameStream]) -> None:
     left, connection = raw
     root = wire.__file__.partition("/ansible_collections/")[0]
     with subprocess.Popen(
@@ -241,7 +243,7 @@ def test_who_was_stopped_waits_on(raw: tuple[socket.socket, Connection]) -> None
             other.kill()
 
 
-def test_who_takes_nothing_holds_the_sender_until_it_takes_something(pair: tuple[Connection, Connection]) -> None:
+def test_who_takes_nothing_holds_the_sender_until_it_takes_something(pair: tuple[FrameStream, FrameStream]) -> None:
     left, right = pair
     body, count, sent = bytes(BODY_LIMIT), 20, []
 
@@ -263,7 +265,7 @@ def test_who_takes_nothing_holds_the_sender_until_it_takes_something(pair: tuple
     assert not sender.is_alive()
 
 
-def test_frames_of_several_threads_do_not_mix(pair: tuple[Connection, Connection]) -> None:
+def test_frames_of_several_threads_do_not_mix(pair: tuple[FrameStream, FrameStream]) -> None:
     left, right = pair
 
     def send(number: int) -> None:
@@ -283,7 +285,7 @@ def test_frames_of_several_threads_do_not_mix(pair: tuple[Connection, Connection
 
 @pytest.mark.parametrize("timeout", [None, SECONDS])
 def test_closing_wakes_whoever_waits_in_another_thread(
-    timeout: float | None, pair: tuple[Connection, Connection]
+    timeout: float | None, pair: tuple[FrameStream, FrameStream]
 ) -> None:
     left, _right = pair
     received: list[object] = []
@@ -298,7 +300,7 @@ def test_closing_wakes_whoever_waits_in_another_thread(
     left.close()
 
 
-def test_closing_wakes_whoever_sends_in_another_thread(pair: tuple[Connection, Connection]) -> None:
+def test_closing_wakes_whoever_sends_in_another_thread(pair: tuple[FrameStream, FrameStream]) -> None:
     left, _right = pair
     failed: list[OSError] = []
 
@@ -317,7 +319,7 @@ def test_closing_wakes_whoever_sends_in_another_thread(pair: tuple[Connection, C
     assert len(failed) == 1
 
 
-def test_to_one_who_is_gone_nothing_can_be_sent(pair: tuple[Connection, Connection]) -> None:
+def test_to_one_who_is_gone_nothing_can_be_sent(pair: tuple[FrameStream, FrameStream]) -> None:
     left, right = pair
     right.close()
     with pytest.raises(ConnectionError):

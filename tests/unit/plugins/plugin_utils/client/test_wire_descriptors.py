@@ -14,24 +14,24 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import BODY_LIMIT, Connection, WireError
+from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import BODY_LIMIT, FrameStream, ProtocolError
 
 SECONDS = 10.0
 EMPTY = b"\0\0\0\2\0\0\0\0{}"
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[Connection, Connection]]:
-    left, right = map(Connection, socket.socketpair())
+def pair() -> Iterator[tuple[FrameStream, FrameStream]]:
+    left, right = map(FrameStream, socket.socketpair())
     yield left, right
     left.close()
     right.close()
 
 
 @pytest.fixture
-def raw() -> Iterator[tuple[socket.socket, Connection]]:
+def raw() -> Iterator[tuple[socket.socket, FrameStream]]:
     left, right = socket.socketpair()
-    connection = Connection(right)
+    connection = FrameStream(right)
     yield left, connection
     connection.close()
     left.close()
@@ -50,7 +50,9 @@ def descriptors() -> int:
 
 
 # trust: T31
-def test_a_descriptor_comes_with_its_frame_and_is_not_inherited(pair: tuple[Connection, Connection], file: int) -> None:
+def test_a_descriptor_comes_with_its_frame_and_is_not_inherited(
+    pair: tuple[FrameStream, FrameStream], file: int
+) -> None:
     left, right = pair
     left.send({"op": "put"}, b"body", file)
     frame = right.receive(SECONDS)
@@ -68,7 +70,7 @@ def test_a_descriptor_comes_with_its_frame_and_is_not_inherited(pair: tuple[Conn
 def test_a_descriptor_may_come_with_a_long_frame(file: int) -> None:
     sockets = socket.socketpair()
     sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    left, right = map(Connection, sockets)
+    left, right = map(FrameStream, sockets)
     body = os.urandom(BODY_LIMIT)
     sender = threading.Thread(target=left.send, args=({}, body, file))
     sender.start()
@@ -84,7 +86,7 @@ def test_a_descriptor_may_come_with_a_long_frame(file: int) -> None:
 
 
 # trust: T28
-def test_a_descriptor_that_nobody_takes_is_closed(pair: tuple[Connection, Connection], file: int) -> None:
+def test_a_descriptor_that_nobody_takes_is_closed(pair: tuple[FrameStream, FrameStream], file: int) -> None:
     left, right = pair
     before = descriptors()
     left.send({}, descriptor=file)
@@ -96,12 +98,12 @@ def test_a_descriptor_that_nobody_takes_is_closed(pair: tuple[Connection, Connec
 
 
 # trust: T28
-def test_more_than_one_descriptor_is_refused(raw: tuple[socket.socket, Connection], file: int) -> None:
+def test_more_than_one_descriptor_is_refused(raw: tuple[socket.socket, FrameStream], file: int) -> None:
     left, connection = raw
     before = descriptors()
     for _time in range(2):
         socket.send_fds(left, [EMPTY[:5]], [file])
-    with pytest.raises(WireError, match=r"^more than one descriptor, or none that is free$"):
+    with pytest.raises(ProtocolError, match=r"^more than one descriptor, or none that is free$"):
         connection.receive(SECONDS)
     connection.close()
     assert descriptors() == before - 1
@@ -110,12 +112,12 @@ def test_more_than_one_descriptor_is_refused(raw: tuple[socket.socket, Connectio
 # trust: T28
 @pytest.mark.parametrize("count", [2, 3, 50])
 def test_of_many_descriptors_at_once_no_more_than_one_is_kept(
-    count: int, raw: tuple[socket.socket, Connection], file: int
+    count: int, raw: tuple[socket.socket, FrameStream], file: int
 ) -> None:
     left, connection = raw
     before = descriptors()
     socket.send_fds(left, [EMPTY], [file] * count)
-    with contextlib.suppress(WireError):
+    with contextlib.suppress(ProtocolError):
         assert connection.receive(SECONDS) is not None
     assert descriptors() <= before + 1
     connection.close()
@@ -123,7 +125,7 @@ def test_of_many_descriptors_at_once_no_more_than_one_is_kept(
 
 
 def test_who_leaves_once_all_was_sent_is_not_missed(
-    pair: tuple[Connection, Connection], file: int, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[FrameStream, FrameStream], file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left, right = pair
     send = socket.send_fds
