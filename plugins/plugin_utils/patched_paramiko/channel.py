@@ -84,13 +84,13 @@ class HopChannel(paramiko.Channel):
         """Nothing."""
 
     @staticmethod
-    def adopt(channel: Any, transport: Any) -> None:
+    def upgrade(channel: Any, transport: Any) -> None:
         """Makes one of a channel of the library's on which nothing has been received and that nobody uses yet."""
         channel.__class__ = HopChannel
         channel.server_closed = threading.Event()
         channel.in_buffer = _Buffer()
         channel._window = _Window(channel.in_window_size)
-        channel.transport = _Gate(transport)
+        channel.transport = _CloseOrderedTransport(transport)
         channel.lock = TransportLock(transport, SHORT)
         channel.out_buffer_cv = threading.Condition(channel.lock)
 
@@ -176,7 +176,7 @@ class _Window:
             return self._left + self._grace >= 0
 
 
-def send_aside(send: Callable[..., None], *what: Any) -> bool:
+def send_in_background(send: Callable[..., None], *what: Any) -> bool:
     """Sends something that is not waited for, in a thread of its own: that of the transport may have to read on first.
 
     :returns: False if no thread can be started; the end of the connection then says the same.
@@ -243,7 +243,7 @@ class _Buffer(paramiko.buffered_pipe.BufferedPipe):  # type: ignore[type-arg]
         return bytes(self._buffer[:limit])
 
 
-class _Gate:
+class _CloseOrderedTransport:
     """A transport as one channel sees it, which sends nothing after its CLOSE.
 
     The library makes a message under the channel's lock and sends it without; meanwhile its thread may answer a CLOSE of
@@ -289,7 +289,7 @@ class _Gate:
                 raise Violation(f"it wants answers and takes none: {_WAITING} wait on one channel")
             self._waiting.append(message)
             if not self._helped:
-                self._helped = send_aside(self._send_waiting)
+                self._helped = send_in_background(self._send_waiting)
 
     def _send_waiting(self) -> None:
         with contextlib.suppress(*BROKEN):

@@ -26,7 +26,7 @@ from .channel import (
     handle_extended_data,
     handle_request,
     of_open_channel,
-    send_aside,
+    send_in_background,
 )
 from .compat import BROKEN, paramiko
 from .key_exchange import CHECKED, rejection_reason
@@ -87,7 +87,7 @@ class _Until:
         return serves and self._deadline.expired
 
 
-class _Seen:
+class _ChannelIds:
     """In place of the library's list of all channels that there ever were, which grows for as long as there is a connection."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._shown_key: bytes | None = None
         #: What the server has nothing in common with us of, once the key exchange has begun, and what to do.
         self.nothing_common: tuple[str, str] | None = None
-        self.channels_seen = _Seen()
+        self.channels_seen = _ChannelIds()
         # In place of the library's, which it does not use before it is started.
         self.clear_to_send_lock = TransportLock(self)
         self.lock = TransportLock(self, SHORT)
@@ -409,11 +409,11 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             late = number in self._unwanted
             self._unwanted.discard(number)
             if opened is not None and channel is not None:  # nothing has been received on it, and it is not in use
-                HopChannel.adopt(channel, self)
+                HopChannel.upgrade(channel, self)
                 channel._set_remote_channel(theirs, window, packet_size)
                 opened.set()
         if late:
-            send_aside(self._close_unwanted, theirs)
+            send_in_background(self._close_unwanted, theirs)
         elif opened is None:  # OpenSSH's channels.c: "open confirmation for non-opening channel"
             raise Violation("it confirmed a channel that was not requested")
 
@@ -434,7 +434,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         """
 
         def opened(channel: Any) -> None:
-            HopChannel.adopt(channel, self)
+            HopChannel.upgrade(channel, self)
             carrier = handler(channel)
             if carrier is not None:
                 self._agents.append(carrier)

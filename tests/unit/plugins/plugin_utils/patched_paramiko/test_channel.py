@@ -9,7 +9,7 @@ import threading
 import paramiko
 import pytest
 
-from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.channel import _Gate
+from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.channel import _CloseOrderedTransport
 from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.violation import Violation
 
 FAILURE = 100  # RFC 4250 section 4.1.2
@@ -23,7 +23,7 @@ class _Exchanging(threading.Thread):
         self.clear_to_send = threading.Event()
         self.sent: list[int] = []
         self.error: Violation | None = None
-        self._gate = _Gate(self)
+        self._gate = _CloseOrderedTransport(self)
         self._answers = answers
 
     def is_active(self) -> bool:
