@@ -88,11 +88,11 @@ class HopUnreachable(HopError):
     retry = True
 
 
-class HopBusy(HopUnreachable):
+class HopTemporarilyUnavailable(HopUnreachable):
     """The hop took no connection, and may take one a moment later: it restarts, or has too many logins at once."""
 
 
-class SessionRefused(HopUnreachable):
+class SessionLimitReached(HopUnreachable):
     """The hop opens no further session on this connection; on another one it may."""
 
 

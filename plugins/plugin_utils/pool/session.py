@@ -16,7 +16,7 @@ from ..client import local_files
 from ..client.interface import Exited, Output, Report
 from ..client.local_files import LocalFile
 from ..deadline import Deadline
-from ..errors import CONTROLLER, HopError, HopUnreachable, SessionRefused
+from ..errors import CONTROLLER, HopError, HopUnreachable, SessionLimitReached
 from ..settings import SessionConfig
 from ..ssh.backoff import pause
 from ..ssh.process import ChannelProcess
@@ -158,7 +158,7 @@ class _RetryLease(Exception):
 
 def _another_may_do(lease: Lease, error: HopError, busy: Deadline) -> bool:
     """What a failure says of the transport that was leased, and whether to take another one at once."""
-    if isinstance(error, SessionRefused):
+    if isinstance(error, SessionLimitReached):
         if lease.note_session_limit():
             return True
         if lease.fresh or busy.expired:

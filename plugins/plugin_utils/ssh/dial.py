@@ -21,7 +21,7 @@ from ..chain.model import TARGET, Chain, Hop
 from ..chain.tokens import expand_command
 from ..client.interface import Report
 from ..deadline import Deadline
-from ..errors import AlgorithmsRefused, ForwardingRefused, HopBusy, HopError, HopUnreachable, sanitize
+from ..errors import AlgorithmsRefused, ForwardingRefused, HopError, HopTemporarilyUnavailable, HopUnreachable, sanitize
 from ..patched_paramiko.algorithms import NoAlgorithm
 from ..patched_paramiko.compat import BROKEN, paramiko
 from ..patched_paramiko.transport import ChannelRefused, HopTransport
@@ -104,11 +104,11 @@ def _meet(
     cancelled: threading.Event,
 ) -> tuple[Link, HostKey]:
     """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
-    told: list[HopBusy] = []
+    told: list[HopTemporarilyUnavailable] = []
     while True:
         try:
             return _met(chain, index, before, check, deadline, report)
-        except HopBusy as error:
+        except HopTemporarilyUnavailable as error:
             told.append(error)
             seconds = pause(len(told), random.random())
             if deadline.remaining() <= seconds:
@@ -220,7 +220,7 @@ def _unreachable(hop: Hop, refused: bool) -> type[HopUnreachable]:
     """Whether to ask again. A jump host that refuses connections may be restarting, and others wait for it, too; a target
     that does is told at once, as there may be many such, and each is one host only.
     """
-    return HopBusy if refused and hop.setting != TARGET else HopUnreachable
+    return HopTemporarilyUnavailable if refused and hop.setting != TARGET else HopUnreachable
 
 
 def _addresses(hop: Hop, place: str, deadline: Deadline) -> list[Any]:
@@ -338,7 +338,7 @@ def _handshake_error(link: Link, error: BaseException | None) -> HopUnreachable:
         return HopUnreachable(link.place, link.explain(), _BY_HAND)
     if ended and not link.transport.remote_version:
         greeting = link.transport.greeting
-        return HopBusy(
+        return HopTemporarilyUnavailable(
             link.place,
             f"it closed the connection before an SSH conversation began, and said: {greeting}"
             if greeting

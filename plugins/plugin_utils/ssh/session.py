@@ -12,7 +12,7 @@ from ..chain.model import Chain, TransferMethod
 from ..client.interface import Report
 from ..client.local_files import LocalFile
 from ..deadline import Deadline
-from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionRefused, sanitize
+from ..errors import CommandError, HopError, HopUnreachable, LinkLost, SessionLimitReached, sanitize
 from ..patched_paramiko.agent_forwarding import offer_agent
 from ..patched_paramiko.channel import HopChannel
 from ..patched_paramiko.compat import BROKEN
@@ -107,7 +107,7 @@ class LinkSession:
                 channel.close()
             return channel
         except ChannelRefused as error:
-            raise SessionRefused(
+            raise SessionLimitReached(
                 self._place, f"no session: {error.words}", "Does its MaxSessions leave room for one more?"
             ) from error
         except BROKEN as error:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import (
     CommandError,
-    HopBusy,
     HopError,
+    HopTemporarilyUnavailable,
     HopUnreachable,
     JumpError,
     LocatedError,
     LoginRefused,
-    SessionRefused,
+    SessionLimitReached,
     SettingsError,
     from_wire,
     sanitize,
@@ -94,7 +94,11 @@ def family(kind: type[Any]) -> list[type[Any]]:
 # trust: T19
 def test_only_a_dial_that_nobody_refused_is_worth_repeating() -> None:
     assert LoginRefused in family(HopError)
-    assert [kind for kind in family(HopError) if kind.retry] == [HopUnreachable, HopBusy, SessionRefused]
+    assert [kind for kind in family(HopError) if kind.retry] == [
+        HopUnreachable,
+        HopTemporarilyUnavailable,
+        SessionLimitReached,
+    ]
 
 
 def words_of(kind: type[JumpError]) -> int:
