@@ -17,7 +17,7 @@ from ..client.local_files import LocalFile
 from ..client.wire import BODY_LIMIT, Frame, FrameStream, PeerClosed, ProtocolError
 from ..errors import CONTROLLER, CommandError, JumpError, to_wire
 from ..patched_paramiko.violation import where
-from ..pool.session import PooledSession, no_thread, wants_thread
+from ..pool.session import PooledSession, is_thread_limit, thread_limit_error
 from ..pool.transports import TransportPool
 from ..settings import SessionConfig
 from ..ssh.backoff import longest_pause
@@ -240,8 +240,8 @@ def _text(header: dict[str, Any], name: str) -> str:
 
 def _failure(error: Exception) -> JumpError:
     """What a worker is told of an error that is none of ours."""
-    if wants_thread(error):
-        return no_thread()
+    if is_thread_limit(error):
+        return thread_limit_error()
     return CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
 
 

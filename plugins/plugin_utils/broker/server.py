@@ -32,7 +32,7 @@ from ..openssh.user_files import set_missing_home
 from ..patched_paramiko.compat import why_unusable
 from ..patched_paramiko.violation import where
 from ..pool.pool import PooledTransport
-from ..pool.session import no_thread
+from ..pool.session import thread_limit_error
 from ..pool.transports import TransportPool
 from ..recent import Recent, digest
 from ..settings import SessionConfig, read_settings
@@ -166,7 +166,7 @@ class Broker:
         try:
             threading.Thread(target=self._serve, args=(sock,), name="worker", daemon=True).start()
         except RuntimeError:
-            _turn_away(sock, _failed(no_thread()))
+            _turn_away(sock, _failed(thread_limit_error()))
             self._gone()
 
     def _refusal(self, sock: socket.socket) -> dict[str, Any] | None:

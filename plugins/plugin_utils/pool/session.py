@@ -113,9 +113,9 @@ class PooledSession:
             except HopError as error:
                 problem = error
             except RuntimeError as error:
-                if not wants_thread(error):
+                if not is_thread_limit(error):
                     raise
-                problem = no_thread()
+                problem = thread_limit_error()
             failures += 1
             if not problem.retry or failures > self._settings.retries:
                 raise problem
@@ -142,12 +142,12 @@ class PooledSession:
             return made
 
 
-def wants_thread(error: Exception) -> bool:
+def is_thread_limit(error: Exception) -> bool:
     """Whether no thread can be started, for which Python has no error of its own."""
     return isinstance(error, RuntimeError) and "start new thread" in str(error)
 
 
-def no_thread() -> HopUnreachable:
+def thread_limit_error() -> HopUnreachable:
     """The error of a task for which no thread can be started."""
     return HopUnreachable(CONTROLLER, "no thread can be started", _ROOM_FOR_THREADS)
 
