@@ -67,7 +67,7 @@ def through_broker(network: Network) -> Iterator[Block]:
 @contextlib.contextmanager
 def in_own_process(network: Network) -> Iterator[Block]:
     """A session of the process itself, over connections of its own."""
-    with _jump(network, {"ansible_ssh_persist": 0}, "OwnSession") as block:
+    with _jump(network, {"ansible_ssh_persist": 0}, "DirectSession") as block:
         yield block
 
 

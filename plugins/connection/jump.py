@@ -762,12 +762,12 @@ class Connection(ConnectionBase):
     def _own_session(self, options: dict[str, Any]) -> Session:
         """A session of this process; loaded when one is needed, as paramiko takes a while."""
         from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.compat import why_unusable
-        from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import OwnSession
+        from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import DirectSession
 
         problem = why_unusable()
         if problem:
             raise AnsibleError(problem)
-        return OwnSession(options, self._report())
+        return DirectSession(options, self._report())
 
     def _report(self) -> Report:
         host = self._host

@@ -18,7 +18,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import Tra
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.client import BrokerSession
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.command import Request, Result, run
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Process, Report, Session
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import OwnSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import DirectSession
 
 _DEFINITIONS = json.loads(Path(loading.__file__).with_name("definitions.json").read_text())
 _OPTIONS = {entry["name"]: name for name, option in _DEFINITIONS.items() for entry in option.get("vars", ())}
@@ -63,7 +63,7 @@ def opened(
 
 def _session(lab: Lab, options: dict[str, Any], report: Report) -> Session:
     if not lab.broker:
-        return OwnSession(options, report)
+        return DirectSession(options, report)
     return BrokerSession(options, str(lab.broker_directory), str(lab.home), report)
 
 

@@ -21,7 +21,7 @@ from lab.playbook import own_playbook
 from sessions import options_of
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Report
-from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import OwnSession
+from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import DirectSession
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_bastion_whose_key_another_task_adds_meanwhile_is_not_left_out(lab: La
             known.write_text(f"{first}\n{second}\n")
 
     options = options_of(lab, chain3.variables) | {"known_hosts": [str(known)]}
-    with contextlib.closing(OwnSession(options, Report(note=add, warn=add))) as session:
+    with contextlib.closing(DirectSession(options, Report(note=add, warn=add))) as session:
         found = session.scan_host_keys(False, None)
     assert [hop["status"] for hop in found] == ["known", "known", "new"], found
     assert chain3.a.count("but the request was denied") == 0

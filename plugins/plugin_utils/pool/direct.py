@@ -18,7 +18,7 @@ from .session import PooledSession
 from .transports import TransportPool
 
 
-class OwnSession(PooledSession):
+class DirectSession(PooledSession):
     """Implements :class:`interface.Session`; its connections are dialled when it is used, and end with it.
 
     :param options: what the inventory says, as plain values.

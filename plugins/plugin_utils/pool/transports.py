@@ -23,7 +23,7 @@ from ..ssh.dial import open_hop
 from ..ssh.keepalive import Keepalive
 from ..ssh.link import Link
 from ..ssh.login_lock import LoginLock
-from ..ssh.session import LinkSession
+from ..ssh.session import TargetChannels
 from .identity import HopIdentity, hop_identities
 from .pool import DialFailure, PooledTransport, PoolState, State
 from .statistics import Statistics
@@ -53,7 +53,7 @@ class Lease:
     ) -> None:
         self.fresh = fresh
         self.links: list[Link] = [shared.link for shared in path]
-        self.session = LinkSession(self.links, way.chain, way.report)
+        self.session = TargetChannels(self.links, way.chain, way.report)
         self._transports = transports
         self._path = tuple(path)
         self._chain = way.chain

@@ -26,7 +26,7 @@ _TALKS = "the shell prints before SFTP begins: {}"
 _QUIET = "Let no startup file of its shell, such as .bashrc, print where there is no terminal."
 
 
-class LinkSession:
+class TargetChannels:
     """Commands and files on the target of some links, which it does not own.
 
     :param links: one per hop, the target's last.
