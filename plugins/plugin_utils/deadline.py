@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 #: Seconds after which whoever waits looks up. Python acts on a signal in the main thread only, and a wait that had just
 #: begun, or a signal that went to another thread, would keep Ctrl-C from ever being noticed.
-ATTENTION = 1.0
+SIGNAL_POLL = 1.0
 _BEAT = 5.0
 
 
@@ -62,7 +62,7 @@ class Deadline:
 
     def wait(self, event: threading.Event) -> bool:
         """Whether an event comes in time."""
-        while not event.wait(min(ATTENTION, self.remaining())):
+        while not event.wait(min(SIGNAL_POLL, self.remaining())):
             if self.expired:
                 return False
         return True
@@ -93,7 +93,7 @@ class Deadline:
         heart = Heartbeat(waits)
         while thread.is_alive() and not self.expired:
             heart.beat()
-            thread.join(min(ATTENTION, self.remaining()))
+            thread.join(min(SIGNAL_POLL, self.remaining()))
         if errors:
             raise errors[0]
         if not results:

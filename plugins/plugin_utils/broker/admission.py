@@ -14,7 +14,7 @@ from ..pool.transports import TransportPool
 
 _OF_OURS = 16
 _OF_A_WORKER = 3  # what a command is waited for with, a file that is read, a connection that is dialled
-_LOOK = 5.0
+_POLL_SECONDS = 5.0
 
 
 class Admission:
@@ -79,7 +79,7 @@ class Admission:
             reserve = max(0, self._limit // 2 - (self._workers - self._served))
             if not self._has_room(_OF_A_WORKER + reserve):
                 if self._served:
-                    self._ended.wait(_LOOK)
+                    self._ended.wait(_POLL_SECONDS)
                     return False
                 # Nobody can leave, so this one is served, or fails with what the system says.
                 self._transports.retire_idle()

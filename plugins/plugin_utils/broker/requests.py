@@ -26,7 +26,7 @@ from .admission import Admission
 log = logging.getLogger("bastion.ssh.broker")
 
 _REQUEST_SECONDS = 10.0
-_MARGIN = 15.0
+_REPLY_SLACK = 15.0
 _LOG_SAYS = "Its log says more: broker.log, beside its socket."
 
 
@@ -129,7 +129,7 @@ class RequestHandler:
                 self._connection.send({"event": "exited", "status": event.status, "signal": event.signal})
                 return
 
-    def _feed(self, session: PooledSession) -> None:
+    def _receive_stdin(self, session: PooledSession) -> None:
         """Input from the worker, as fast as the command takes it; without the worker, nothing goes on."""
         try:
             while (frame := self._connection.receive()) is not None:
@@ -191,7 +191,7 @@ class RequestHandler:
         self._connection.send({"event": "accepted", "place": place, "seconds": _patience(settings)})
         report = Report(note=self._note, warn=self._warn, commit=self._commit, remark=self._remark, waits=self._waits)
         session = PooledSession(self._broker.transports, settings, report)
-        threading.Thread(target=self._feed, args=(session,), name="input", daemon=True).start()
+        threading.Thread(target=self._receive_stdin, args=(session,), name="input", daemon=True).start()
         return session
 
     @contextlib.contextmanager
@@ -253,4 +253,4 @@ def _patience(settings: SessionConfig) -> float:
     longest = 5 * max(hop.timeout for hop in hops)
     # What is sent on a link that takes nothing waits for its end.
     silence = max(hop.transport.alive_interval * hop.transport.alive_count for hop in hops)
-    return longest + silence + longest_pause(settings.retries) + _MARGIN
+    return longest + silence + longest_pause(settings.retries) + _REPLY_SLACK

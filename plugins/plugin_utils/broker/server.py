@@ -45,9 +45,9 @@ log = logging.getLogger("bastion.ssh.broker")
 
 _LOG_BYTES = 256 * 1024
 _DESCRIPTORS = 65536
-_LOOK = 1.0
-_NAMING = 10.0
-_FAREWELL = 2.0
+_POLL_SECONDS = 1.0
+_RENAME_GRACE = 10.0
+_DRAIN_TIMEOUT = 2.0
 # What was read for a run, which has its secrets, is kept for so many seconds after the last request, and for no more than twice
 # as many as the second after it was used last, where there are requests of others.
 _QUIET = 2.0
@@ -131,14 +131,14 @@ class Broker:
                 break
             # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
             poll.register(self._listening, select.POLLIN if self.admission.admits() else 0)
-            ready = [number for number, event in poll.poll(1000 * _LOOK) if event & select.POLLIN]
+            ready = [number for number, event in poll.poll(1000 * _POLL_SECONDS) if event & select.POLLIN]
             if self._listening.fileno() in ready:
                 self._accept()
             if self._waker.fileno() in ready:
                 self._waker.recv(4096)
         clock.rest()
         self.transports.close()
-        self.admission.all_gone(_FAREWELL)  # so that each is told what has happened
+        self.admission.all_gone(_DRAIN_TIMEOUT)  # so that each is told what has happened
         if self._stopped:
             with contextlib.suppress(OSError), locked(self._directory, self._name):
                 self._remove_socket()
@@ -255,7 +255,7 @@ class Broker:
     def _is_over(self) -> bool:
         """Whether the time is over in which somebody may come."""
         # Without the socket nobody can find us any more; it gets its name a moment after we are ready.
-        patience = min(self._persist, _WITHOUT_ANY) if self._has_socket() else min(self._persist, _NAMING)
+        patience = min(self._persist, _WITHOUT_ANY) if self._has_socket() else min(self._persist, _RENAME_GRACE)
         return clock.lifetime() >= self._idle_since + patience
 
     def _try_shutdown(self) -> bool:

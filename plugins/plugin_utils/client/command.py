@@ -125,9 +125,9 @@ class _Run:
             if not self._request.pty:
                 self._process.close_stdin()
             return
-        threading.Thread(target=self._feed, args=(self._request.stdin,), name="stdin", daemon=True).start()
+        threading.Thread(target=self._write_stdin, args=(self._request.stdin,), name="stdin", daemon=True).start()
 
-    def _feed(self, data: bytes) -> None:
+    def _write_stdin(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # a command need not read its input
             self._process.write(data)
         self._process.close_stdin()

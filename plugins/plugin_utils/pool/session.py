@@ -24,7 +24,7 @@ from .scan import AcceptPolicy, HostKeyScan
 from .transports import Lease, TransportPool
 
 _T = TypeVar("_T")
-_LAG = 0.05
+_SESSION_CLOSE_LAG = 0.05
 _ROOM_FOR_THREADS = "Raise the limit of its user (ulimit -u) or of its container, or take fewer forks."
 
 
@@ -163,7 +163,7 @@ def _another_may_do(lease: Lease, error: HopError, busy: Deadline) -> bool:
             return True
         if lease.fresh or busy.expired:
             return False
-        time.sleep(_LAG)  # the server may not have noticed yet that the session before has ended
+        time.sleep(_SESSION_CLOSE_LAG)  # the server may not have noticed yet that the session before has ended
         return True
     if error.retry:
         lease.retire()

@@ -15,7 +15,7 @@ from typing import Any
 from ..chain.model import Chain, Hop
 from ..client.interface import Report
 from ..clock import lifetime
-from ..deadline import ATTENTION, Deadline, Heartbeat
+from ..deadline import SIGNAL_POLL, Deadline, Heartbeat
 from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
 from ..settings import SessionConfig
 from ..ssh.agent import asking_once
@@ -32,9 +32,9 @@ log = logging.getLogger("bastion.ssh.broker")
 log.addHandler(logging.NullHandler())
 
 _LONGEST_WAIT = 86400.0
-_TROUBLE = 10.0
+_FAILURE_TTL = 10.0
 _CLOSING = 10.0
-_MOMENT = 2.0
+_REPORT_SLACK = 2.0
 _THAT_ERROR = "The error of that dial says what to do."
 _WITH_RETRIES = " With ansible_ssh_retries, it is dialled again."
 _STOPPED = "the broker on the controller was stopped"
@@ -306,7 +306,7 @@ class TransportPool:
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
         # Somebody else's dial waits for its turn to log in, is made, and has a moment to say why it failed.
-        deadline = Deadline(2 * way.chain.hops[index].patience + _MOMENT, way.total)
+        deadline = Deadline(2 * way.chain.hops[index].patience + _REPORT_SLACK, way.total)
         while True:
             with self._lock:
                 ask = self._pool.is_of_agent(parent, step)
@@ -341,7 +341,7 @@ class TransportPool:
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for the dial of another task")
         heart = Heartbeat(way.report.waits)
-        while self._is_dialling(shared, min(ATTENTION, deadline.remaining())) and not shared.cancelled.is_set():
+        while self._is_dialling(shared, min(SIGNAL_POLL, deadline.remaining())) and not shared.cancelled.is_set():
             if deadline.expired:
                 problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
                 advice = "See the error of that task; or give this hop a longer timeout."
@@ -499,7 +499,7 @@ def _trouble(way: _LeaseRequest, index: int, error: BaseException) -> DialFailur
         return None
     if index == len(hops) - 1 or error.place != way.chain.place(index):
         return None
-    return DialFailure(type(error), error.problem, task, now, now + min(hops[index].timeout, _TROUBLE))
+    return DialFailure(type(error), error.problem, task, now, now + min(hops[index].timeout, _FAILURE_TTL))
 
 
 def _alone(error: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 
 from ..chain.model import AgentKeys, Hop
-from ..deadline import ATTENTION, Deadline, Heartbeat
+from ..deadline import SIGNAL_POLL, Deadline, Heartbeat
 from .keys import is_listed, listed_keys
 
 _LARGEST = 256 * 1024  # OpenSSH's authfd.c, MAX_AGENT_REPLY_LEN
@@ -62,7 +62,7 @@ def held_keys(identity: AgentKeys, deadline: Deadline, waits: Callable[[], None]
 def _ask(path: str, deadline: Deadline, heart: Heartbeat) -> list[bytes]:
     """Raises OSError or ValueError where there is no answer that can be read."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(min(ATTENTION, deadline.remaining()))
+        sock.settimeout(min(SIGNAL_POLL, deadline.remaining()))
         sock.connect(path)
         sock.sendall(_LENGTH.pack(1) + bytes([_REQUEST]))
         (size,) = _LENGTH.unpack(_read(sock, _LENGTH.size, deadline, heart))
@@ -80,7 +80,7 @@ def _read(sock: socket.socket, size: int, deadline: Deadline, heart: Heartbeat) 
         if deadline.expired:
             raise TimeoutError
         heart.beat()
-        sock.settimeout(min(ATTENTION, deadline.remaining()))
+        sock.settimeout(min(SIGNAL_POLL, deadline.remaining()))
         with contextlib.suppress(TimeoutError):
             piece = sock.recv(size - len(data))
             if not piece:

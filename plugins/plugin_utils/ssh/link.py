@@ -20,7 +20,7 @@ from .host_keys import Trust
 from .peculiarities import one_session_at_a_time
 from .proxy_command import ProxyProcess
 
-_SETTLE = 0.3
+_THREAD_EXIT_GRACE = 0.3
 _IS_IT_UP = "Is it up, and the network on the way to it? Its log may say why."
 _LOOK_FIRST = "What the task did may have taken effect; look there before you run it again."
 
@@ -114,7 +114,7 @@ class Link:
     def _settle(self) -> None:
         """Waits for the thread, which must not find the descriptor to be somebody else's."""
         if self.transport.is_alive():
-            self.transport.join(_SETTLE)
+            self.transport.join(_THREAD_EXIT_GRACE)
         if self.transport.is_alive():
             self.transport.abandon()
 
@@ -132,12 +132,12 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
 
     What is nested in a link ends a moment before the link itself is known to be down, so that moment is given to it.
     """
-    end = time.monotonic() + _SETTLE
+    end = time.monotonic() + _THREAD_EXIT_GRACE
     while True:
         dead = next((link for link in links if link.is_dead), None)
         if not links or dead is links[0] or time.monotonic() >= end:
             return dead
-        links[0].transport.join(_SETTLE / 20)
+        links[0].transport.join(_THREAD_EXIT_GRACE / 20)
 
 
 def dead_hop(links: Sequence[Link], chain: Chain) -> HopUnreachable | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..client.become import Stream
 from ..client.interface import Exited, Output
-from ..deadline import ATTENTION, Deadline
+from ..deadline import SIGNAL_POLL, Deadline
 from ..errors import HopError
 from ..patched_paramiko.channel import HopChannel
 from ..patched_paramiko.compat import BROKEN
@@ -86,14 +86,14 @@ class ChannelProcess:
 
     def _wait(self, deadline: Deadline) -> bool:
         """Whether there is something to read in time."""
-        while not self._poll.poll(1000 * min(ATTENTION, deadline.remaining())):
+        while not self._poll.poll(1000 * min(SIGNAL_POLL, deadline.remaining())):
             if deadline.expired:
                 return False
         return True
 
     def _ending(self, deadline: Deadline) -> Exited | None:
         channel = self._channel
-        while not channel.status_event.wait(min(ATTENTION, deadline.remaining())):
+        while not channel.status_event.wait(min(SIGNAL_POLL, deadline.remaining())):
             if deadline.expired:
                 return None
         signal = channel.exit_signal

@@ -48,7 +48,7 @@ def test_input_that_a_command_did_not_read_is_dropped(
             worker.send(header, body)
         worker.hang_up()
         with caplog.at_level(logging.INFO, "bastion.ssh.broker"):
-            conversation._feed(cast(PooledSession, ended))
+            conversation._receive_stdin(cast(PooledSession, ended))
         assert caplog.messages == ([] if has_run else ["a worker's input: input before there is a command"])
         left = [] if has_run else [b"later", b""]
         assert [frame.body for frame in iter(connection.receive, None) if frame is not None] == left  # until its end

@@ -81,7 +81,7 @@ def test_one_that_is_silent_to_the_end_holds_nothing(answer: bytes, tmp_path: Pa
 
 def test_one_that_waits_for_somebody_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "_BEAT", 0.02)
-    monkeypatch.setattr(agent, "ATTENTION", 0.02)
+    monkeypatch.setattr(agent, "SIGNAL_POLL", 0.02)
     beaten = threading.Event()
     with saying(tmp_path / "s", string(LIST), ends=True, when=beaten) as path:
         assert held_keys(AgentKeys(path), Deadline(10.0), beaten.set) == {b"k", b"l"}
