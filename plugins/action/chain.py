@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.explain import DEFAULT, explain
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import hop_name
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import SettingsError
 from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_variables
 from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.client_config import ClientConfig
@@ -51,8 +52,8 @@ class ActionModule(ActionBase):
         lines = [str(found.chain) if first.proxy_command is None else f"{found.chain} (by a ProxyCommand)"]
         hops = []
         facts_by_hop = explain(found, self._origins(task_vars or {}))
-        for number, (label, facts) in enumerate(zip(labels, facts_by_hop, strict=True), 1):
-            lines.append(f"hop {number} of {len(labels)}, {label}")
+        for index, (label, facts) in enumerate(zip(labels, facts_by_hop, strict=True)):
+            lines.append(f"{hop_name(index, len(labels))} {label}")
             lines += [f"    {fact.name}: {fact.value} ({fact.source})" for fact in facts if fact.source != DEFAULT]
             hops.append(
                 {"hop": label, "values": [{"name": f.name, "value": f.value, "source": f.source} for f in facts]}

@@ -81,8 +81,8 @@ lines:
   type: list
   elements: str
   sample:
-    - "hop 1 of 2, guest@edge.example.com:22: login 0.201 s, connected for 12 s"
-    - "hop 2 of 2, deploy@web.internal:22 (via guest@edge.example.com:22): login 0.113 s, connected for 0 s"
+    - "jump host 1 of 1 guest@edge.example.com:22: login 0.201 s, connected for 12 s"
+    - "target deploy@web.internal:22 (via guest@edge.example.com:22): login 0.113 s, connected for 0 s"
     - "reached in 0.131 s"
 seconds:
   description: How long all of it took.

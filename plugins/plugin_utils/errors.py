@@ -53,7 +53,7 @@ class SettingsError(JumpError):
 class LocatedError(JumpError):
     """Something that went wrong at a place.
 
-    :param place: a hop, as ``hop 2 of 3, user@host:port (via user@host:port)``, or :data:`CONTROLLER`.
+    :param place: a hop, as ``jump host 2 of 2 user@host:port (via user@host:port)``, or :data:`CONTROLLER`.
     :param problem: what happened there.
     :param advice: what a person can do about it.
     """

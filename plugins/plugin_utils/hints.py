@@ -32,7 +32,7 @@ _OF_OTHERS = frozenset(
     }
 )  # fmt: skip
 _FOREIGN = ("ansible_paramiko_", "ansible_become_")
-_PLACE = re.compile(r"hop (\d+) of (\d+), (?:\S*@)?\[?([^@\s]+?)\]?:\d+(?: \(via .*\))?")
+_PLACE = re.compile(r"jump host \d+ of \d+ (?:\S*@)?\[?([^@\s]+?)\]?:\d+(?: \(via .*\))?")
 # Of the resolver here, and of those that servers have: getaddrinfo(3) of glibc, musl and BSD.
 _UNRESOLVED = re.compile(
     r"the name cannot be resolved|cannot connect to \S+: .*(?:\bnames?\b|resol|servname)", re.IGNORECASE
@@ -81,8 +81,8 @@ def with_hint(error: HopError, hosts: Collection[str]) -> HopError:
     :param hosts: names of the hosts in the inventory.
     """
     place = _PLACE.fullmatch(error.place)
-    if place is None or place[1] == place[2] or place[3] not in hosts or not _UNRESOLVED.search(error.problem):
+    if place is None or place[1] not in hosts or not _UNRESOLVED.search(error.problem):
         return error
-    host = place[3]
+    host = place[1]
     hint = f"{host} is a host of the inventory: lookup('bastion.ssh.hops', '{host}') in ansible_ssh_jump takes its address and its other variables."
     return type(error)(error.place, error.problem, f"{error.advice} {hint}")

@@ -23,7 +23,7 @@ from sessions import OpenSession, opened
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import TransferMethod
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import HopError, JumpError
 
-HOP = rf"^hop 1 of 1, root@{ADDRESS}:\d+: "
+HOP = rf"^target root@{ADDRESS}:\d+: "
 ODD = "f\xfcr \xff\xfe"
 # RFC 4250 section 4.1.2, RFC 4252
 DISCONNECT, IGNORE, DEBUG, BANNER, GLOBAL_REQUEST = 1, 2, 4, 53, 80

@@ -93,7 +93,7 @@ def test_a_seed_makes_the_same_inputs_each_time() -> None:
     assert [from_json(to_json(case)) for case in first] == first
 
 
-HOP = "hop 1 of 1, root@127.0.0.1:2222"
+HOP = "target root@127.0.0.1:2222"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_end_is_judged(outcome: Outcome, problem: str) -> None:
 
 
 def test_a_hop_before_the_hostile_one_is_not_to_be_blamed() -> None:
-    first, second = "hop 1 of 2, root@127.0.0.1:2222", "hop 2 of 2, root@127.0.0.1:2222 (via root@127.0.0.1:2222)"
+    first, second = "jump host 1 of 1 root@127.0.0.1:2222", "target root@127.0.0.1:2222 (via root@127.0.0.1:2222)"
     assert judge(Case(place="behind"), Outcome("LinkLost", first, first))
     assert not judge(Case(place="behind"), Outcome("LinkLost", second, second))
     assert not judge(Case(place="bastion"), Outcome("LinkLost", first, first))

@@ -508,7 +508,7 @@ def test_a_question_that_takes_an_expression_for_ever_holds_up_no_other_host(lab
         assert good.run("echo here").stdout == b"here\n"
         assert not failing.done()
         assert "seconds of the patterns of prompts" in failing.result(), failing.result()
-    assert failing.result().startswith(f"hop 1 of 1, root@{slow.address}:{slow.port}: the question 'aaa")
+    assert failing.result().startswith(f"target root@{slow.address}:{slow.port}: the question 'aaa")
     assert rounds == ["asked"]
 
 
@@ -529,7 +529,7 @@ def test_without_a_process_for_expressions_a_question_is_not_answered(
     for _time in range(2):  # nothing was refused, so it is tried again
         found = outcome(lab, Attack(""), server, ansible_ssh_prompts={"c.*": "123"})
         assert "as the patterns of prompts need a process, and none can be started: [Errno 2]" in found
-        assert found.startswith(f"hop 1 of 1, root@{server.address}:{server.port}: the question 'code' is not answered")
+        assert found.startswith(f"target root@{server.address}:{server.port}: the question 'code' is not answered")
         assert rounds == ["asked"]
         rounds.clear()
 
@@ -593,7 +593,7 @@ def test_whatever_a_handler_raises_is_an_error_of_that_hop(
 
         monkeypatch.setattr(HopTransport, message, fails)
         with (
-            pytest.raises(HopError, match=f"^hop 1 of 1, root@{server.address}:{server.port}: "),
+            pytest.raises(HopError, match=f"^target root@{server.address}:{server.port}: "),
             opened(lab, variables_of(server, ansible_ssh_private_key_file=str(key.path)), first=None) as session,
         ):
             session.run("sleep 60")

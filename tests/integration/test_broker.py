@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lab import TRUE, Chain3, Lab, Prompt, Sshd, play, playbook, processes, raw, wait_until
 from lab.brokers import brokers, log, the_broker
-from lab.chains import CONNECT, chain_of_three, place, same_addresses
+from lab.chains import CONNECT, chain_of_three, hop_name, place, same_addresses
 from sessions import opened
 
 # Who shares
@@ -72,7 +72,7 @@ def test_a_bastion_that_took_the_key_of_one_target_is_not_there_for_another(lab:
     run = playbook(lab, inventory, play(TRUE, hosts="t1"))
     result = run.result("t1")
     assert result.status == "unreachable"
-    assert "hop 1 of 2" in result.result["msg"]
+    assert "jump host 1 of 1" in result.result["msg"]
     assert "login refused" in result.result["msg"]
 
 
@@ -163,7 +163,7 @@ def test_a_host_key_that_is_not_trusted_any_more_ends_the_sharing(
     assert run.result("target", "Edit").result["changed"]
     result = run.result("target", "After")
     assert result.status == "unreachable"
-    assert f"hop {index + 1} of 3" in result.result["msg"]
+    assert f"{hop_name(index, 3)}" in result.result["msg"]
     assert "host key" in result.result["msg"]
     chain3.settle()
     assert len(chain3.target.logins()) == 1
@@ -230,7 +230,7 @@ def test_it_tells_who_logged_in_and_who_reuses_but_no_secret(lab: Lab) -> None: 
     run = playbook(
         lab, {"right": right}, play(task, *(raw("true", name) for name in ("Next", "Last"))), args=["-vvv"], env=env
     ).check()
-    for label in (f"hop 1 of 2, edge@{bastion.endpoint}", f"hop 2 of 2, root@{target.endpoint}"):
+    for label in (f"jump host 1 of 1 edge@{bastion.endpoint}", f"target root@{target.endpoint}"):
         assert len(re.findall(rf"{re.escape(label)}.*: logged in after \d", run.stdout)) == 1
     told = {name: run.stdout.partition(f"TASK [{name}]")[2].partition("TASK [")[0] for name in ("Next", "Last")}
     assert {name: text.count(": reused, connected for ") for name, text in told.items()} == {"Next": 1, "Last": 1}

@@ -405,7 +405,7 @@ def test_a_broker_killed_in_mid_command_is_unreachable_and_nothing_runs_twice(
         kill(first)
         result = run.result().result("target", "Wait")
     assert result.status == "unreachable"
-    assert f"hop 3 of 3, {chain3.users[2].name}@{chain3.target.endpoint}" in result.result["msg"]
+    assert f"target {chain3.users[2].name}@{chain3.target.endpoint}" in result.result["msg"]
     assert "the broker on the controller ended" in result.result["msg"]
     assert marker.read_text() == "x\n"
     assert run.result().result("target", "Next").result["stdout"] == "next\n"

@@ -86,7 +86,7 @@ def test_each_value_is_shown_with_who_says_it(lab: Lab, chain3: Chain3) -> None:
     a, b = chain3.a.address, chain3.b
     for line in (
         f"controller -> guest@{a}:2222 -> operator@{b.address}:{b.port} -> deploy@192.0.2.1:22",
-        f"hop 1 of 3 guest@{a}:2222 host: {a} (ansible_ssh_jump[0]) port: 2222 (ansible_ssh_jump[0])",
+        f"jump host 1 of 2 guest@{a}:2222 host: {a} (ansible_ssh_jump[0]) port: 2222 (ansible_ssh_jump[0])",
         "password: (set) (ansible_ssh_jump[0])",
         "timeout: 3 s (ansible_ssh_jump[0])",
         f"host: {b.address} (ssh_config) port: {b.port} (ssh_config) user: operator (ssh_config)",

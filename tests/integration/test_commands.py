@@ -20,6 +20,7 @@ from typing import Any
 import paramiko
 import pytest
 from lab import Chain3, Forwarder, Lab, Run, play, playbook, processes, raw, wait_until
+from lab.chains import hop_name
 from sessions import fill, opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.become import Stream
@@ -85,7 +86,7 @@ def test_a_lost_link_is_unreachable_and_names_the_hop(
     run = cut_when(marker.read_text, link, lambda: playbook(lab, over(link, chain3), play(task)))
     result = run.result("target")
     assert result.status == "unreachable"
-    assert f"hop 2 of 3, {chain3.users[1].name}@{link.endpoint}" in result.result["msg"]
+    assert f"jump host 2 of 2 {chain3.users[1].name}@{link.endpoint}" in result.result["msg"]
     assert "the connection was lost" in result.result["msg"]
     assert "rc" not in result.result
 
@@ -162,7 +163,7 @@ def test_a_silent_link_is_given_up_after_unanswered_keepalives(
         link.stall()
         result = running.result().result("target")
     assert result.status == "unreachable"
-    assert f"hop 2 of 3, {chain3.users[1].name}@{link.endpoint}" in result.result["msg"]
+    assert f"jump host 2 of 2 {chain3.users[1].name}@{link.endpoint}" in result.result["msg"]
     assert "no answer to keepalives for 1 seconds" in result.result["msg"]
 
 
@@ -196,7 +197,7 @@ def test_a_dial_that_fails_leaves_nothing_open(lab: Lab, chain3: Chain3, index: 
     before = descriptors()
     chain3.hosts[index].swap_keys()
     for _time in range(5):
-        with pytest.raises(HostKeyRefused, match=f"hop {index + 1} of 3"), opened(lab, chain3.variables):
+        with pytest.raises(HostKeyRefused, match=f"{hop_name(index, 3)}"), opened(lab, chain3.variables):
             pass
     chain3.settle()
     wait_until(lambda: ours() == [], 30, "the end of all threads")

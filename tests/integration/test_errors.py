@@ -62,7 +62,8 @@ def test_the_other_order_reaches_nothing_and_names_the_hop(lab: Lab, chain3: Cha
     text = message(connect(lab, chain3.inventory(ansible_ssh_jump=chain3.jump_list[::-1])))
     # b lets its user in from anywhere, but forwards to the target only.
     assert (
-        f"hop 1 of 3, {chain3.users[1].name}@{chain3.b.endpoint}: it refuses to forward to {chain3.a.endpoint}" in text
+        f"jump host 1 of 2 {chain3.users[1].name}@{chain3.b.endpoint}: it refuses to forward to {chain3.a.endpoint}"
+        in text
     )
     assert "AllowTcpForwarding" in text
     assert "PermitOpen" in text
@@ -78,7 +79,7 @@ def test_a_bastion_that_forbids_forwarding_is_named(lab: Lab, chain3: Chain3, op
     chain3.a.options.update(option)
     chain3.a.reload()
     text = message(connect(lab, chain3.inventory()))
-    assert f"hop 1 of 3, {chain3.users[0].name}@{chain3.a.endpoint}: it refuses to forward" in text
+    assert f"jump host 1 of 2 {chain3.users[0].name}@{chain3.a.endpoint}: it refuses to forward" in text
     assert "AllowTcpForwarding" in text
 
 
@@ -86,7 +87,7 @@ def test_a_name_is_resolved_by_the_hop_before(lab: Lab, chain3: Chain3) -> None:
     chain3.b.options.pop("PermitOpen")
     chain3.b.reload()
     text = message(connect(lab, chain3.inventory(ansible_host="no-such-host.invalid")))
-    assert "hop 3 of 3" in text
+    assert f"target {chain3.users[2].name}@" in text
     assert "Name or service not known" in text
     assert "resolved" in text
     assert chain3.b.forwards()[-1].host == "no-such-host.invalid"
@@ -107,7 +108,7 @@ def test_a_server_that_never_goes_on_ends_within_the_timeout(lab: Lab, chain3: C
     assert run.statuses() == {name: ["unreachable"] for name in inventory}
     for name in inventory:
         text = run.result(name).result["msg"]
-        assert f"hop {1 if name.endswith('a') else 2} of 3" in text
+        assert f"jump host {1 if name.endswith('a') else 2} of 2" in text
         assert "no SSH answer within 2 seconds" in text
 
 
@@ -161,7 +162,7 @@ def test_a_server_that_hangs_in_the_login_ends_within_the_timeout(lab: Lab, chai
 def test_a_server_that_is_no_ssh_server(lab: Lab, chain3: Chain3) -> None:
     sink = lab.sink(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200))
     text = message(connect(lab, chain3.inventory(ansible_ssh_jump=via(chain3, a=sink), ansible_ssh_timeout=2)))
-    assert "hop 1 of 3" in text
+    assert "jump host 1 of 2" in text
     assert "SSH server" in text
 
 
@@ -170,7 +171,7 @@ def test_a_login_that_is_cut_short_says_what_the_server_said(lab: Lab, chain3: C
     lab.trust(server)
     first, second = via(chain3, a=server)
     text = message(connect(lab, chain3.inventory(ansible_ssh_jump=[first, second])))
-    assert "hop 1 of 3" in text
+    assert "jump host 1 of 2" in text
     assert "closed for today" in text
 
 
@@ -279,5 +280,5 @@ def test_a_message_counts_the_hops_of_its_own_way(lab: Lab, chain3: Chain3) -> N
     inventory = {"long": chain3.variables, "short": short}
     run = playbook(lab, inventory, [play(TRUE, hosts="long"), play(TRUE, hosts="short")])
     assert run.result("long").status == "ok"
-    place = f"hop 1 of 2, {chain3.users[0].name}@{chain3.a.endpoint}: it refuses to forward"
+    place = f"jump host 1 of 1 {chain3.users[0].name}@{chain3.a.endpoint}: it refuses to forward"
     assert place in run.result("short").result["msg"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from lab import Chain3, Forwarder, Lab
+from lab.chains import hop_name
 from lab.forwarder import Direction
 from sessions import OpenSession, opened
 
@@ -87,7 +88,7 @@ def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
             for link in links:
                 link.renew()  # so that the next one dials
     assert places
-    assert [place for place in places if f"hop {index + 1} of 3" not in place] == []
+    assert [place for place in places if f"{hop_name(index, 3)}" not in place] == []
     assert [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)] == []  # of the library
     with opened(lab, variables) as session:
         assert session.run("echo here").stdout == b"here\n"
@@ -109,7 +110,7 @@ def test_a_link_that_breaks_in_a_transfer_is_an_error_and_no_half_file(
         for direction, transfer in (("up", put), ("down", fetch)):
             session.run("true")
             BREAKS_IN_MIDWAY[how](links[index], direction, 300_000)
-            with pytest.raises(LinkLost, match=f"hop {index + 1} of 3"):
+            with pytest.raises(LinkLost, match=f"{hop_name(index, 3)}"):
                 transfer()
             for link in links:
                 link.renew()
@@ -172,7 +173,7 @@ def test_a_changed_bit_is_told_of_the_hop_to_which_it_went(lab: Lab, chain3: Cha
         for direction in directions:
             session.run("true")
             links[index].flip_after(direction, 100_000)
-            with pytest.raises(LinkLost, match=f"^hop {index + 1} of 3"):
+            with pytest.raises(LinkLost, match=f"^{hop_name(index, 3)}"):
                 session.run("head -c 200000 /dev/zero; wc -c", bytes(200_000))
             assert not links[index].is_due
             for link in links:

@@ -112,7 +112,7 @@ def test_a_link_cut_in_the_middle_is_an_error(
             transfer = partial(session.session.put, f"{lab.path}/source", f"{remote}/there")
         else:
             transfer = partial(session.session.fetch, f"{remote}/source", f"{lab.path}/here")
-        with pytest.raises(LinkLost, match="hop 1 of 3"):
+        with pytest.raises(LinkLost, match="jump host 1 of 2"):
             transfer()
     assert not (lab.path / "here").exists()
     assert not list(lab.path.glob(".here*"))
@@ -122,11 +122,11 @@ def test_a_link_cut_in_the_middle_is_an_error(
 def test_a_missing_file_is_named(lab: Lab, chain3: Chain3, method: TransferMethod) -> None:
     with opened(lab, chain3.variables, method) as session:
         with pytest.raises(
-            CommandError, match=r"^hop 3 of 3, .*: cannot read /nowhere/file: .*No such file.*\. Check its path"
+            CommandError, match=r"^target .*: cannot read /nowhere/file: .*No such file.*\. Check its path"
         ):
             session.session.fetch("/nowhere/file", f"{lab.path}/here")
         with pytest.raises(
-            CommandError, match=r"^hop 3 of 3, .*: cannot write /nowhere/file: .*No such file.*\. Check its path"
+            CommandError, match=r"^target .*: cannot write /nowhere/file: .*No such file.*\. Check its path"
         ):
             session.session.put(__file__, "/nowhere/file")
         assert session.run("echo alive").stdout == b"alive\n"
@@ -157,7 +157,7 @@ def test_a_server_whose_sftp_says_nothing_is_told_in_time(lab: Lab, chain3: Chai
     chain3.target.reload()
     (lab.path / "file").touch()
     with opened(lab, chain3.variables | {"ansible_ssh_timeout": 3}) as session:
-        with pytest.raises(HopUnreachable, match=r"^hop 3 of 3, .*: no session within 3 seconds\."):
+        with pytest.raises(HopUnreachable, match=r"^target .*: no session within 3 seconds\."):
             session.session.put(f"{lab.path}/file", "file")
         assert session.run("echo here").stdout == b"here\n"
 
@@ -200,7 +200,7 @@ def test_a_server_program_that_dies_in_the_middle_is_an_error(lab: Lab, what: st
         wait_until(lambda: link.stalled or running.done(), 30, "the middle")
         processes.end(pid for pid in chain3.target.sessions() if b"sftp-server" in processes.command_line(pid))
         link.resume()
-        with pytest.raises(CommandError, match=r"^hop 3 of 3, .*: cannot .*: the server ended SFTP"):
+        with pytest.raises(CommandError, match=r"^target .*: cannot .*: the server ended SFTP"):
             running.result(30)
         assert session.run("echo here").stdout == b"here\n"
     assert not here.exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from lab import TRUE, Chain3, Lab, Run, Sshd, User, known_hosts_name, play, playbook, raw
-from lab.chains import place
+from lab.chains import hop_name, place
 from lab.client import ssh, ssh_config
 from lab.recording import Prompt
 
@@ -26,7 +26,7 @@ def test_a_swapped_key_is_refused_at_each_hop(lab: Lab, chain3: Chain3, index: i
     chain3.settle()
     assert result.status == "unreachable"
     message = result.result["msg"]
-    assert f"hop {index + 1} of 3, {chain3.users[index].name}@{host.endpoint}" in message
+    assert f"{hop_name(index, 3)} {chain3.users[index].name}@{host.endpoint}" in message
     assert old.fingerprint in message
     assert host.fingerprint() in message
     assert host.userauth_requests() == []
@@ -204,7 +204,7 @@ def test_with_checking_off_a_jump_host_with_a_changed_key_is_refused_as_by_ssh(l
         run = playbook(lab, by, play(TRUE))
         assert run.statuses() == {"bastion": ["ok"], "target": ["unreachable"]}
         message = run.result("target").result["msg"]
-        assert f"hop 1 of 2, {through}" in message
+        assert f"jump host 1 of 1 {through}" in message
         assert new.fingerprint in message
         assert old.fingerprint in message
         assert f"ssh-keygen -f {known} -R" in message
@@ -263,7 +263,7 @@ def test_a_broken_line_that_names_the_host_denies_and_others_still_load(lab: Lab
     lab.trust(lines[0], lines[1][:-10], lines[2])
     result = connect(lab, chain3, ansible_ssh_host_key_checking="accept-new").result("target")
     assert result.status == "unreachable"
-    assert "hop 2 of 3" in result.result["msg"]
+    assert "jump host 2 of 2" in result.result["msg"]
     assert chain3.b.userauth_requests() == before
 
 
@@ -295,7 +295,7 @@ def test_a_server_that_signs_with_sha1_only_is_refused(lab: Lab, chain3: Chain3,
     lab.trust(*chain3.hosts)
     result = connect(lab, chain3).result("target")
     assert result.status == "unreachable"
-    assert f"hop {index + 1} of 3" in result.result["msg"]
+    assert f"{hop_name(index, 3)}" in result.result["msg"]
     assert "ssh-rsa" in result.result["msg"]
     assert "SHA-1" in result.result["msg"]
     assert host.userauth_requests() == []

@@ -78,7 +78,7 @@ class Server:
         with pytest.raises(kind) as error:
             self.run(server)
         assert error.type is kind
-        assert error.value.place == f"hop 1 of 1, me@{server.endpoint}"
+        assert error.value.place == f"target me@{server.endpoint}"
         return error.value.problem
 
 

@@ -73,7 +73,7 @@ def test_a_bastion_without_a_password_never_gets_the_targets(lab: Lab) -> None: 
     variables = place(target, "deploy", ansible_password="sentinel", ansible_ssh_jump=f"edge@{bastion.endpoint}")
     result = connect(lab, variables).result("host")
     assert result.status == "unreachable"
-    assert "hop 1 of 2" in result.result["msg"]
+    assert "jump host 1 of 1" in result.result["msg"]
     assert bastion.values("password") == bastion.values("response") == []
     assert target.seen == []
 
@@ -298,7 +298,7 @@ def test_a_wrong_pin_does_not_use_the_login_of_the_right_one(lab: Lab) -> None:
     with opened(lab, place(host, user, ansible_ssh_prompts={"password": "48151623"})):
         pass
     with (
-        pytest.raises(LoginRefused, match=r"hop 1 of 1, .*login refused"),
+        pytest.raises(LoginRefused, match=r"target .*login refused"),
         opened(lab, place(host, user, ansible_ssh_prompts={"password": "11111111"})),
     ):
         pass
@@ -364,7 +364,7 @@ def test_a_wrong_password_is_one_failed_login_for_50_hosts(lab: Lab, chain3: Cha
     chain3.settle()
     assert {result.status for result in run.all_results} == {"unreachable"}
     assert len(run.all_results) == 50
-    assert all("hop 1 of 3" in result.result["msg"] for result in run.all_results)
+    assert all("jump host 1 of 2" in result.result["msg"] for result in run.all_results)
     assert len(chain3.a.failures("password")) == 1
     assert chain3.a.connections() == 1
     assert chain3.target.connections() == 0
@@ -487,7 +487,7 @@ def test_a_connection_that_ends_as_the_login_begins_is_told(
         raise EOFError
 
     monkeypatch.setattr(HopTransport, "ensure_session", ended)
-    words = r"^hop 1 of 3, .*: the server ended the connection during the login and said: closed for today"
+    words = r"^jump host 1 of 2 .*: the server ended the connection during the login and said: closed for today"
     with pytest.raises(HopUnreachable, match=words), opened(lab, chain3.variables):
         pass
 
@@ -514,7 +514,7 @@ def test_the_refusal_names_what_was_tried_and_what_the_server_takes(lab: Lab, ch
     first, second = chain3.jump_list
     inventory = chain3.inventory(ansible_ssh_jump=[first | {"password": "wrong"}, second])
     message = playbook(lab, inventory, play(TRUE)).result("target").result["msg"]
-    assert f"hop 1 of 3, {chain3.users[0].name}@{chain3.a.endpoint}: login refused" in message
+    assert f"jump host 1 of 2 {chain3.users[0].name}@{chain3.a.endpoint}: login refused" in message
     assert f"Tried: password, publickey {chain3.keys[2].path} {chain3.keys[2].fingerprint}" in message
     assert "The server takes: publickey, password" in message
     assert "ansible_ssh_jump[0]" in message

@@ -111,7 +111,7 @@ def test_a_code_that_a_bastion_wants_is_asked_for_where_it_is_set(lab: Lab, user
     host = asking_for_codes(lab, user, "auth required pam_permit.so\n", keys=[key], AuthenticationMethods=_KEY_AND_PAM)
     hop = {"host": host.address, "port": host.port, "user": user.name, "private_key_file": str(key.path)}
     told = message(connect(lab, place(host, user, ansible_ssh_jump=[hop]) | {"ansible_host": "127.0.0.1"}))
-    assert "hop 1 of 2" in told
+    assert "jump host 1 of 1" in told
     assert f"{key.fingerprint}, accepted" in told
     assert told.endswith("Set ansible_ssh_jump[0].prompts, such as {'one-time password': '<answer>'}.")
 
@@ -184,7 +184,7 @@ def test_an_account_that_has_expired_is_told_in_the_servers_words(lab: Lab, expi
     assert "Your account has expired; please contact your system administrator." in told
     host.settle()
     # What PAM says after a key may be of a moment, as that a system is booting up; no password is sent again.
-    assert ("hop 1 of 1" in told and "login refused" in told) is (by == "password")
+    assert ("target " in told and "login refused" in told) is (by == "password")
     assert host.connections() == (1 if by == "password" else 2)
 
 

@@ -104,7 +104,7 @@ def test_a_link_that_dies_in_a_pause_is_given_up_after_it(
     assert time.monotonic() - resumed < LIMIT + 5  # of which Ansible itself needs some
     result = run.result("target")
     assert result.status == "unreachable"
-    assert f"hop 2 of 3, {chain3.users[1].name}@{links[1].endpoint} (via " in result.result["msg"]
+    assert f"jump host 2 of 2 {chain3.users[1].name}@{links[1].endpoint} (via " in result.result["msg"]
     assert f"): the connection was lost: no answer to keepalives for {LIMIT:g} seconds" in result.result["msg"]
     links[1].cut()
 

@@ -117,7 +117,7 @@ def test_a_command_that_fails_says_why(lab: Lab, host: Sshd, user: User) -> None
     result = run(lab, variables(lab, host, user, "sh -c 'echo no route to %h >&2; exit 7'")).result("host")
     assert result.status == "unreachable"
     message = result.result["msg"]
-    assert f"hop 1 of 1, {user.name}@{host.endpoint}" in message
+    assert f"target {user.name}@{host.endpoint}" in message
     assert f"the ProxyCommand exited with status 7: no route to {host.address}" in message
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import paramiko
 import pytest
 from lab import TRUE, Chain3, Lab, Run, chain_of_three, play, playbook, processes, raw, wait_until
+from lab.chains import hop_name
 from sessions import OpenSession, fill, opened
 
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Output
@@ -41,7 +42,7 @@ def test_a_silent_link_is_given_up_with_all_that_it_carries(
     assert time.monotonic() - stalled < PATIENCE + 10  # of which Ansible itself needs some
     result = run.result("target")
     assert result.status == "unreachable"
-    place = f"hop {index + 1} of 3, {chain3.users[index].name}@{links[index].endpoint}"
+    place = f"{hop_name(index, 3)} {chain3.users[index].name}@{links[index].endpoint}"
     assert place in result.result["msg"]
     assert f"no answer to keepalives for {PATIENCE:g} seconds" in result.result["msg"]
     links[index].cut()  # what it still holds back
@@ -66,7 +67,7 @@ def test_a_bastion_that_dies_ends_all_that_it_carries(lab: Lab, how: str, marker
     assert time.monotonic() - died < 10
     assert run.statuses() == {f"target{number}": ["unreachable"] for number in range(1, 21)}
     messages = [result.result["msg"] for result in run.all_results]
-    place = f"hop 1 of 3, {chain.users[0].name}@{chain.a.endpoint}: the connection was lost"
+    place = f"jump host 1 of 2 {chain.users[0].name}@{chain.a.endpoint}: the connection was lost"
     assert [text for text in messages if place not in text] == []
     assert marker.read_text() == "x\n" * 20
     playbook(lab, chain.inventory(), play(TRUE), args=["--forks", "20"]).check()
@@ -100,7 +101,7 @@ def test_a_stuck_thread_is_noticed_and_replaced(lab: Lab, chain3: Chain3) -> Non
         running = Running(session)
         running.channel.lock.acquire()  # for which the thread waits at the end of the command
         running.end()
-        with pytest.raises(LinkLost, match=r"hop 3 of 3.* no answer to keepalives"):
+        with pytest.raises(LinkLost, match=r"target.* no answer to keepalives"):
             running.process.read(None)
         running.process.close()
         wait_until(lambda: not running.transport.is_alive(), 30, "the end of the thread")
@@ -117,7 +118,7 @@ def test_who_sends_is_not_stuck_with_the_library(lab: Lab, chain3: Chain3) -> No
         wait_until(lambda: not running.channel.out_window_size, 30, "a full window")
         running.transport.clear_to_send_lock.acquire()
         reading = pool.submit(running.process.read, None)
-        with pytest.raises(LinkLost, match=r"hop 3 of 3.* no answer to keepalives"):
+        with pytest.raises(LinkLost, match=r"target.* no answer to keepalives"):
             reading.result(30)
         writing.result(30)
         asked = "keepalive-probe"

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from lab import Chain3, Lab, certify, environment, play, playbook
+from lab.chains import hop_name
 from lab.playbook import own_playbook
 from sessions import options_of
 
@@ -84,7 +85,7 @@ def test_a_changed_key_is_never_added(place: int, lab: Lab, chain3: Chain3, know
     before = known.read_text()
     chain3.hosts[place].swap_keys()
     shown = trust(lab, chain3, known, "-e", "bastion_ssh_accept=true", expected=2)
-    assert re.search(rf"hop {place + 1} of 3, [^\"]*: refused", shown)
+    assert re.search(rf"{hop_name(place, 3)} [^\"]*: refused", shown)
     assert "the host key has changed: the server shows" in shown
     assert known.read_text() == before
 
@@ -97,7 +98,7 @@ def test_a_bastion_whose_key_another_task_adds_meanwhile_is_not_left_out(lab: La
     known.write_text(f"{first}\n")
 
     def add(line: str) -> None:
-        if line.startswith("hop 2 of 3") and line.endswith("looking at its host key"):
+        if line.startswith("jump host 2 of 2") and line.endswith("looking at its host key"):
             known.write_text(f"{first}\n{second}\n")
 
     options = options_of(lab, chain3.variables) | {"known_hosts": [str(known)]}
@@ -135,7 +136,7 @@ def test_a_host_of_an_authority_is_known(lab: Lab, chain3: Chain3, known: Path) 
 def test_a_hop_that_is_not_reached_is_an_error(lab: Lab, chain3: Chain3, known: Path) -> None:
     chain3.b.stop()
     shown = trust(lab, chain3, known, "-e", "bastion_ssh_accept=true", expected=2)
-    assert re.search(r"hop 2 of 3, [^\"]*: unreachable", shown)
+    assert re.search(r"jump host 2 of 2 [^\"]*: unreachable", shown)
     assert "the hop before it cannot connect to" in shown
     assert written(known) == lines_of(chain3)[:1]
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lab import TRUE, Chain3, Lab, chain_of_three, play, playbook, raw, stuck, wait_until
+from lab.chains import hop_name
 from lab.sinks import connect
 from sessions import opened
 
@@ -30,7 +31,7 @@ def test_a_bastion_that_restarts_is_waited_for(lab: Lab, chain3: Chain3, index: 
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(command)
-        refused = f"hop {index + 1} of 3, .*Connection refused.* Trying again in "
+        refused = f"{hop_name(index, 3)} .*Connection refused.* Trying again in "
         wait_until(lambda: sum(map(bool, (re.search(refused, note) for note in notes))) > 1, 30, "two dials")
         link.listen()
         assert running.result() == b"here\n"
@@ -70,7 +71,7 @@ def test_a_bastion_in_trouble_is_dialled_once_and_told_once(lab: Lab) -> None:
         lab, chain.inventory(ansible_ssh_jump=way, ansible_ssh_timeout=8), play(TRUE), args=["--forks", "20"]
     )
     assert run.statuses() == {f"target{number}": ["unreachable"] for number in range(1, 21)}
-    place = f"hop 2 of 3, {chain.users[1].name}@{silent.endpoint} (via {chain.users[0].name}@{chain.a.endpoint}): "
+    place = f"jump host 2 of 2 {chain.users[1].name}@{silent.endpoint} (via {chain.users[0].name}@{chain.a.endpoint}): "
     told = [result.result["msg"].partition(place)[2] for result in run.all_results]
     cause = "connected, but no SSH answer within 8 seconds"
     assert len([text for text in told if text.startswith(cause)]) == 1

@@ -243,6 +243,15 @@ class Hop:
         return f"{self.credentials.user}@{host}:{self.port}"
 
 
+def hop_name(index: int, count: int) -> str:
+    """Return what a hop is called: ``jump host 1 of 2``, or ``target``.
+
+    :param index: of the hop, from 0.
+    :param count: of all hops, the target included.
+    """
+    return "target" if index == count - 1 else f"jump host {index + 1} of {count - 1}"
+
+
 @dataclass(frozen=True)
 class Chain:
     """The whole way to a target.
@@ -262,9 +271,9 @@ class Chain:
         return self.hops[-1]
 
     def place(self, index: int) -> str:
-        """The hop at ``index`` (from 0) as errors name it: number, count, name, and via which hop."""
+        """Return the hop at ``index`` (from 0) as errors name it: what it is called, its name, and via which hop."""
         via = f" (via {self.hops[index - 1].label})" if index else ""
-        return f"hop {index + 1} of {len(self.hops)}, {self.hops[index].label}{via}"
+        return f"{hop_name(index, len(self.hops))} {self.hops[index].label}{via}"
 
     def prefixes(self) -> Iterator[tuple[Hop, ...]]:
         """The ways to each hop in turn: ``(a)``, ``(a, b)``, ``(a, b, target)``."""

@@ -158,7 +158,7 @@ def judge(case: Case, outcome: Outcome) -> str:
     if len(outcome.words) > _LONGEST or not outcome.words.isprintable():
         return f"its words are not safe to show: {outcome.words[:600]!r}"
     # A hop may be blamed for what comes after it, and never for what comes before.
-    hops = {"target": ("hop 1 of 1",), "behind": ("hop 2 of 2",), "bastion": ("hop 1 of 2", "hop 2 of 2")}[case.place]
+    hops = {"target": ("target",), "behind": ("target",), "bastion": ("jump host 1 of 1", "target")}[case.place]
     if not outcome.place.startswith(hops):
         return f"it names {outcome.place or 'no hop'}: {outcome.words[:600]}"
     return ""

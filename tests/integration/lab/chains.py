@@ -22,6 +22,11 @@ CONNECTION = "bastion.ssh.jump"
 CONNECT = f"{sys.executable} {Path(__file__).with_name('connect.py')}"
 
 
+def hop_name(index: int, count: int) -> str:
+    """Return what messages call a hop of so many, the target included."""
+    return "target" if index == count - 1 else f"jump host {index + 1} of {count - 1}"
+
+
 @dataclass(frozen=True)
 class Chain3:
     """Two bastions and a target; each server forwards to the next one only.

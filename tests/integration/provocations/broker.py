@@ -16,7 +16,7 @@ from lab.brokers import open_files
 from .provocation import WAITING, Provocation, Stage, Variables, first, over
 from .sessions import COMMAND
 
-HOP = "hop 1 of 1"
+HOP = "target"
 CONTROLLER = "on the controller"
 DIRECTORY = "ansible_ssh_persist_directory"
 _LOG_SAYS = "Its log may say why"

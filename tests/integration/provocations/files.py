@@ -83,16 +83,16 @@ def _failed(message: str, host: Any, tasks: Any, names: str = "", **more: Any) -
 
 
 PROVOCATIONS = [
-    _failed("cannot write …: …", _denying("write"), _PING, "hop 1 of 1", then=_CHECK),
-    _failed("cannot read …: …", _denying("read"), _FETCH, "hop 1 of 1", then=_CHECK),
+    _failed("cannot write …: …", _denying("write"), _PING, "target", then=_CHECK),
+    _failed("cannot read …: …", _denying("read"), _FETCH, "target", then=_CHECK),
     _failed("cannot read …: …", _plain, _UNARCHIVE, "on the controller", then=_CHECK),
     _failed("cannot write …: …", _to_a_full_disk, _FETCH, "on the controller", then=_CHECK),
-    _failed("cannot write …: … of … bytes arrived", _short, _PING, "hop 1 of 1", then=_CHECK),
-    _failed("it offers no SFTP", _without_sftp, _PING, "hop 1 of 1", then="Let ansible_ssh_transfer_method be 'smart'"),
-    _failed(_TALKS, _talking("sftp", "echo Welcome"), _PING, "hop 1 of 1", then=_QUIET),
+    _failed("cannot write …: … of … bytes arrived", _short, _PING, "target", then=_CHECK),
+    _failed("it offers no SFTP", _without_sftp, _PING, "target", then="Let ansible_ssh_transfer_method be 'smart'"),
+    _failed(_TALKS, _talking("sftp", "echo Welcome"), _PING, "target", then=_QUIET),
     Provocation(
         f"{_TALKS}, so files go through dd",
-        "hop 1 of 1",
+        "target",
         _talking("smart", "echo Welcome"),
         _QUIET,
         "ok",

@@ -13,7 +13,7 @@ from .provocation import Provocation, Stage, Variables, over
 
 KNOWN = "ansible_ssh_known_hosts"
 CHECKING = "ansible_ssh_host_key_checking"
-HOP = "hop 1 of 1"
+HOP = "target"
 
 
 def _knowing(stage: Stage, known: Any, **more: Any) -> Variables:
@@ -124,7 +124,7 @@ PROVOCATIONS = [
         before="the host key has changed: the server shows .+",
     ),
     Provocation(
-        "the host key has changed: the server shows …, known is …", "hop 1 of 2", _through_a_changed_one,
+        "the host key has changed: the server shows …, known is …", "jump host 1 of 1", _through_a_changed_one,
         "Without host key checking a jump host is refused all the same, as with ssh.",
     ),
     Provocation("the new host key … was added to …", HOP, _accepted, status="ok", where="output"),

@@ -15,7 +15,7 @@ from lab.hostile import Plan
 from .host_keys import CHECKING, KNOWN
 from .provocation import WAITING, Provocation, Stage, Variables
 
-HOP = "hop 1 of 1"
+HOP = "target"
 KEY = "ansible_ssh_private_key_file"
 ARGUMENTS = "ansible_ssh_common_args"
 _LATER = ({**TRUE, "name": "Later"},)

@@ -205,7 +205,7 @@ def _by_builtin_ssh(stage: Stage, host: Variables) -> str:
 # Side by side
 
 
-def _said(message: str, host: Callable[[Stage], Variables], hop: str = "hop 1 of 1", **more: Any) -> Provocation:
+def _said(message: str, host: Callable[[Stage], Variables], hop: str = "target", **more: Any) -> Provocation:
     return Provocation(message, hop, host, **more)
 
 
@@ -219,7 +219,7 @@ _LOCKED = r"login refused\. Tried: .+; not offered: .+: "
 
 PAIRS = [
     Pair("Failed to connect to the host via ssh.", _by_builtin_ssh, _said(_ENDED, _closing)),
-    Pair("Connection closed by UNKNOWN port 65535", _ssh, _said(_FORBIDS, _forbidding, "hop 1 of 2")),
+    Pair("Connection closed by UNKNOWN port 65535", _ssh, _said(_FORBIDS, _forbidding, "jump host 1 of 1")),
     Pair("kex_exchange_identification: Connection closed by remote host", _ssh, _said(_ENDED, _closing)),
     Pair("Error reading SSH protocol banner", _paramiko(_CLIENT), _said(_ENDED, _closing)),
     Pair(
@@ -230,7 +230,7 @@ PAIRS = [
     Pair(
         "Received disconnect from UNKNOWN port 65535:2: Too many authentication failures",
         _with_wrong_keys,
-        _said("the server ended the login at its MaxAuthTries", _impatient, "hop 2 of 2", before="login refused.+: "),
+        _said("the server ended the login at its MaxAuthTries", _impatient, "target", before="login refused.+: "),
     ),
     Pair("Authentication failed.", _paramiko(_CLIENT), _said("login refused. Tried: …", _refusing)),
     Pair(
@@ -241,7 +241,7 @@ PAIRS = [
     Pair(
         "Secsh channel 0 open FAILED: open failed: Administratively prohibited",
         _paramiko(_CLIENT + _FORWARDED),
-        _said(_FORBIDS, _forbidding, "hop 1 of 2"),
+        _said(_FORBIDS, _forbidding, "jump host 1 of 1"),
     ),
     Pair(
         'ProxyCommand("…") returned nonzero exit status',

@@ -130,7 +130,7 @@ class Provocation:
     """A message, and how it is come by.
 
     :param message: as it stands on the page, with ``…`` for what varies.
-    :param names: what the message begins with, as on the page: the setting, or ``hop 1 of 2`` for what a hop is called.
+    :param names: what the message begins with, as on the page: the setting, or ``jump host 1 of 1`` for what a hop is called.
     :param variables: of the host that comes to it.
     :param then: what follows the message: the next step, if the message is not one itself.
     :param before: what stands between the beginning and the message, as a regular expression.

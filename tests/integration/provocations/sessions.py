@@ -16,7 +16,7 @@ from lab.hostile import Plan, ends, send
 
 from .provocation import Provocation, Stage, Status, Variables
 
-HOP = "hop 1 of 1"
+HOP = "target"
 _IGNORE = 2  # RFC 4250 section 4.1.2
 #: Whatever the host's variables say.
 COMMAND = (raw("{{ command | default('true') }}"),)

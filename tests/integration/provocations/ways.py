@@ -93,34 +93,34 @@ def _by_a_command(stage: Stage) -> Variables:
 
 
 _FIRST = [
-    Provocation("the name cannot be resolved: …", "hop 1 of 1", _nameless, "Check the name"),
+    Provocation("the name cannot be resolved: …", "target", _nameless, "Check the name"),
     Provocation(
-        "the name was not resolved within … seconds", "hop 1 of 1", _slowly_named, "Check the name",
+        "the name was not resolved within … seconds", "target", _slowly_named, "Check the name",
         around=_with_a_silent_resolver,
     ),
-    Provocation("cannot connect: …", "hop 1 of 1", _refusing, _CHECK),
-    Provocation("no connection within … seconds", "hop 1 of 1", _unanswering, _CHECK),
-    Provocation("none of … can be used here; … can", "hop 1 of 1", _weak_ciphers, _CHANGE),
-    Provocation("connected, but no SSH answer within … seconds", "hop 1 of 1", _silent, "an SSH server, and not over"),
+    Provocation("cannot connect: …", "target", _refusing, _CHECK),
+    Provocation("no connection within … seconds", "target", _unanswering, _CHECK),
+    Provocation("none of … can be used here; … can", "target", _weak_ciphers, _CHANGE),
+    Provocation("connected, but no SSH answer within … seconds", "target", _silent, "an SSH server, and not over"),
     Provocation(
-        "it closed the connection before an SSH conversation began", "hop 1 of 1", _closing, "do its MaxStartups"
+        "it closed the connection before an SSH conversation began", "target", _closing, "do its MaxStartups"
     ),
     Provocation(
-        "it closed the connection before an SSH conversation began, and said: …", "hop 1 of 1", _closing_with_words,
+        "it closed the connection before an SSH conversation began, and said: …", "target", _closing_with_words,
         "do its MaxStartups",
     ),
-    Provocation("the key exchange failed: …", "hop 1 of 1", _torn, "Is it an SSH server?"),
-    Provocation("no common algorithm that is safe to use: …", "hop 1 of 1", _of_the_last_century, "Update the SSH server."),
+    Provocation("the key exchange failed: …", "target", _torn, "Is it an SSH server?"),
+    Provocation("no common algorithm that is safe to use: …", "target", _of_the_last_century, "Update the SSH server."),
     Provocation(
-        "the server offers only the … …, and none of them can be used here: …", "hop 1 of 1", _sha1_exchange,
+        "the server offers only the … …, and none of them can be used here: …", "target", _sha1_exchange,
         "Let the server offer one of these, too (KexAlgorithms of sshd_config)",
     ),
     Provocation(
-        "the ProxyCommand cannot be started: …", "hop 1 of 1", _by_a_command, "It is run by $SHELL",
+        "the ProxyCommand cannot be started: …", "target", _by_a_command, "It is run by $SHELL",
         around=_with_a_shell_that_is_none,
     ),
     Provocation(
-        "the connection through the ProxyCommand ended: …", "hop 1 of 1", _by_a_command, "Try the command by hand."
+        "the connection through the ProxyCommand ended: …", "target", _by_a_command, "Try the command by hand."
     ),
 ]  # fmt: skip
 
@@ -175,28 +175,28 @@ def _broken_when_the_target_is_asked(stage: Stage) -> Variables:
 
 
 _SECOND = [
-    Provocation("it refuses to forward to …", "hop 1 of 2", _forbidding, "AllowTcpForwarding must be"),
+    Provocation("it refuses to forward to …", "jump host 1 of 1", _forbidding, "AllowTcpForwarding must be"),
     Provocation(
-        "it refuses to forward to …, which is hop … as well", "hop 2 of 3", _round, "let ansible_ssh_jump be 'none'"
+        "it refuses to forward to …, which is hop … as well", "jump host 2 of 2", _round, "let ansible_ssh_jump be 'none'"
     ),
     Provocation(
-        "the hop before it cannot connect to …: …", "hop 2 of 2", _refusing_next, "the connection made, by that hop"
+        "the hop before it cannot connect to …: …", "target", _refusing_next, "the connection made, by that hop"
     ),
     Provocation(
-        "the hop before it opened no connection in … seconds", "hop 2 of 2", _unanswering_next, "Does a firewall drop"
+        "the hop before it opened no connection in … seconds", "target", _unanswering_next, "Does a firewall drop"
     ),
     Provocation(
-        "the hop before it opened no connection: … (code …)", "hop 2 of 2", _without_resources, "The log of that hop"
+        "the hop before it opened no connection: … (code …)", "target", _without_resources, "The log of that hop"
     ),
     Provocation(
-        "the server disconnected and said: …", "hop 1 of 2", lambda stage: _ending(stage, "closed for today"), _UP
+        "the server disconnected and said: …", "jump host 1 of 1", lambda stage: _ending(stage, "closed for today"), _UP
     ),
     Provocation(
-        "not dialled again, as a dial of the same task failed … s ago: …", "hop 1 of 2", _in_trouble,
+        "not dialled again, as a dial of the same task failed … s ago: …", "jump host 1 of 1", _in_trouble,
         "The error of that dial says what to do.", tasks=WAITING,
     ),
-    Provocation("the server closed the connection", "hop 1 of 2", lambda stage: _ending(stage, ""), _UP),
-    Provocation("the connection broke: …", "hop 1 of 2", _broken_when_the_target_is_asked, _UP),
+    Provocation("the server closed the connection", "jump host 1 of 1", lambda stage: _ending(stage, ""), _UP),
+    Provocation("the connection broke: …", "jump host 1 of 1", _broken_when_the_target_is_asked, _UP),
 ]  # fmt: skip
 
 PROVOCATIONS = [*_FIRST, *_SECOND]

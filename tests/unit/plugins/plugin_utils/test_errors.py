@@ -74,10 +74,10 @@ def test_whatever_is_said_cannot_move_a_cursor_be_rendered_or_fill_a_screen(word
 
 
 def test_an_error_of_a_hop_says_where_what_and_what_to_do() -> None:
-    error = HopError("hop 1 of 2, a@b:22", "it is down", "Start it.")
-    assert str(error) == "hop 1 of 2, a@b:22: it is down. Start it."
+    error = HopError("jump host 1 of 1 a@b:22", "it is down", "Start it.")
+    assert str(error) == "jump host 1 of 1 a@b:22: it is down. Start it."
     assert str(HopError("p", "q.", "r")) == "p: q. r"
-    assert (error.place, error.problem, error.advice) == ("hop 1 of 2, a@b:22", "it is down", "Start it.")
+    assert (error.place, error.problem, error.advice) == ("jump host 1 of 1 a@b:22", "it is down", "Start it.")
 
 
 def test_an_error_of_a_setting_begins_with_its_name() -> None:

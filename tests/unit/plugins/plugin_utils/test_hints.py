@@ -64,13 +64,13 @@ THERE = "the hop before it cannot connect to core:22: Name or service not known"
 @pytest.mark.parametrize(
     ("place", "problem", "host"),
     [
-        ("hop 1 of 3, guest@edge:22", HERE, "edge"),
-        ("hop 1 of 3, guest@edge:22", f"not dialled again, as a dial of the same task failed 1 s ago: {HERE}", "edge"),
-        ("hop 2 of 3, op@realm@core:22 (via guest@edge:22)", THERE, "core"),
-        ("hop 2 of 3, op@core:22 (via guest@edge:22)", "the hop before it cannot connect to core:22: Name does not resolve", "core"),
-        ("hop 2 of 3, op@core:22 (via guest@edge:22)", "the hop before it cannot connect to core:22: Connection refused", None),
-        ("hop 1 of 3, guest@other:22", HERE, None),
-        ("hop 1 of 1, me@edge:22", HERE, None),  # the target
+        ("jump host 1 of 2 guest@edge:22", HERE, "edge"),
+        ("jump host 1 of 2 guest@edge:22", f"not dialled again, as a dial of the same task failed 1 s ago: {HERE}", "edge"),
+        ("jump host 2 of 2 op@realm@core:22 (via guest@edge:22)", THERE, "core"),
+        ("jump host 2 of 2 op@core:22 (via guest@edge:22)", "the hop before it cannot connect to core:22: Name does not resolve", "core"),
+        ("jump host 2 of 2 op@core:22 (via guest@edge:22)", "the hop before it cannot connect to core:22: Connection refused", None),
+        ("jump host 1 of 2 guest@other:22", HERE, None),
+        ("target me@edge:22", HERE, None),  # the target
         ("on the controller", HERE, None),
     ],
 )  # fmt: skip
@@ -84,5 +84,5 @@ def test_a_jump_host_of_the_inventory_whose_name_is_not_resolved_has_a_next_step
 
 
 def test_an_error_of_another_kind_stays_as_it_is() -> None:
-    error = HopError("hop 1 of 2, guest@edge:22", "login refused", "Check it.")
+    error = HopError("jump host 1 of 1 guest@edge:22", "login refused", "Check it.")
     assert with_hint(error, ["edge"]) is error

@@ -56,9 +56,9 @@ def test_a_chain_is_written_from_the_controller_to_the_target() -> None:
 
 def test_a_hop_is_named_with_its_number_and_the_hop_before_it() -> None:
     assert [CHAIN.place(index) for index in range(3)] == [
-        "hop 1 of 3, a@bastion:22",
-        "hop 2 of 3, b@[2001:db8::1]:2222 (via a@bastion:22)",
-        "hop 3 of 3, me@target:22 (via b@[2001:db8::1]:2222)",
+        "jump host 1 of 2 a@bastion:22",
+        "jump host 2 of 2 b@[2001:db8::1]:2222 (via a@bastion:22)",
+        "target me@target:22 (via b@[2001:db8::1]:2222)",
     ]
 
 

@@ -28,7 +28,7 @@ RULES = BecomeRules(
 )
 
 
-PLACE = "hop 2 of 2, u@h:22"
+PLACE = "target u@h:22"
 CHECK = "Check ansible_become_password."
 
 

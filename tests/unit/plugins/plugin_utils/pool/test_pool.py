@@ -21,7 +21,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.pool import (
 
 A, B, C, D = (HopIdentity(name, "k", "") for name in "abcd")
 HOUR = 3600.0
-DOWN = HopUnreachable("hop 1 of 2, u@b:22", "down", "Check it.")
+DOWN = HopUnreachable("jump host 1 of 1 u@b:22", "down", "Check it.")
 
 
 def dial(
@@ -64,11 +64,11 @@ def test_a_transport_from_its_dial_to_its_end() -> None:
     pool = PoolState()
     assert (repr(pool), len(pool)) == ("<pool []>", 0)
     assert pool.find(None, A, 0.0) is None
-    mine = pool.begin(None, A, "hop 1 of 1, a", "a")
+    mine = pool.begin(None, A, "target a", "a")
     assert repr(pool) == "<pool [<a: dialling, 1 leases>]>"
     link = object()
     pool.opened(mine, link, False, 5.0)
-    assert (mine.link, mine.opened_at, mine.place) == (link, 5.0, "hop 1 of 1, a")
+    assert (mine.link, mine.opened_at, mine.place) == (link, 5.0, "target a")
     assert repr(pool) == "<pool [<a: open, 1 leases>]>"
     assert pool.find(None, A, 5.0) is mine
     pool.claim(mine)

@@ -37,7 +37,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.keepalive import K
 
 HOP = Hop("h", 22, Credentials("u"))
 CHAIN = Chain((HOP,))
-REFUSED = LoginRefused("hop 1 of 1, u@h:22", "login refused", "Check it.")
+REFUSED = LoginRefused("target u@h:22", "login refused", "Check it.")
 
 
 class FakeLink:
@@ -159,8 +159,10 @@ def test_who_waits_for_a_dial_that_his_own_need_not_end_like_dials_by_himself(
 
 JUMP = Hop("j", 22, Credentials("u"))
 BEHIND = [Chain((JUMP, replace(HOP, host=f"h{number}"))) for number in range(4)]
-DOWN = HopUnreachable("hop 1 of 2, u@j:22", "no connection within 10 seconds", "Check it.")
-SPARED = "hop 1 of 2, u@j:22: not dialled again, as a dial of the same task failed 0 s ago: no connection within 10 s"
+DOWN = HopUnreachable("jump host 1 of 1 u@j:22", "no connection within 10 seconds", "Check it.")
+SPARED = (
+    "jump host 1 of 1 u@j:22: not dialled again, as a dial of the same task failed 0 s ago: no connection within 10 s"
+)
 
 
 def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Callable[..., Future[Lease]]) -> None:

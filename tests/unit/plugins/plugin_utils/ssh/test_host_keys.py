@@ -125,8 +125,8 @@ def test_a_key_passes_as_far_as_the_file_and_the_policy_let_it(
 def test_with_checking_off_a_jump_host_with_a_changed_key_is_refused(file: Path) -> None:
     file.write_text(line("bastion", ANOTHER))
     hop = Hop("Bastion", 22, Credentials("u"), HostKeyPolicy(OFF, (str(file),)), setting="ansible_ssh_jump[0]")
-    with pytest.raises(HostKeyRefused, match=r"^hop 1 of 2: the host key has changed") as caught:
-        HostKeyCheck(hop, "hop 1 of 2", lambda _line: None).check(KEY)
+    with pytest.raises(HostKeyRefused, match=r"^jump host 1 of 1: the host key has changed") as caught:
+        HostKeyCheck(hop, "jump host 1 of 1", lambda _line: None).check(KEY)
     message = str(caught.value)
     assert f"the server shows {KEY}, known is {ANOTHER} ({file}:1)" in message
     assert f"ssh-keygen -f {file} -R bastion" in message

@@ -135,13 +135,13 @@ def test_a_key_is_looked_at_once_more_when_a_file_has_changed(
         warnings: list[str] = []
         if isinstance(outcome, str):
             for _time in range(2):
-                with pytest.raises(HostKeyRefused, match=rf"^hop 2 of 3: .*{outcome}"):
-                    before.renewed(hop(files, checking), "hop 2 of 3", warnings.append)
+                with pytest.raises(HostKeyRefused, match=rf"^jump host 2 of 2: .*{outcome}"):
+                    before.renewed(hop(files, checking), "jump host 2 of 2", warnings.append)
         else:
-            after = before.renewed(hop(files, checking), "hop 2 of 3", warnings.append)
+            after = before.renewed(hop(files, checking), "jump host 2 of 2", warnings.append)
             assert (after.key, after.secrets_allowed) == (KEY, outcome)
             assert after.stamp != before.stamp
-        assert all(warning.startswith("hop 2 of 3: ") for warning in warnings)
+        assert all(warning.startswith("jump host 2 of 2: ") for warning in warnings)
         assert bool(warnings) == (outcome is False or (checking is NEW and expected[0] == NOT_KNOWN))
 
 
@@ -151,10 +151,10 @@ def test_secrets_are_allowed_as_the_files_say_now(files: tuple[Path, Path]) -> N
     found = trust(files, OFF)
     for text, allowed in ((OTHER, False), (OTHER + KNOWN, True), ("", True), (OTHER, False)):
         files[0].write_text(text)
-        found = found.renewed(hop(files, OFF), "hop 1 of 1", warnings.append)
+        found = found.renewed(hop(files, OFF), "target", warnings.append)
         assert found.secrets_allowed is allowed
         before = len(warnings)
-        assert found.renewed(hop(files, OFF), "hop 1 of 1", warnings.append) is found
+        assert found.renewed(hop(files, OFF), "target", warnings.append) is found
         assert warnings[before:] == ([] if allowed else warnings[before - 1 : before])
     assert len(warnings) == 4
 
@@ -162,9 +162,9 @@ def test_secrets_are_allowed_as_the_files_say_now(files: tuple[Path, Path]) -> N
 def test_a_key_that_is_recorded_is_looked_at_once_more_and_then_no_more(files: tuple[Path, Path]) -> None:
     files[0].unlink()
     found = trust(files, NEW)
-    after = found.renewed(hop(files, NEW), "hop 1 of 1", silent)
+    after = found.renewed(hop(files, NEW), "target", silent)
     assert after is not found
-    assert after.renewed(hop(files, NEW), "hop 1 of 1", silent) is after
+    assert after.renewed(hop(files, NEW), "target", silent) is after
     assert files[0].read_text() == KNOWN
 
 
@@ -172,10 +172,10 @@ def test_a_key_that_is_recorded_is_looked_at_once_more_and_then_no_more(files: t
 def test_a_changed_key_that_was_let_pass_for_a_target_is_refused_for_a_jump_host(files: tuple[Path, Path]) -> None:
     files[0].write_text(OTHER)
     found, warnings = trust(files, OFF), list[str]()
-    assert found.renewed(hop(files, OFF), "hop 1 of 1", warnings.append) is found
+    assert found.renewed(hop(files, OFF), "target", warnings.append) is found
     jump_host = replace(hop(files, OFF), setting="ansible_ssh_jump[0]")
-    with pytest.raises(HostKeyRefused, match=r"^hop 1 of 2: the host key has changed: .*a jump host is refused"):
-        found.renewed(jump_host, "hop 1 of 2", silent)
+    with pytest.raises(HostKeyRefused, match=r"^jump host 1 of 1: the host key has changed: .*a jump host is refused"):
+        found.renewed(jump_host, "jump host 1 of 1", silent)
     assert len(warnings) == 1
     files[0].write_text(KNOWN)
-    assert found.renewed(jump_host, "hop 1 of 2", silent).secrets_allowed
+    assert found.renewed(jump_host, "jump host 1 of 1", silent).secrets_allowed
