@@ -164,7 +164,7 @@ def _refuse_what_a_hop_cannot_have(name: str, variables: Mapping[str, Any], ours
             raise AnsibleError(f"bastion.ssh.hops: {name}: {error}") from error
         if arguments.config_file or _matters(arguments.asked):
             raise AnsibleError(
-                f"bastion.ssh.hops: {name}: {variable} is not followed for a jump host; say the same with other variables of {name}"
+                f"bastion.ssh.hops: {name}: {variable} is not followed for a jump host; set the same with other variables of {name}"
             )
     file = variables.get(_CONFIG_FILE)
     if file is not None and file != ours.get(_CONFIG_FILE):
@@ -248,9 +248,7 @@ def _once(name: str, hosts: HostVars | None) -> Iterator[None]:
     names = [look.name for look in _under_way]
     if name in names:
         circle = " -> ".join([*names[names.index(name) :], name])
-        raise AnsibleError(
-            f"bastion.ssh.hops: the way goes round in a circle: {circle}; let ansible_ssh_jump of one of them be 'none'"
-        )
+        raise AnsibleError(f"bastion.ssh.hops: jump host loop: {circle}; let ansible_ssh_jump of one of them be 'none'")
     _under_way.append(_Look(name, hosts))
     try:
         yield

@@ -101,7 +101,7 @@ def test_a_hosts_proxy_command_leads_to_it(lab: Lab, chain3: Chain3) -> None:
 )
 def test_a_circle_of_hosts_is_told_at_once(ways: dict[str, str], circle: str, lab: Lab, chain3: Chain3) -> None:
     hosts = inventory(chain3, **{name: {JUMP: value} for name, value in ways.items()})
-    assert f"the way goes round in a circle: {circle}; let ansible_ssh_jump" in run(lab, hosts).text
+    assert f"jump host loop: {circle}; let ansible_ssh_jump" in run(lab, hosts).text
     assert [server.connections() for server in chain3.hosts] == [0, 0, 0]
 
 
@@ -111,7 +111,7 @@ def test_a_circle_of_hosts_and_of_the_file_is_told_at_once(lab: Lab, chain3: Cha
     config = ssh_config(lab, {a.address: {"ProxyJump": f"{chain3.users[2].name}@{target.endpoint}"}})
     hosts = inventory(chain3, web={JUMP: hops("edge"), "ansible_ssh_config_file": str(config)})
     words = message(run(lab, hosts))
-    assert f"the way goes round in a circle: {target.address} -> {a.address} -> {target.address};" in words
+    assert f"jump host loop: {target.address} -> {a.address} -> {target.address};" in words
     assert [server.connections() for server in chain3.hosts] == [0, 0, 0]
 
 

@@ -214,8 +214,8 @@ def test_a_circle_is_told_at_once_and_nothing_is_connected(lab: Lab, chain3_same
     config = config_of(lab, chain3_same_key, edge={"ProxyJump": "core"}, core={"ProxyJump": "edge"})
     run = on_target(lab, host(config))
     assert run.result("host").status == "failed"
-    assert "the way goes round in a circle: web -> edge -> core -> edge" in message(run)
-    assert "goes round in a circle: web -> core -> edge -> core" in message(
+    assert "jump host loop: web -> edge -> core -> edge" in message(run)
+    assert "jump host loop: web -> core -> edge -> core" in message(
         on_target(lab, host(config, ansible_ssh_jump="core"))
     )
     assert [server.connections() for server in chain3_same_key.hosts] == [0, 0, 0]

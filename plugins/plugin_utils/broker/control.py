@@ -47,12 +47,12 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
     except BrokerUnavailable as error:
         return {"problem": str(error)}
     except TimeoutError:
-        return {"problem": "no answer; so many wait for it that nobody more can"}
+        return {"problem": "no answer: too many processes wait for it"}
     if sock is None:
         if request == "stop":
             _remove(directory, file)
-            return {"ended": True, "problem": "nobody listened there, as the broker was killed; the socket is removed"}
-        return {"problem": "nobody listens there; the broker was killed"}
+            return {"ended": True, "problem": "the broker was killed; its socket is removed"}
+        return {"problem": "the broker was killed"}
     pid = peer(sock).pid
     with contextlib.closing(FrameStream(sock)) as connection:
         try:

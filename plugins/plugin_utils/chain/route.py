@@ -20,7 +20,7 @@ from .tokens import Controller, TokenValues, expand_path, expand_route
 MOST_HOPS = 16  # with the target
 
 _BOTH = (
-    "ansible_ssh_jump and ansible_proxy_command are both set for this host, and there can be only one way to it; "
+    "ansible_ssh_jump and ansible_proxy_command are both set for this host, and a host has only one route; "
     "unset one of them, set it to 'none', or give the first hop of ansible_ssh_jump a proxy_command"
 )
 
@@ -94,13 +94,13 @@ def _refuse_both_kinds(specs: tuple[HopSpec, ...], command: str | None, target: 
     if specs and target.openssh.proxy_command:
         raise SettingsError(
             "ansible_ssh_jump",
-            f"{place} has a ProxyCommand for {target.place.name} as well, and there can be only one way to it; unset one "
+            f"{place} has a ProxyCommand for {target.place.name} as well, and a host has only one route; unset one "
             "of them, or let ansible_proxy_command be 'none' to use ansible_ssh_jump",
         )
     if command and target.openssh.proxy_jump:
         raise SettingsError(
             "ansible_proxy_command",
-            f"{place} has a ProxyJump for {target.place.name} as well, and there can be only one way to it; unset one "
+            f"{place} has a ProxyJump for {target.place.name} as well, and a host has only one route; unset one "
             "of them, or let ansible_ssh_jump be 'none' to use ansible_proxy_command",
         )
 
@@ -127,12 +127,12 @@ def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, tar
             names = " -> ".join(visit.place.name for visit in [*passed, first])
             raise SettingsError(
                 first.spec.setting,
-                f"the way goes round in a circle: {names}; let one of them have no jump host, by ansible_ssh_jump: none, or "
+                f"jump host loop: {names}; let one of them have no jump host, by ansible_ssh_jump: none, or "
                 "by 'ProxyJump none' before what sets it in ssh_config",
             )
         passed.append(first)
         if len(jumps) + 1 > MOST_HOPS:
-            raise SettingsError(first.spec.setting, f"the way has more than {MOST_HOPS} hops")
+            raise SettingsError(first.spec.setting, f"the route has more than {MOST_HOPS} hops")
         if first.spec.proxy_command is not None:
             own = None if is_none(first.spec.proxy_command) else first.spec.proxy_command
             return Route(tuple(jumps), own, f"{first.spec.setting}.proxy_command")

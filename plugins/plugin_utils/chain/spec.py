@@ -78,7 +78,7 @@ def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpe
     if isinstance(value, str):
         return _parse_text(value, setting) if value.strip() else ()
     if isinstance(value, Mapping):
-        raise SettingsError(setting, "expected a string or a list of hops; put the mapping into a list")
+        raise SettingsError(setting, "expected a string or a list of hops; put the dictionary into a list")
     if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):
         raise SettingsError(setting, f"expected a string or a list of hops, not {type(value).__name__}")
     hops: list[HopSpec] = []
@@ -89,7 +89,7 @@ def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpe
         elif isinstance(item, str):
             hops.extend(_parse_text(item, name))
         else:
-            raise SettingsError(name, f"a hop is a string or a mapping, not {type(item).__name__}")
+            raise SettingsError(name, f"a hop is a string or a dictionary, not {type(item).__name__}")
     for hop in hops[1:]:
         if hop.proxy_command is not None and not is_none(hop.proxy_command):
             raise SettingsError(
@@ -319,7 +319,7 @@ def parse_prompts(value: object, setting: str) -> tuple[tuple[str, str], ...]:
     if value is None:
         return ()
     if not isinstance(value, Mapping):
-        raise SettingsError(setting, "expected a mapping of regular expression to answer")
+        raise SettingsError(setting, "expected a dictionary of regular expressions and answers")
     pairs = []
     for pattern, answer in value.items():
         try:

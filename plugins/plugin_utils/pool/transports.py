@@ -35,8 +35,8 @@ _LONGEST_WAIT = 86400.0
 _FAILURE_TTL = 10.0
 _CLOSING = 10.0
 _REPORT_SLACK = 2.0
-_THAT_ERROR = "The error of that dial says what to do."
-_WITH_RETRIES = " With ansible_ssh_retries, it is dialled again."
+_THAT_ERROR = "The error of that attempt says what to do."
+_WITH_RETRIES = " With ansible_ssh_retries, it is tried again."
 _STOPPED = "the broker on the controller was stopped"
 _NEXT_TASK = "The next task starts another one."
 
@@ -339,11 +339,11 @@ class TransportPool:
     ) -> None:
         """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
         place = way.chain.place(index)
-        way.report.note(f"{place}: waiting for the dial of another task")
+        way.report.note(f"{place}: waiting for another task to connect to it")
         heart = Heartbeat(way.report.waits)
         while self._is_dialling(shared, min(SIGNAL_POLL, deadline.remaining())) and not shared.cancelled.is_set():
             if deadline.expired:
-                problem = f"the dial of another task was not done within {deadline.seconds:g} seconds"
+                problem = f"another task did not connect to it within {deadline.seconds:g} seconds"
                 advice = "See the error of that task; or give this hop a longer timeout."
                 raise HopUnreachable(place, problem, advice)
             heart.beat()
@@ -363,7 +363,7 @@ class TransportPool:
         trouble = None if way.ignore_recent_failure else self._pool.trouble(parent, step, now, way.settings.task)
         if trouble is not None:
             seconds, cause = now - trouble.since, trouble.problem
-            problem = f"not dialled again, as a dial of the same task failed {seconds:.0f} s ago: {cause}"
+            problem = f"not tried again: the same task failed to connect {seconds:.0f} s ago: {cause}"
             advice = _THAT_ERROR + (_WITH_RETRIES if trouble.kind.retry else "")
             raise trouble.kind(way.chain.place(index), problem, advice)
 

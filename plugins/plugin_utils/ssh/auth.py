@@ -316,7 +316,7 @@ class Login:
         words = f"; it says: {'; '.join(self._instructions)}" if self._instructions else ""
         return self._without_answer(
             f"no answer to the login within {self._deadline.seconds:g} seconds{words}",
-            "Does the agent, a token or a second factor wait for somebody?",
+            "Does the agent, a token or a second factor wait for an answer?",
         )
 
     def _without_answer(self, problem: str, advice: str) -> HopError:
@@ -329,7 +329,7 @@ class Login:
         reason = self._transport.disconnect_reason
         if "too many authentication failures" in reason.lower():
             self._tried.append(name)
-            self._skipped.append("whatever else there is: the server ended the login at its MaxAuthTries")
+            self._skipped.append("anything else: the server ended the login at its MaxAuthTries")
             return self._refused()
         fault = self._transport.saved_exception
         if isinstance(fault, Violation):

@@ -40,7 +40,7 @@ _IS_IT_SSH = "Is it an SSH server? Its log may say why."
 _NO_ADDRESS = "the name cannot be resolved"
 _CHECK_NAME = "Check the name, and the resolver of the controller."
 _NO_JUMP = "No jump host is set for this host (ansible_ssh_jump)."
-_ORDER = "Is it the first on the way, to which the controller connects itself?"
+_ORDER = "The controller connects to it directly: if it is behind another bastion, list that one before it."
 
 
 def open_hop(

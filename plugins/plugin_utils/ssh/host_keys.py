@@ -330,9 +330,9 @@ class HostKeyCheck:
     def _how_to_accept(self, key: HostKey) -> str:
         line = self.line(key)
         files = [name for name in self._policy.known_hosts if name != os.devnull]
-        place = files[0] if files else "ansible_ssh_known_hosts"
-        by_itself = " (or let ansible_host_key_checking be 'accept-new')" if files else ""
-        return f"If that is the fingerprint on its console, add this line to {place}: {line}{by_itself}"
+        if not files:
+            return f"Verify it, then add this line to ansible_ssh_known_hosts: {line}"
+        return f"Verify it, then run: ansible-playbook bastion.ssh.trust -i INVENTORY -l HOST; or add this line to {files[0]}: {line}"
 
     def _revoked(self) -> str:
         return ", ".join(entry.where for entries in self._known for entry in entries if entry.marker == REVOKED)
@@ -340,7 +340,7 @@ class HostKeyCheck:
     def _not_checked(self, error: Exception) -> HostKeyRefused:
         reason = sanitize(str(error)) or type(error).__name__
         advice = (
-            "Make the file readable." if isinstance(error, OSError) else "Whoever cannot be checked is not trusted."
+            "Make the file readable." if isinstance(error, OSError) else "A host that cannot be checked is not trusted."
         )
         return HostKeyRefused(self._place, f"the host key could not be checked: {reason}", advice)
 

@@ -172,7 +172,7 @@ PROVOCATIONS = [
         status="failed", tasks=COMMAND, around=_with_faults,
     ),
     Provocation(
-        "the dial of another task was not done within … seconds", HOP, _waiting_for_a_dial,
+        "another task did not connect to it within … seconds", HOP, _waiting_for_a_dial,
         "See the error of that task", tasks=WAITING,
     ),
 ]  # fmt: skip

@@ -109,7 +109,7 @@ _NEW_KEY = "give the host a new one"
 _OTHER = "Have an authority that is still trusted sign"
 
 PROVOCATIONS = [
-    Provocation("the host key … is not known", HOP, lambda stage: _knowing(stage, "/dev/null"), "add this line to"),
+    Provocation("the host key … is not known", HOP, lambda stage: _knowing(stage, "/dev/null"), "Verify it, then add this line to"),
     Provocation("the host key has changed: the server shows …, known is …", HOP, _changed, "check the new fingerprint"),
     Provocation("the host key … is marked as revoked in …", HOP, _revoked, _NEW_KEY),
     Provocation("the host key could not be checked: …", HOP, _unreadable, "Make the file readable."),
@@ -145,6 +145,6 @@ PROVOCATIONS = [
     ),
     Provocation(
         "the host key could not be checked: KnownHostsCommand …", HOP,
-        lambda stage: _with(stage, "-o KnownHostsCommand=/bin/false", **{KNOWN: None}), "Whoever cannot be checked",
+        lambda stage: _with(stage, "-o KnownHostsCommand=/bin/false", **{KNOWN: None}), "A host that cannot be checked",
     ),
 ]  # fmt: skip

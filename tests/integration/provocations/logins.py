@@ -95,7 +95,7 @@ _LOGINS = [
     Provocation(
         "not tried again, since this login was refused before in this run: …", HOP, _refused, _CHECK, tasks=_LATER
     ),
-    Provocation("no answer to the login within … seconds", HOP, _unanswered, "a second factor wait for somebody?"),
+    Provocation("no answer to the login within … seconds", HOP, _unanswered, "a second factor wait for an answer?"),
     Provocation(
         "the question … took more than … seconds of the patterns of prompts", HOP, _matched_too_long,
         "Write a simpler expression",
@@ -176,7 +176,7 @@ _NOT_OFFERED = [
     _not_offered("a certificate of none of the keys", _certificate_alone),
     _not_offered("the agent cannot be used: …", _refused),
     _not_offered("keys after the first …, to leave tries for the password", _keys_and_a_password),
-    _not_offered("whatever else there is: the server ended the login at its MaxAuthTries", _too_many_keys),
+    _not_offered("anything else: the server ended the login at its MaxAuthTries", _too_many_keys),
     _not_offered("the server takes no RSA signature but SHA-1's, which is refused here", _sha1_signatures),
     _not_offered("the question …, which no entry of prompts answers", _asking, _SET),
     _not_offered("the password, since the host key has changed", _changed),

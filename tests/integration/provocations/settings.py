@@ -22,22 +22,22 @@ def _jump(message: str, jump: object, place: str = "") -> Provocation:
 
 _WAYS = [
     setting(
-        "ansible_ssh_jump and ansible_proxy_command are both set for this host, and there can be only one way to it; …",
+        "ansible_ssh_jump and ansible_proxy_command are both set for this host, and a host has only one route; …",
         COMMAND,
         **{JUMP: "edge", COMMAND: "nc %h %p"},
     ),
     setting(
-        "… has a ProxyCommand for … as well, and there can be only one way to it; …", JUMP,
+        "… has a ProxyCommand for … as well, and a host has only one route; …", JUMP,
         **{JUMP: "edge", COMMON: "-o 'ProxyCommand nc %h %p'"},
     ),
     setting(
-        "… has a ProxyJump for … as well, and there can be only one way to it; …", COMMAND,
+        "… has a ProxyJump for … as well, and a host has only one route; …", COMMAND,
         **{COMMAND: "nc %h %p", COMMON: "-J edge"},
     ),
-    _jump("the way has more than … hops", ",".join(f"hop{number}" for number in range(16)), "[0]"),
-    _jump("expected a string or a list of hops; put the mapping into a list", {"host": "edge"}),
+    _jump("the route has more than … hops", ",".join(f"hop{number}" for number in range(16)), "[0]"),
+    _jump("expected a string or a list of hops; put the dictionary into a list", {"host": "edge"}),
     _jump("expected a string or a list of hops, not …", 5),
-    _jump("a hop is a string or a mapping, not …", ["edge", 5], "[1]"),
+    _jump("a hop is a string or a dictionary, not …", ["edge", 5], "[1]"),
     _jump("the hop is empty; look for a doubled, leading or trailing comma", "edge,,core", "[1]"),
     _jump("… has blanks; hops are separated by commas", "me@edge me@core"),
     _jump("this is text that looks like JSON; with -e, …", '["edge", "core"]', "[0]"),
@@ -107,7 +107,7 @@ _VALUES = [
     setting("… is not a number from 0 up", "ansible_ssh_retries", ansible_ssh_retries=-1),
     _jump("expected a path or lines of known_hosts, or a list of them", [{"host": "edge", "known_hosts": 5}],
           "[0].known_hosts"),
-    setting("expected a mapping of regular expression to answer", "ansible_ssh_prompts", ansible_ssh_prompts=["x"]),
+    setting("expected a dictionary of regular expressions and answers", "ansible_ssh_prompts", ansible_ssh_prompts=["x"]),
     _jump("… is no regular expression: …", [{"host": "edge", "prompts": {"(": "x"}}], "[0].prompts"),
     _jump("expected text without NUL, not …", [{"host": "edge", "password": ["x"]}], "[0].password"),
 ]  # fmt: skip

@@ -69,7 +69,7 @@ _ASKED = [
         'Match exec "exec sleep 60"\n', OF_WEB,
     ),
     _written(
-        "the way goes round in a circle: …; let one of them have no jump host, by ansible_ssh_jump: none, or by "
+        "jump host loop: …; let one of them have no jump host, by ansible_ssh_jump: none, or by "
         "'ProxyJump none' before what sets it in ssh_config",
         "Host web\n  ProxyJump edge\nHost edge\n  ProxyJump web\n", "ssh_config for …",
     ),
@@ -126,11 +126,11 @@ _LOOKED_UP = [
     _looked_up("bastion.ssh.hops: names of hosts in the inventory are wanted"),
     _looked_up("bastion.ssh.hops: there is no host … in the inventory", "nobody"),
     _looked_up(
-        "bastion.ssh.hops: the way goes round in a circle: …", "round",
+        "bastion.ssh.hops: jump host loop: …", "round",
         round={"ansible_ssh_jump": "{{ lookup('bastion.ssh.hops', 'round') }}"},
     ),
     _looked_up(
-        "… is not followed for a jump host; say the same with other variables of …", "argued",
+        "… is not followed for a jump host; set the same with other variables of …", "argued",
         argued={"ansible_ssh_common_args": "-o ProxyJump=outer"},
     ),
     _looked_up(

@@ -192,8 +192,8 @@ _SECOND = [
         "the server disconnected and said: …", "jump host 1 of 1", lambda stage: _ending(stage, "closed for today"), _UP
     ),
     Provocation(
-        "not dialled again, as a dial of the same task failed … s ago: …", "jump host 1 of 1", _in_trouble,
-        "The error of that dial says what to do.", tasks=WAITING,
+        "not tried again: the same task failed to connect … s ago: …", "jump host 1 of 1", _in_trouble,
+        "The error of that attempt says what to do.", tasks=WAITING,
     ),
     Provocation("the server closed the connection", "jump host 1 of 1", lambda stage: _ending(stage, ""), _UP),
     Provocation("the connection broke: …", "jump host 1 of 1", _broken_when_the_target_is_asked, _UP),

@@ -65,7 +65,7 @@ THERE = "the hop before it cannot connect to core:22: Name or service not known"
     ("place", "problem", "host"),
     [
         ("jump host 1 of 2 guest@edge:22", HERE, "edge"),
-        ("jump host 1 of 2 guest@edge:22", f"not dialled again, as a dial of the same task failed 1 s ago: {HERE}", "edge"),
+        ("jump host 1 of 2 guest@edge:22", f"not tried again: the same task failed to connect 1 s ago: {HERE}", "edge"),
         ("jump host 2 of 2 op@realm@core:22 (via guest@edge:22)", THERE, "core"),
         ("jump host 2 of 2 op@core:22 (via guest@edge:22)", "the hop before it cannot connect to core:22: Name does not resolve", "core"),
         ("jump host 2 of 2 op@core:22 (via guest@edge:22)", "the hop before it cannot connect to core:22: Connection refused", None),

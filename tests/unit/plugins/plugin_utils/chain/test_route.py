@@ -138,7 +138,7 @@ def test_what_is_no_way_is_an_error_that_names_its_place(
     ],
 )
 def test_a_circle_is_an_error_that_shows_it(hosts: dict[str, Any], changes: dict[str, Any], circle: str) -> None:
-    with pytest.raises(SettingsError, match=f"the way goes round in a circle: {circle};"):
+    with pytest.raises(SettingsError, match=f"jump host loop: {circle};"):
         chain(said(**hosts), **changes)
 
 
@@ -146,10 +146,10 @@ def test_there_is_an_end_to_a_way_that_grows() -> None:
     def ask(query: ConfigQuery) -> HostConfig:
         return HostConfig(query.name, proxy_jump="%h-before")
 
-    with pytest.raises(SettingsError, match="the way has more than 16 hops"):
+    with pytest.raises(SettingsError, match="the route has more than 16 hops"):
         chain(ask)
     many = ",".join(f"h{number}" for number in range(15))
-    with pytest.raises(SettingsError, match="the way has more than 16 hops"):
+    with pytest.raises(SettingsError, match="the route has more than 16 hops"):
         chain(said(), jump=f"{many},h")
     assert len(names(said(), jump=many)) == 16
 

@@ -115,7 +115,7 @@ def lease(transports: TransportPool) -> Iterator[Callable[..., Future[Lease]]]:
             settings = SessionConfig(chain, task=task)
             asking = pool.submit(transports.lease, settings, Report(notes.put, notes.put), ignore_recent_failure)
             if waits:
-                assert "waiting for the dial of another task" in notes.get(timeout=10)
+                assert "waiting for another task to connect to it" in notes.get(timeout=10)
             return asking
 
         yield asked
@@ -160,9 +160,7 @@ def test_who_waits_for_a_dial_that_his_own_need_not_end_like_dials_by_himself(
 JUMP = Hop("j", 22, Credentials("u"))
 BEHIND = [Chain((JUMP, replace(HOP, host=f"h{number}"))) for number in range(4)]
 DOWN = HopUnreachable("jump host 1 of 1 u@j:22", "no connection within 10 seconds", "Check it.")
-SPARED = (
-    "jump host 1 of 1 u@j:22: not dialled again, as a dial of the same task failed 0 s ago: no connection within 10 s"
-)
+SPARED = "jump host 1 of 1 u@j:22: not tried again: the same task failed to connect 0 s ago: no connection within 10 s"
 
 
 def test_a_jump_host_in_trouble_is_dialled_and_told_once(dials: Dials, lease: Callable[..., Future[Lease]]) -> None:
@@ -235,7 +233,7 @@ def test_a_jump_host_that_cannot_be_trusted_is_dialled_once(
     dials.next()[1].set_exception(kind(DOWN.place, "the host key has changed", "Look."))
     with pytest.raises(kind, match=r"22: the host key has changed\. Look\."):
         first.result(10)
-    with pytest.raises(kind, match=r"not dialled again, .* s ago: the host key has changed\. The error of that dial"):
+    with pytest.raises(kind, match=r"not tried again: .* s ago: the host key has changed\. The error of that attempt"):
         lease(BEHIND[1]).result(10)
 
 

@@ -274,7 +274,7 @@ except HostKeyRefused as error:
     print(error)
 """
     assert outputs(script, [str(file)]) == [
-        "the place: the host key could not be checked: MemoryError. Whoever cannot be checked is not trusted."
+        "the place: the host key could not be checked: MemoryError. A host that cannot be checked is not trusted."
     ]
 
 
