@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A point in time by which something must have happened."""
+"""Limit the time of waits and of calls without a timeout of their own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .clock import running
 
 _T = TypeVar("_T")
 
-#: Seconds after which whoever waits looks up. Python acts on a signal in the main thread only, and a wait that had just
-#: begun, or a signal that went to another thread, would keep Ctrl-C from ever being noticed.
+#: Seconds after which a wait is interrupted. Python handles signals in the main thread only: without this, a signal that
+#: arrives just before a wait, or in another thread, would leave Ctrl-C unnoticed.
 SIGNAL_POLL = 1.0
 _BEAT = 5.0
 
 
 class Heartbeat:
-    """Says now and then that something is still waited for.
+    """Report every few seconds that a wait goes on.
 
-    :param say: called at most once in some seconds.
+    :param say: called at most once in 5 seconds.
     """
 
     def __init__(self, say: Callable[[], None]) -> None:
@@ -31,16 +31,16 @@ class Heartbeat:
         self._next = running() + _BEAT
 
     def beat(self) -> None:
-        """Says so, if it is time."""
+        """Call ``say`` if 5 seconds have passed since the last call."""
         if running() >= self._next:
             self._next = running() + _BEAT
             self._say()
 
 
 class Deadline:
-    """Counts down from ``seconds``, or from what is left of ``within`` if that is less; None never ends.
+    """Count down from ``seconds``, or from what remains of ``within`` if that is less; None never expires.
 
-    It stands still while the broker's process is stopped: no answer can be read then, so its lack is no fault of the hop.
+    The countdown pauses while the broker's process is stopped: no answer can be read then, so a missing one is not the hop's fault.
     """
 
     def __init__(self, seconds: float | None, within: Deadline | None = None) -> None:
@@ -53,30 +53,30 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
-        """Whether the time is up."""
+        """Return whether the time is up."""
         return running() >= self._end
 
     def remaining(self) -> float:
-        """Seconds left, never below a millisecond: a zero would mean "do not block" to a socket."""
+        """Return the seconds left, from 0.001 (0 would make a socket non-blocking) to a day."""
         return max(0.001, min(self._end - running(), 86400.0))
 
     def wait(self, event: threading.Event) -> bool:
-        """Whether an event comes in time."""
+        """Wait for an event. Return whether it was set in time."""
         while not event.wait(min(SIGNAL_POLL, self.remaining())):
             if self.expired:
                 return False
         return True
 
     def restart(self, seconds: float) -> None:
-        """Begins anew, but for the time of the deadline that it is within: what it is for could begin only now."""
+        """Restart the countdown, as the work could begin only now; the outer deadline still applies."""
         self._end = min(running() + seconds, self._latest)
 
     def limit(self, call: Callable[[], _T], waits: Callable[[], None] = lambda: None) -> _T:
-        """The result of a call that knows no time limit of its own, such as asking an agent or a resolver.
+        """Return the result of a call that has no timeout of its own, such as to an agent or a resolver.
 
-        It goes on in its thread when the time is up, and then nobody hears of it.
+        On timeout the call keeps running in its daemon thread; its result is discarded.
 
-        :param waits: called now and then meanwhile.
+        :param waits: called every few seconds meanwhile.
         :raises TimeoutError: the time is up.
         """
         results: list[_T] = []

@@ -1,25 +1,25 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""One family of errors: what went wrong, at which hop, and what a person can do about it."""
+"""Define the errors of the collection: what went wrong, at which hop, and what the user can do about it."""
 
 from __future__ import annotations
 
 import re
 
-# Enough of a server's words to act on; a hostile banner must not fill a terminal.
+# Characters: enough of a server's message to act on, and too few for a hostile banner to fill a terminal.
 _SAID_LIMIT = 300
-_LOOKED_AT = 20  # times as much, as blanks are taken out; a packet may have a thousand times as much
+_LOOKED_AT = 20  # examine this multiple of the limit, as blanks collapse, and not a whole packet
 
-#: The place of what goes wrong on this side.
+#: The ``place`` of errors on the controller.
 CONTROLLER = "on the controller"
 
 
 def sanitize(text: str | bytes | None, limit: int = _SAID_LIMIT) -> str:
-    """Words of a server or a local command, made safe to show in one line.
+    """Return the text of a server or a local command, made safe to show on one line.
 
-    Control characters (terminal escapes among them) and bidirectional overrides become spaces, template
-    delimiters are taken apart so that no later templating renders them, and the length is bounded.
+    Control characters (such as terminal escapes) and bidirectional overrides become spaces, template
+    delimiters are separated so that no later templating renders them, and the length is limited.
 
     :param limit: characters kept.
     """
@@ -34,11 +34,11 @@ def sanitize(text: str | bytes | None, limit: int = _SAID_LIMIT) -> str:
 
 
 class JumpError(Exception):
-    """The family: whatever this collection raises on purpose."""
+    """Serve as the base class of all errors of this collection."""
 
 
 class SettingsError(JumpError):
-    """A variable or option that cannot be used; raised before any process or socket.
+    """Report a variable or option that cannot be used; raised before any process or socket is opened.
 
     :param setting: the name of the variable as the user wrote it, such as ``ansible_ssh_jump[1].port``.
     :param problem: what is wrong with it, never quoting a secret.
@@ -51,11 +51,11 @@ class SettingsError(JumpError):
 
 
 class LocatedError(JumpError):
-    """Something that went wrong at a place.
+    """Report a problem at a hop or on the controller.
 
     :param place: a hop, as ``jump host 2 of 2 user@host:port (via user@host:port)``, or :data:`CONTROLLER`.
     :param problem: what happened there.
-    :param advice: what a person can do about it.
+    :param advice: what the user can do about it.
     """
 
     def __init__(self, place: str, problem: str, advice: str) -> None:
@@ -66,62 +66,62 @@ class LocatedError(JumpError):
 
 
 class CommandError(LocatedError):
-    """What was asked for failed, and no connection is at fault: privilege escalation, a file, a defect."""
+    """Report a failure that is not the connection's: privilege escalation, a file, a bug."""
 
 
 class EscalationTimeout(CommandError):
-    """A privilege escalation program that showed neither its prompt nor the start of the command in time."""
+    """Report that a privilege escalation program neither prompted nor started the command in time."""
 
 
 class HopError(LocatedError):
-    """A hop that could not be reached, trusted, logged in to, or that was lost.
+    """Report a hop that could not be reached, trusted or logged in to, or whose connection was lost.
 
-    :cvar retry: whether dialling once more can help.
+    :cvar retry: whether another connection attempt can help.
     """
 
     retry = False
 
 
 class HopUnreachable(HopError):
-    """No connection, no SSH conversation, or no answer in time; nothing was refused."""
+    """Report that there was no connection, no SSH server, or no answer in time; nothing was refused."""
 
     retry = True
 
 
 class HopTemporarilyUnavailable(HopUnreachable):
-    """The hop took no connection, and may take one a moment later: it restarts, or has too many logins at once."""
+    """Report a hop that accepts no connection for now, as it restarts or has too many logins at once."""
 
 
 class SessionLimitReached(HopUnreachable):
-    """The hop opens no further session on this connection; on another one it may."""
+    """Report that the hop opens no further session on this connection; a new connection may help."""
 
 
 class ForwardingRefused(HopError):
-    """The hop before it may not, or will not, forward to this one."""
+    """Report that the previous hop does not forward to this one."""
 
 
 class AlgorithmsRefused(HopError):
-    """Both sides share no algorithm that is safe to use."""
+    """Report that both sides have no safe algorithm in common."""
 
 
 class HostKeyRefused(HopError):
-    """The host key is unknown, changed or revoked, or could not be checked."""
+    """Report a host key that is unknown, changed or revoked, or that could not be checked."""
 
 
 class HostKeyUnknown(HostKeyRefused):
-    """Nothing is known of the host, for or against its key."""
+    """Report a host of which no key is known."""
 
 
 class LoginRefused(HopError):
-    """The hop refused every credential that it was offered."""
+    """Report that the hop refused every credential offered."""
 
 
 class LinkLost(HopError):
-    """The connection ended while something was under way on it; it may or may not have taken effect."""
+    """Report that the connection ended during an operation, which may or may not have taken effect."""
 
 
 def to_wire(error: JumpError) -> dict[str, object]:
-    """An error as JSON's types, to be told by another process."""
+    """Return the error as JSON types, for :func:`from_wire` in another process."""
     if isinstance(error, LocatedError):
         values = [error.place, error.problem, error.advice]
     elif isinstance(error, SettingsError):
@@ -132,7 +132,11 @@ def to_wire(error: JumpError) -> dict[str, object]:
 
 
 def from_wire(data: dict[str, object]) -> JumpError:
-    """The error that was packed."""
+    """Return the error that :func:`to_wire` serialized.
+
+    :raises KeyError: the kind is unknown or an item is missing.
+    :raises TypeError: the data is malformed.
+    """
     kinds = {kind.__name__: kind for kind in _family(JumpError)}
     values = data["values"]
     if not isinstance(values, list):

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What was made of secrets a moment ago: found again by a digest of them, and let go of when it is of no use any more."""
+"""Cache values derived from secrets under digests of these, and drop those not used recently."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _KEPT = 4096
 
 
 def digest(value: object) -> str:
-    """The same for values whose repr() is the same; of no use outside of this process, whose key is in it."""
-    return hmac.digest(_KEY, repr(value).encode(), "sha256").hex()  # which there is in FIPS mode, too
+    """Return a digest of the value's repr(), keyed with a secret of this process, so that it is useless elsewhere."""
+    return hmac.digest(_KEY, repr(value).encode(), "sha256").hex()  # SHA-256 is available in FIPS mode
 
 
 class Recent(Generic[_T]):
-    """Keeps what was used of late. Everything here may be called from any thread."""
+    """Hold recently used values. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._now: dict[str, _T] = {}
@@ -33,7 +33,7 @@ class Recent(Generic[_T]):
         self._now[key] = value
 
     def get(self, key: str) -> _T | None:
-        """What was kept under a digest, and is kept for longer now."""
+        """Return the value of a digest, or None, and mark it as used."""
         now, before = self._now, self._before
         value = now.get(key)
         if value is None:
@@ -43,9 +43,9 @@ class Recent(Generic[_T]):
         return value
 
     def age(self) -> None:
-        """Lets go of what was not used since the last time."""
+        """Drop the values not used since the last call."""
         self._before, self._now = self._now, {}
 
     def clear(self) -> None:
-        """Lets go of everything."""
+        """Drop all values."""
         self._before, self._now = {}, {}
