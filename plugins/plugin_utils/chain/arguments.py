@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Arguments that were written for the ssh program (``ansible_ssh_common_args`` and its siblings): which of them OpenSSH is
-asked about, and which have no meaning here. What they mean is OpenSSH's matter (see openssh.py)."""
+"""Parse arguments for the ssh program: ``ansible_ssh_args``, ``ansible_ssh_common_args`` and ``ansible_ssh_extra_args``.
+
+Those with a meaning here are passed to ``ssh -G``, which interprets them (see openssh.py).
+"""
 
 from __future__ import annotations
 
@@ -13,23 +15,23 @@ from dataclasses import dataclass
 from ..errors import SettingsError, sanitize
 from .spec import is_none
 
-# Of ssh(1); all others take no value.
+# The options of ssh(1), with and without a value.
 _WITH_VALUE = frozenset("BDEFIJLOPQRSWbceilmopw")
 _WITHOUT_VALUE = frozenset("46AaCfGgKkMNnqsTtVvXxYy")
 _MEANT = frozenset("46AaCBIJbcilmop")
-# They say nothing of a connection that Ansible uses: terminals, verbosity, what the broker does instead.
+# Dropped without a warning: terminals, verbosity, and connection sharing, which the broker does.
 _NEEDLESS = frozenset("EMSTkqtvx")
 _STDIO = "its -W would make it carry something else than the session"
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was written for the ssh program.
+    """Hold the parsed arguments for the ssh program.
 
-    :param asked: what OpenSSH is asked about, in its order.
-    :param config_file: of -F.
-    :param unused: arguments that have no effect here.
-    :param jump: those that set jump hosts.
+    :param asked: argv to pass to ``ssh -G``.
+    :param config_file: the value of -F.
+    :param unused: arguments without effect here, for messages.
+    :param jump: arguments that set jump hosts, for messages.
     """
 
     asked: tuple[str, ...] = ()
@@ -39,10 +41,10 @@ class Arguments:
 
 
 def read_arguments(texts: Iterable[tuple[str, str]]) -> Arguments:
-    """Reads arguments as a shell would split them.
+    """Parse arguments, split as by a shell.
 
-    :param texts: (the variable's name, its text), in the order in which ``ansible.builtin.ssh`` hands them over.
-    :raises SettingsError: quotes that do not end, an option that ssh(1) does not have, or a word that is none.
+    :param texts: pairs of (variable, text), in the order in which ``ansible.builtin.ssh`` passes them.
+    :raises SettingsError: an unclosed quote, an option unknown to ssh(1), -W, or a word that is no option.
     """
     asked: list[str] = []
     unused: list[str] = []
@@ -66,7 +68,7 @@ def read_arguments(texts: Iterable[tuple[str, str]]) -> Arguments:
 
 
 def _sets_jump(letter: str, value: str) -> bool:
-    """Whether an option names jump hosts, other than with the word for none of them."""
+    """Return whether an option names jump hosts, and not ``none``."""
     keyword, hosts = ("proxyjump", value) if letter == "J" else (value.replace("=", " ").partition(" ")[::2])
     return letter in "Jo" and keyword.lower() == "proxyjump" and not is_none(hosts)
 
@@ -79,7 +81,7 @@ def _words(text: str, setting: str) -> list[str]:
 
 
 def _options(words: list[str], setting: str) -> Iterator[tuple[str, str | None]]:
-    """Letter and value of each option, as getopt(3) finds them."""
+    """Yield letter and value of each option, as getopt(3) does."""
     left = iter(words)
     for word in left:
         if len(word) < 2 or not word.startswith("-") or word == "--":

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Who to be at a hop, and how to prove it: variables, OpenSSH's settings, and what is found on the controller."""
+"""Collect the credentials for a hop from variables, ssh_config and the controller's agent and default key files."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from .spec import HopSpec
 
 
 def target_credentials(target: ResolvedHop, settings: InventoryOptions) -> Credentials:
-    """Those of the host that Ansible manages."""
+    """Return the credentials for the target."""
     named = _target_keys(settings)
     credentials = _certified(_credentials(target, named, settings), named, settings)
     return replace(credentials, password=settings.password, prompts=settings.prompts)
 
 
 def jump_credentials(visit: ResolvedHop, settings: InventoryOptions) -> Credentials:
-    """A jump host's own, else those for all jump hosts. The target's user and password are never inherited.
+    """Return a jump host's own credentials, else those for all jump hosts. The target's user and password are never inherited.
 
-    A bastion is offered the target's key last of all, which gives nothing away: a signature is of use for this one
-    session only (RFC 4252 section 7).
+    The target's key is offered last. This discloses nothing reusable: a signature is valid for one session only
+    (RFC 4252 section 7).
     """
     spec, defaults = visit.spec, settings.jump_defaults
     named = _keys(spec.private_key_file, spec.private_key, spec)
@@ -53,14 +53,14 @@ def _target_keys(settings: InventoryOptions) -> tuple[Identity, ...]:
 
 
 def _keys(path: str | None, text: str | None, of: HopSpec | InventoryOptions) -> tuple[Identity, ...]:
-    """A key that is named, with what is said of it."""
+    """Return the named key, if any, with its passphrase and certificate."""
     if text:
         return (KeyText(text, of.passphrase, of.certificate_file, of.certificate),)
     return (KeyFile(path, of.passphrase, of.certificate_file, of.certificate),) if path else ()
 
 
 def _certified(credentials: Credentials, named: tuple[Identity, ...], of: HopSpec | InventoryOptions) -> Credentials:
-    """With a certificate that is said of no key, and so is of whichever it fits."""
+    """Return the credentials with the certificate, if no key is named: it then applies to whichever key it fits."""
     if named:
         return credentials
     files = (of.certificate_file,) if of.certificate_file else ()
@@ -69,9 +69,9 @@ def _certified(credentials: Credentials, named: tuple[Identity, ...], of: HopSpe
 
 
 def _credentials(visit: ResolvedHop, named: tuple[Identity, ...], settings: InventoryOptions) -> Credentials:
-    """A named key goes first, so that an agent full of keys cannot use up MaxAuthTries before it.
+    """Return user, keys, certificates and methods. A named key comes first, lest an agent's keys exhaust MaxAuthTries before it.
 
-    As in ssh(1), key files of ssh_config come after it, and the default key files are for those who name none.
+    As in ssh(1), key files of ssh_config follow, and the default key files are used only if no key is named.
     """
     openssh = visit.openssh
     files = visit.paths(openssh.identity_files or (), "IdentityFile", settings.controller)
@@ -91,7 +91,7 @@ def _credentials(visit: ResolvedHop, named: tuple[Identity, ...], settings: Inve
 
 
 def agent_of(visit: ResolvedHop, settings: InventoryOptions) -> str | None:
-    """The socket of the agent for a host, the word for the one of the environment, or None for no agent (IdentityAgent)."""
+    """Return the socket of a host's agent, :data:`USUAL_AGENT`, or None for no agent (IdentityAgent)."""
     agent = visit.openssh.identity_agent
     if agent is None:
         return USUAL_AGENT
@@ -99,11 +99,11 @@ def agent_of(visit: ResolvedHop, settings: InventoryOptions) -> str | None:
 
 
 def socket_of(agent: str, visit: ResolvedHop, settings: InventoryOptions, keyword: str) -> str:
-    """A path, ``$NAME`` or the word for the agent of the environment."""
+    """Return the socket's path, of a path or ``$NAME``; or :data:`USUAL_AGENT`."""
     if agent.lstrip("$") == USUAL_AGENT:
         return USUAL_AGENT
     if agent.startswith("$") and not agent.startswith("${"):
-        agent = f"${{{agent[1:]}}}"  # which ssh(1) does not expand before it prints it
+        agent = f"${{{agent[1:]}}}"  # ssh -G prints $NAME unexpanded
     elif visit.openssh.expanded:
         return agent
     (socket,) = visit.paths((agent,), keyword, settings.controller)
@@ -111,7 +111,7 @@ def socket_of(agent: str, visit: ResolvedHop, settings: InventoryOptions, keywor
 
 
 def _agent(visit: ResolvedHop, settings: InventoryOptions, keys: tuple[Identity, ...]) -> tuple[AgentKeys, ...]:
-    """The agent's keys; with IdentitiesOnly, those of them whose files are named, or are the default ones."""
+    """Return the agent's keys; with IdentitiesOnly, only those whose files are named, or else the default files."""
     agent = agent_of(visit, settings)
     if agent is None:
         return ()

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Where each value of a chain comes from, for people: a variable, OpenSSH's configuration, or the default."""
+"""Explain where each value of a chain comes from: a variable, ssh_config, or the default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .resolve import Resolution
 from .route import ResolvedHop
 
 DEFAULT = "default"
-# A variable that a message names, and the option that it is of.
+# The variable that messages name -> its option.
 _OPTIONS = {
     "ansible_host": "remote_addr",
     "ansible_user": "remote_user",
@@ -42,9 +42,9 @@ _Candidate = tuple[object, str]
 
 @dataclass(frozen=True)
 class Fact:
-    """One value of a hop, no secret.
+    """Hold one value of a hop, and no secret.
 
-    :param source: who says it.
+    :param source: where it was set.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Fact:
 
 
 def explain(found: Resolution, origins: Mapping[str, str]) -> tuple[tuple[Fact, ...], ...]:
-    """The values of each hop in turn.
+    """Return the values of each hop, in the order of the hops.
 
-    :param origins: an option's name -> who has set it: a variable, a file, the command line.
+    :param origins: option name -> where it was set: a variable, a file, the command line.
     """
     hops, settings = found.chain.hops, found.settings
     jumps = zip(found.way.jumps, hops[:-1], strict=True)
@@ -70,7 +70,7 @@ def explain(found: Resolution, origins: Mapping[str, str]) -> tuple[tuple[Fact, 
 
 
 def _origin(source: str, origins: Mapping[str, str]) -> str:
-    """Who set the option that a variable stands for; the variable is only one of its names."""
+    """Return where a variable's option was set, which may be under another name."""
     name, bracket, rest = source.partition("[")
     origin = origins.get(_OPTIONS.get(name, ""))
     return source if origin is None else f"{origin}{bracket}{rest}"
@@ -78,7 +78,12 @@ def _origin(source: str, origins: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class _Said:
-    """What variables say of one hop, each with the variable's name; the first that is not None counts."""
+    """Hold the values that variables set for one hop, with the variables' names; the first that is not None counts.
+
+    :param host: the setting of the hop itself.
+    :param openssh: the name of ssh_config, for messages.
+    :param certificate: the setting of a certificate.
+    """
 
     host: str
     openssh: str
@@ -167,7 +172,7 @@ def _facts(visit: ResolvedHop, hop: Hop, said: _Said, settings: InventoryOptions
 
 
 def _certificates(credentials: Credentials, configured: tuple[str, ...], said: _Said) -> Iterator[Fact]:
-    """Those for any of the keys; that of a named key is a part of it."""
+    """Yield the certificates that may fit any key; a named key's own is not among them."""
     for _text in credentials.certificate_texts:
         yield Fact("certificate", "a text", said.certificate)
     own = len(credentials.certificates) - len(configured)
@@ -176,7 +181,7 @@ def _certificates(credentials: Credentials, configured: tuple[str, ...], said: _
 
 
 def _without_arguments(command: str) -> str:
-    """What a command begins with: a password may be among its arguments."""
+    """Return the first word of a command, as a password may be among its arguments."""
     words = command.split()
     return f"{words[0]} …" if len(words) > 1 else command
 
@@ -222,7 +227,7 @@ _VARIABLES_TOO = {
 
 
 def _further(hop: Hop, said: _Said, settings: InventoryOptions) -> Iterator[Fact]:
-    """What is not as usual."""
+    """Yield further values that differ from the default."""
     for name, shown in _OPENSSH_ONLY.items():
         yield from _unusual(hop.host_keys, HostKeyPolicy(), name, said.openssh, shown)
     yield from _unusual(hop.credentials, Credentials(""), "methods", said.openssh)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What the inventory says of one target and of the way to it. What is None was not said."""
+"""Hold the inventory's options for one target and its route. None means unset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tokens import Controller
 
 @dataclass(frozen=True)
 class JumpDefaults:
-    """For hops that set none of their own: ``ansible_ssh_jump_user`` and its siblings."""
+    """Hold the values for jump hosts that set none of their own, such as ``ansible_ssh_jump_user``."""
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -23,14 +23,17 @@ class JumpDefaults:
 
 @dataclass(frozen=True)
 class InventoryOptions:
-    """Variables of one target.
+    """Hold the variables of one target.
 
-    :param look_for_keys: whether default key files are offered where no key is named.
-    :param known_hosts: files; the first is the one that new keys are recorded in.
-    :param known_hosts_lines: lines of known_hosts, given as they are.
+    :param look_for_keys: whether default key files are offered if no key is named.
+    :param known_hosts: files; new keys are added to the first.
+    :param known_hosts_lines: known_hosts lines given as text.
     :param jump: the raw value of ``ansible_ssh_jump``.
-    :param config_file: of OpenSSH's client, in place of the usual ones; ``none`` for none.
-    :param arguments: for the ssh program.
+    :param timeout: seconds for each hop to connect.
+    :param total_timeout: seconds for all hops together.
+    :param alive_interval: seconds between keepalives.
+    :param config_file: ssh_config in place of the user's and the system's; ``none`` for no file.
+    :param arguments: arguments for the ssh program.
     """
 
     host: str

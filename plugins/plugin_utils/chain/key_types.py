@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-#: What host key algorithms with a certificate have in their names.
+#: Suffix of the names of certificate types.
 CERTIFIED = "-cert-v01@openssh.com"
-#: A signature algorithm of a host key, and the type of key that it is made with (RFC 8332).
+#: Signature algorithm -> key type, where the names differ (RFC 8332).
 SIGNED_BY = {"rsa-sha2-512": "ssh-rsa", "rsa-sha2-256": "ssh-rsa"}
 
 
 def first_string(blob: bytes) -> bytes:
-    """Return the first of the strings that a blob consists of (RFC 4251 section 5): the type of a key."""
+    """Return the first string of a blob (RFC 4251 section 5), which is the type of a key."""
     return blob[4 : 4 + int.from_bytes(blob[:4], "big")]

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The chain: hops in the order in which they are visited, the target last. Frozen, secrets out of its repr."""
+"""Define the chain: its hops in order, the target last. Frozen; no repr contains a secret."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 
-#: OpenSSH's word for the agent that the environment names.
+#: OpenSSH's name for the agent of the environment (ssh_config(5), IdentityAgent).
 USUAL_AGENT = "SSH_AUTH_SOCK"
-#: The ``setting`` of a hop that no list of jump hosts mentions.
+#: The ``setting`` of the target, which is in no list of jump hosts.
 TARGET = "the target"
 
 
 class TransferMethod(Enum):
-    """How files go to and from the target."""
+    """Select how files are transferred to and from the target."""
 
     SMART = "smart"
     SFTP = "sftp"
@@ -24,7 +24,7 @@ class TransferMethod(Enum):
 
 
 class HostKeyChecking(Enum):
-    """What to do with a host key that is not known (OpenSSH's StrictHostKeyChecking)."""
+    """Select how unknown host keys are treated (OpenSSH's StrictHostKeyChecking)."""
 
     STRICT = "yes"
     ACCEPT_NEW = "accept-new"
@@ -33,20 +33,19 @@ class HostKeyChecking(Enum):
 
 @dataclass(frozen=True)
 class HostKeyPolicy:
-    """How a hop's host key is checked.
+    """Describe how a hop's host key is checked.
 
     :param known_hosts: files, read in this order; ``accept-new`` appends to the first.
     :param alias: the name to look up instead of the host's (HostKeyAlias).
-    :param global_known_hosts: files that are read as well, and never written (GlobalKnownHostsFile).
-    :param lines: of known_hosts, given as they are.
-    :param command: arguments of a program that prints lines of known_hosts (KnownHostsCommand), with tokens that only the connection
-        knows.
+    :param global_known_hosts: further files, which are never written (GlobalKnownHostsFile).
+    :param lines: known_hosts lines given as text.
+    :param command: argv of a program that prints known_hosts lines (KnownHostsCommand); tokens of the connection are not yet expanded.
     :param revoked: a file of revoked keys (RevokedHostKeys).
-    :param hashed: whether names are hashed when they are recorded (HashKnownHosts).
-    :param check_address: whether the address of a host that is reached directly has to be known by the same key (CheckHostIP).
-    :param algorithms: that the host may prove itself with (HostKeyAlgorithms); None for all that are safe.
-    :param ca_algorithms: that an authority may sign certificates with (CASignatureAlgorithms); None for all that are safe.
-    :param rsa_bits: length of the shortest RSA key that is trusted (RequiredRSASize).
+    :param hashed: whether added names are hashed (HashKnownHosts).
+    :param check_address: whether the address of a directly reached host must be known with the same key (CheckHostIP).
+    :param algorithms: allowed signature algorithms of the host (HostKeyAlgorithms); None for all safe ones.
+    :param ca_algorithms: allowed signature algorithms of certificates (CASignatureAlgorithms); None for all safe ones.
+    :param rsa_bits: minimum length of a trusted RSA key in bits (RequiredRSASize).
     """
 
     checking: HostKeyChecking = HostKeyChecking.STRICT
@@ -65,7 +64,7 @@ class HostKeyPolicy:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A private key in a file on the controller, with its certificate if there is one, in a file or as text."""
+    """Name a private key file on the controller, and its certificate, if any, as a file or as text."""
 
     path: str
     passphrase: str | None = field(default=None, repr=False)
@@ -75,7 +74,7 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class KeyText:
-    """A private key given as text."""
+    """Hold a private key given as text, and its certificate, if any."""
 
     text: str = field(repr=False)
     passphrase: str | None = field(default=None, repr=False)
@@ -85,28 +84,28 @@ class KeyText:
 
 @dataclass(frozen=True)
 class AgentKeys:
-    """Keys that an agent on the controller holds.
+    """Name the keys of an agent on the controller.
 
-    :param socket: the agent's (IdentityAgent); None for the one of the environment of who runs the play.
-    :param listed: key files, or public key files, whose keys alone are used (IdentitiesOnly); None for all.
+    :param socket: path of the agent's socket (IdentityAgent); None for the agent of the environment.
+    :param listed: private or public key files to which the keys are limited (IdentitiesOnly); None for all keys.
     """
 
     socket: str | None = None
     listed: tuple[str, ...] | None = None
 
 
-#: Seconds for a login, if a hop's timeout is not longer: as long as OpenSSH's server lets it take by default (LoginGraceTime). The
-#: time to connect (ConnectTimeout) does not limit it there, as PAM, a directory or a person with a phone may be slow.
+#: Minimum timeout of a login in seconds, the default of sshd's LoginGraceTime. As with OpenSSH, ConnectTimeout does not
+#: apply to the login: PAM, a directory service or a second factor may be slow.
 LOGIN_SECONDS = 120.0
-#: Ways to log in, of those that there are here, in ssh(1)'s order.
+#: Supported authentication methods, in the order of ssh(1).
 METHODS = ("publickey", "keyboard-interactive", "password")
-#: As ssh(1), of the types that paramiko has.
+#: Default key files of ssh(1), for the key types that paramiko supports.
 DEFAULT_FILES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 
 
 @dataclass(frozen=True)
 class DefaultKeyFiles:
-    """The key files that ssh(1) tries when none is named: ``~/.ssh/id_ed25519`` and its siblings."""
+    """Select the key files that ssh(1) tries when none is named (:data:`DEFAULT_FILES`)."""
 
 
 Identity = KeyFile | KeyText | AgentKeys | DefaultKeyFiles
@@ -114,15 +113,15 @@ Identity = KeyFile | KeyText | AgentKeys | DefaultKeyFiles
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who to be at a hop, and how to prove it.
+    """Describe the user and the credentials for a hop.
 
     :param identities: keys in the order in which they are offered.
     :param fallback: keys that are offered when all else was refused.
-    :param prompts: (regular expression, answer) for keyboard-interactive questions (RFC 4256).
-    :param certificates: files with certificates for any of the keys (CertificateFile).
+    :param prompts: pairs of (regular expression, answer) for keyboard-interactive questions (RFC 4256).
+    :param certificates: certificate files, each for whichever key it fits (CertificateFile).
     :param certificate_texts: such certificates, given as text.
-    :param methods: that may be used, in their order (PreferredAuthentications); None for all in the usual order.
-    :param algorithms: that a key may sign with (PubkeyAcceptedAlgorithms); None for all that are safe.
+    :param methods: allowed authentication methods, in order (PreferredAuthentications); None for :data:`METHODS`.
+    :param algorithms: allowed signature algorithms of keys (PubkeyAcceptedAlgorithms); None for all safe ones.
     """
 
     user: str
@@ -138,17 +137,17 @@ class Credentials:
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """How a connection to a hop is made and kept.
+    """Describe the transport to a hop.
 
-    :param attempts: how often a connection is tried for (ConnectionAttempts); first hop only, as are the next two.
-    :param address_family: ``inet`` or ``inet6`` (AddressFamily); None for both.
-    :param bind_address: the address to come from (BindAddress).
+    :param attempts: connection attempts (ConnectionAttempts); first hop only.
+    :param address_family: ``inet`` or ``inet6`` (AddressFamily); None for both. First hop only.
+    :param bind_address: local address (BindAddress); first hop only.
     :param alive_interval: seconds between keepalives (ServerAliveInterval); 0 sends none.
-    :param alive_count: unanswered keepalives after which a link is given up (ServerAliveCountMax).
-    :param rekey_bytes: after which there are new keys (RekeyLimit); 0 for the library's own limit.
-    :param ciphers: in their order; None for the library's own, as for the next two.
-    :param forward_agent: the socket of an agent that commands may use (ForwardAgent), :data:`USUAL_AGENT` for the one of the
-        environment; None for none. Target only.
+    :param alive_count: unanswered keepalives after which the connection is closed (ServerAliveCountMax).
+    :param rekey_bytes: bytes after which keys are renegotiated (RekeyLimit); 0 for paramiko's limit.
+    :param rekey_seconds: seconds after which keys are renegotiated (RekeyLimit); 0 for no limit.
+    :param ciphers: in order of preference; None for paramiko's own, as for ``macs`` and ``kex``.
+    :param forward_agent: socket of the forwarded agent (ForwardAgent), or :data:`USUAL_AGENT`; None for none. Target only.
     """
 
     attempts: int = 1
@@ -167,9 +166,10 @@ class TransportOptions:
 
 @dataclass(frozen=True)
 class ExecContext:
-    """Where on the controller a ProxyCommand is run.
+    """Describe the context in which commands run on the controller.
 
-    :param environment: (name, value); None for that of the process that runs it.
+    :param directory: working directory.
+    :param environment: (name, value) pairs; None for the environment of the process that runs them.
     """
 
     directory: str
@@ -178,14 +178,14 @@ class ExecContext:
 
 @dataclass(frozen=True)
 class Hop:
-    """One SSH server on the way.
+    """Describe one SSH server of a chain.
 
     :param host: the name or address to connect to.
     :param timeout: seconds for connecting and key exchange together.
     :param proxy_command: command template whose standard streams carry the connection; first hop only.
     :param setting: where this hop was set, for messages: ``ansible_ssh_jump[0]`` or ``the target``.
-    :param exec_context: of its proxy_command; None for those of the process that runs it.
-    :param name: as the user wrote the host; empty where that is the same.
+    :param exec_context: for ProxyCommand and KnownHostsCommand; None for that of the process that runs them.
+    :param name: the host as the user wrote it; empty if equal to ``host``.
     :param proxy_setting: where its proxy_command was set, for messages.
     """
 
@@ -203,42 +203,42 @@ class Hop:
 
     @property
     def login_timeout(self) -> float:
-        """Seconds for the login."""
+        """Return the seconds that the login may take."""
         return max(self.timeout, LOGIN_SECONDS)
 
     @property
     def patience(self) -> float:
-        """Seconds that a task waits for another one to connect and log in."""
+        """Return the seconds that a task waits for another task to connect and log in."""
         return self.timeout + self.login_timeout
 
     @property
     def credential_settings(self) -> str:
-        """What to look at when this hop refuses a login."""
+        """Return the settings to check when this hop refuses a login, for messages."""
         if self.setting == TARGET:
             return "ansible_user, ansible_password and ansible_ssh_private_key_file"
         return f"the user, the password and the keys of {self.setting}, or ansible_ssh_jump_user, _password and _private_key_file"
 
     @property
     def prompts_setting(self) -> str:
-        """Where answers to the questions of this hop are set."""
+        """Return the name of the setting for answers to this hop's questions."""
         return "ansible_ssh_prompts" if self.setting == TARGET else self._own("prompts")
 
     @property
     def password_setting(self) -> str:
-        """Where the password of this hop is set."""
+        """Return the name of the setting for this hop's password."""
         return (
             "ansible_password" if self.setting == TARGET else f"{self._own('password')} (or ansible_ssh_jump_password)"
         )
 
     def _own(self, key: str) -> str:
-        """A key of a jump host; one that ssh_config names has to be written into the variable to have any."""
+        """Return the name of a jump host's key. A jump host of ssh_config has none until it is listed in the variable."""
         if self.setting.startswith("ansible_ssh_jump["):
             return f"{self.setting}.{key}"
         return f"{key} of {self.host} in a list of dictionaries as ansible_ssh_jump"
 
     @property
     def label(self) -> str:
-        """``user@host:port``, an IPv6 address in brackets."""
+        """Return ``user@host:port``, with an IPv6 address in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.credentials.user}@{host}:{self.port}"
 
@@ -254,11 +254,11 @@ def hop_name(index: int, count: int) -> str:
 
 @dataclass(frozen=True)
 class Chain:
-    """The whole way to a target.
+    """Describe the complete route to a target.
 
     :param hops: at least one; the last is the target.
-    :param timeout: seconds for all hops together; None for the sum of theirs.
-    :param environment: (name, value) for commands on the target, if it accepts them (SetEnv, SendEnv).
+    :param timeout: seconds for all hops together; None for no limit beyond those of the hops.
+    :param environment: (name, value) pairs for commands on the target, if its server accepts them (SetEnv, SendEnv).
     """
 
     hops: tuple[Hop, ...]
@@ -267,7 +267,7 @@ class Chain:
 
     @property
     def target(self) -> Hop:
-        """The host that Ansible manages."""
+        """Return the host that Ansible manages."""
         return self.hops[-1]
 
     def place(self, index: int) -> str:
@@ -276,16 +276,16 @@ class Chain:
         return f"{hop_name(index, len(self.hops))} {self.hops[index].label}{via}"
 
     def prefixes(self) -> Iterator[tuple[Hop, ...]]:
-        """The ways to each hop in turn: ``(a)``, ``(a, b)``, ``(a, b, target)``."""
+        """Return the hops up to each hop in turn: ``(a)``, ``(a, b)``, ``(a, b, target)``."""
         return (self.hops[: index + 1] for index in range(len(self.hops)))
 
     def __str__(self) -> str:
-        """``controller -> a -> b -> target``, for people."""
+        """Return ``controller -> a -> b -> target``, for display."""
         return " -> ".join(["controller", *(hop.label for hop in self.hops)])
 
 
 def canonical(value: object) -> object:
-    """A value of this room as nested tuples that are equal for equal values only: types and secrets are in them."""
+    """Return a canonical form of a value of this module, including types and secrets. Never log it."""
     if is_dataclass(value) and not isinstance(value, type):
         return (type(value).__name__, *(canonical(getattr(value, item.name)) for item in fields(value)))
     return tuple(map(canonical, value)) if isinstance(value, tuple) else value

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Which host and user names may travel: the rules of OpenSSH's ``valid_hostname`` and ``valid_ruser`` (ssh.c).
+"""Validate host and user names by the rules of OpenSSH's ``valid_hostname`` and ``valid_ruser`` (ssh.c).
 
-A name ends up in a ProxyCommand's shell line, so it is checked wherever it comes from (CVE-2023-51385,
+A name may become part of a ProxyCommand's shell command, so it is checked wherever it comes from (CVE-2023-51385,
 CVE-2025-61984, CVE-2025-61985).
 """
 
@@ -15,7 +15,7 @@ import re
 from ..errors import SettingsError, sanitize
 
 _SHELL_HOST = frozenset("'`\"$\\;&<>|(){}")
-# Not in any name or address, and in known_hosts not themselves.
+# Never part of a name or address, and special in known_hosts.
 _PATTERN = frozenset("*?!#")
 _SHELL_USER = frozenset("'`\";&<>|(){}")
 _HIGHEST_PORT = 65535
@@ -26,10 +26,10 @@ def _is_control(character: str) -> bool:
 
 
 def check_host(host: object, setting: str) -> str:
-    """A host name or address as it is, brackets around an IPv6 address taken off.
+    """Return a host name or address, without the brackets around an IPv6 address.
 
-    :raises SettingsError: it is not text, is empty, starts with ``-``, has a port in it, or has a character that
-        a shell, a terminal or known_hosts would act on.
+    :raises SettingsError: it is not text, is empty, starts with ``-``, contains a user, a scheme or a port, or a character
+        special to a shell, a terminal or known_hosts.
     """
     if isinstance(host, str) and host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -45,9 +45,9 @@ def check_host(host: object, setting: str) -> str:
 
 
 def _check_name(name: object, setting: str, refused: str) -> str:
-    """A name as it is, without what is special to a shell, a terminal or known_hosts.
+    """Return a name if it has no character special to a shell, a terminal or known_hosts.
 
-    :param refused: further characters.
+    :param refused: further characters that are refused.
     """
     if not isinstance(name, str):
         raise SettingsError(setting, f"a host name is text, not {type(name).__name__}")
@@ -63,22 +63,22 @@ def _check_name(name: object, setting: str, refused: str) -> str:
 
 
 def check_alias(alias: object, setting: str) -> str:
-    """A name to look up in known_hosts, as it stands there: ``[name]:port``, or a name, which may have ``/``, ``:`` and ``@`` in it.
+    """Return a name to look up in known_hosts: ``[name]:port``, or a name, which may contain ``/``, ``:`` and ``@``.
 
     :raises SettingsError: anything else.
     """
     bracketed = re.fullmatch(r"\[([^\]]*)\]:(.*)", alias, re.DOTALL) if isinstance(alias, str) else None
     if bracketed is None:
-        # At the beginning of a line, @ is a marker (sshd(8)).
+        # At the beginning of a line, @ introduces a marker (sshd(8)).
         return _check_name(alias, setting, "@" if isinstance(alias, str) and alias.startswith("@") else "")
     return f"[{check_host(bracketed[1], setting)}]:{check_port(bracketed[2], setting)}"
 
 
 def check_user(user: object, setting: str) -> str:
-    """A user name as it is.
+    """Return a user name unchanged.
 
-    :raises SettingsError: it is not text, is empty, starts with ``-``, ends in a backslash, or has a
-        character that a shell or a terminal would act on.
+    :raises SettingsError: it is not text, is empty, starts with ``-``, has one after a blank, ends in a backslash, or has a
+        character special to a shell or a terminal.
     """
     if not isinstance(user, str):
         raise SettingsError(setting, f"a user name is text, not {type(user).__name__}")
@@ -95,7 +95,7 @@ def check_user(user: object, setting: str) -> str:
 
 
 def check_port(port: object, setting: str) -> int:
-    """A port from 1 to 65535, given as a number or as its ASCII digits.
+    """Return a port from 1 to 65535, given as a number or as ASCII digits.
 
     :raises SettingsError: anything else.
     """

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What OpenSSH's client would do for one name: the question to ``ssh -G``, and its answer (ssh(1), ssh_config(5)).
+"""Build ``ssh -G`` queries for OpenSSH's settings for a name, and parse the answers (ssh(1), ssh_config(5)).
 
-Include, Match, canonicalisation and the order of files are OpenSSH's own that way. The answer has all keywords, those that
-nobody set as well; what differs from the answer for no file and no argument is what somebody said.
+This leaves Include, Match, canonicalisation and the order of files to OpenSSH. The answer lists all keywords with their
+defaults; a value counts as set if it differs from ``ssh -G`` with no file and no arguments.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Any, NamedTuple
 from ..errors import SettingsError, sanitize
 from .model import HostKeyChecking
 
-#: The word for no configuration file (ssh(1), -F).
+#: The name for no configuration file (ssh(1), -F).
 NO_FILE = "none"
-#: How OpenSSH calls the place of a value, in messages.
+#: The name of OpenSSH's configuration in messages.
 SOURCE = "ssh_config"
 
 _CHECKING = {
     "true": HostKeyChecking.STRICT,
     "yes": HostKeyChecking.STRICT,
-    "ask": HostKeyChecking.STRICT,  # nobody can be asked
+    "ask": HostKeyChecking.STRICT,  # a worker cannot prompt
     "accept-new": HostKeyChecking.ACCEPT_NEW,
     "false": HostKeyChecking.OFF,
     "no": HostKeyChecking.OFF,
     "off": HostKeyChecking.OFF,
 }
 
-# What would change where or how safely one connects, and cannot be done here.
+# Keywords that are not supported, and would change where or how securely to connect if ignored.
 _REFUSED = {
     "bindinterface": "connections cannot be bound to an interface; BindAddress can be used",
     "refuseconnection": "the connection is refused there",
     "proxyusefdpass": "a ProxyCommand cannot hand its connection over; let it carry the bytes",
 }
-# What has no meaning here, is done otherwise, or only makes OpenSSH's client stricter or looser where this one is strict.
+# Not reported as unused: without meaning here, done by other means, or about checks that are always strict here.
 _NOT_NAMED = frozenset(
     {
         "addkeystoagent", "batchmode", "canonicaldomains", "canonicalizefallbacklocal", "canonicalizehostname",
@@ -50,13 +50,14 @@ _NOT_NAMED = frozenset(
 
 @dataclass(frozen=True)
 class ConfigQuery:
-    """A question about one name.
+    """Describe a query for OpenSSH's settings for one name.
 
-    :param name: as the user wrote it.
-    :param user: who to be there, if that is said elsewhere; Match may look at it.
+    :param name: the host as the user wrote it.
+    :param user: the remote user, if set elsewhere; Match may depend on it.
+    :param port: the port, if set elsewhere.
     :param config_file: in place of the user's and the system's file; ``none`` for no file.
-    :param arguments: of the ssh program, after those above.
-    :param direct: whether the way is known already, so that a host that is its own jump host by these settings is no circle.
+    :param arguments: further arguments of the ssh program.
+    :param direct: whether to ignore ProxyJump, as the route is already known: a host may be its own jump host in ssh_config.
     """
 
     name: str
@@ -68,11 +69,11 @@ class ConfigQuery:
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """Arguments of the ssh program; what is said first counts (ssh_config(5))."""
+        """Return the arguments of the ssh program, of which the first value counts (ssh_config(5))."""
         file = ("-F", self.config_file) if self.config_file is not None else ()
         user = ("-l", self.user) if self.user is not None else ()
         port = ("-p", str(self.port)) if self.port is not None else ()
-        # First, so that it counts; -J would be a second one.
+        # Before all others, so that it counts. ssh(1) rejects a second -J, so those of the arguments are removed.
         way = ("-o", "ProxyJump=none") if self.direct else ()
         arguments = _without_jump(self.arguments) if self.direct else self.arguments
         return ("-v", "-G", *file, *user, *port, *way, *arguments, "--", self.name)
@@ -84,7 +85,7 @@ def _without_jump(arguments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class RekeyLimit(NamedTuple):
-    """After how much a connection gets new keys; 0 for the library's own limit."""
+    """Hold the bytes and seconds after which keys are renegotiated; 0 for the default limit."""
 
     bytes: int = 0
     seconds: int = 0
@@ -92,16 +93,19 @@ class RekeyLimit(NamedTuple):
 
 @dataclass(frozen=True)
 class HostConfig:
-    """OpenSSH's settings for one name. What nobody set is None or empty.
+    """Hold OpenSSH's settings for one name. Unset values are None or empty.
 
-    :param host: HostName, its tokens expanded; or the name.
-    :param proxy_jump: as written, with its tokens; ``none`` is as unset.
-    :param identity_files: as written, with their tokens, as all files.
-    :param expanded: whether known_hosts, identity_agent and forward_agent have no tokens any more.
-    :param set_env: ``NAME=value``.
-    :param unused: keywords that somebody set, and that have no effect here.
-    :param warnings: of the ssh program.
-    :param before_login: the question to ask again before each login, as a command of ``Match exec`` may be what makes it possible.
+    :param host: HostName with its tokens expanded, or else the name.
+    :param proxy_jump: with its tokens; None for ``none``.
+    :param identity_files: paths with their tokens, as those of all files.
+    :param connect_timeout: seconds.
+    :param alive_interval: seconds.
+    :param expanded: whether the tokens of known_hosts, identity_agent and forward_agent are already expanded.
+    :param set_env: items are ``NAME=value``.
+    :param persist: ControlPersist in seconds.
+    :param unused: keywords that are set but have no effect here.
+    :param warnings: warnings of the ssh program.
+    :param before_login: query to repeat before each login, whose ``Match exec`` command may be what permits the login.
     """
 
     host: str
@@ -145,27 +149,29 @@ class HostConfig:
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     before_login: ConfigQuery | None = field(default=None, compare=False)
-    expanded: bool = field(default=False, compare=False)  # of how it was said, not of what
+    expanded: bool = field(default=False, compare=False)  # about notation, not meaning
 
 
-#: Answers a question; raises SettingsError where OpenSSH refuses what it reads.
+#: Returns the settings for a query; raises SettingsError if OpenSSH rejects its configuration.
 ConfigLookup = Callable[[ConfigQuery], HostConfig]
 
 
 def no_config(query: ConfigQuery) -> HostConfig:
-    """The answer where there is nothing to ask."""
+    """Return the settings without any configuration."""
     return HostConfig(query.name)
 
 
-#: What tells the values that nobody set, and whether OpenSSH expands tokens before it prints a path, as since 8.4.
+#: Query for the default values. The answer also shows whether OpenSSH expands tokens in the paths it prints, as it does since 8.4.
 BASELINE = ConfigQuery("nothing", config_file=NO_FILE, arguments=("-o", "IdentityAgent=%%"))
 
 
 def read_answer(output: str, baseline: str, name: str) -> HostConfig:
-    """What ``ssh -G`` prints, without what it prints when nobody says anything.
+    """Return the settings that ``ssh -G`` printed, without defaults.
 
-    :param baseline: what it prints for :data:`BASELINE`.
-    :raises SettingsError: a setting that cannot be followed, and that must not be ignored; or an answer about something else.
+    :param output: what it printed.
+    :param baseline: what it printed for :data:`BASELINE`.
+    :param name: the host that it was asked about.
+    :raises SettingsError: an unsupported setting that must not be ignored, an unreadable value, or an answer about another host.
     """
     lines = _keywords(output)
     if lines.get("host", [name]) != [name]:
@@ -203,7 +209,7 @@ def _converted(convert: Callable[[list[str]], object], keyword: str, values: lis
 
 
 def _keywords(output: str) -> dict[str, list[str]]:
-    """Keyword in lower case -> its values, in their order."""
+    """Return a dictionary of keyword, in lower case, to its values, in order."""
     keywords: dict[str, list[str]] = {}
     for line in filter(None, output.split("\n")):
         keyword, _blank, value = line.partition(" ")
@@ -224,13 +230,15 @@ def _all(values: list[str]) -> tuple[str, ...]:
 
 
 def _files(values: list[str]) -> tuple[str, ...]:
-    """Each path on a line of its own; ``none`` is no file."""
+    """Return the paths, one per line; ``none`` is no file."""
     return tuple(value for value in values if value.lower() != "none")
 
 
 def _paths(values: list[str]) -> tuple[str, ...]:
-    """Paths with blanks between them. ssh(1) prints no quotes, so that a path with a blank in it looks like two: only the first may
-    be relative."""
+    """Return the paths of one line. ssh(1) prints no quotes, so a path that contains a blank looks like two.
+
+    :raises ValueError: a path after the first is relative, so it may be the rest of another.
+    """
     paths = tuple(path for path in values[0].split(" ") if path and path.lower() != "none")
     if not all(path.startswith(("/", "~")) for path in paths[1:]):
         raise ValueError("a path with a blank")
@@ -254,7 +262,7 @@ def _seconds(values: list[str]) -> float | None:
 
 
 def _persist(values: list[str]) -> float | None:
-    """ControlPersist; ``yes`` and 0 are for ever."""
+    """Return ControlPersist in seconds; ``yes`` and 0 mean no limit."""
     if values[0] in ("yes", "0"):
         return float("inf")
     return _seconds(values)
@@ -315,19 +323,19 @@ _METHODS = {
 
 
 def refusal(words: str) -> str:
-    """Why ssh(1) refused a configuration, out of what it says on stderr: ``file line 3: Bad configuration option: x``."""
+    """Return why ssh(1) rejected a configuration, from its stderr: ``file line 3: Bad configuration option: x``."""
     lines = [line for line in words.splitlines() if not line.startswith(("debug", "OpenSSH_", "Pseudo-terminal"))]
     return sanitize("; ".join(line for line in lines if "terminating" not in line)) or "it gave no reason"
 
 
 def files_read(words: str) -> tuple[str, ...]:
-    """The configuration files that ``ssh -v`` says on stderr to have read, letters beyond ASCII in octal."""
+    """Return the configuration files that ``ssh -v`` read, from its stderr, where non-ASCII bytes are octal escapes."""
     names = re.findall(r"^debug1: Reading configuration data (.*?)\r?$", words, re.MULTILINE)
     return tuple(_from_octal(name) for name in names)
 
 
 def warnings_in(words: str) -> tuple[str, ...]:
-    """What ``ssh`` warns of on stderr, such as a key file of -i that is not there."""
+    """Return the warnings in ssh's stderr, such as of a missing key file of -i."""
     return tuple(sanitize(line) for line in words.splitlines() if line.startswith("Warning: "))
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A chain that means the same wherever it is opened: no path in it depends on a working directory."""
+"""Make the paths of a chain absolute, so that it means the same in every process."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from .model import (
 
 
 def with_absolute_paths(chain: Chain, directory: str, environment: tuple[tuple[str, str], ...] | None) -> Chain:
-    """The chain as it was meant in a working directory.
+    """Return the chain with its paths resolved against a working directory.
 
-    :param directory: absolute.
-    :param environment: in which commands are run, and which names the usual agent; None for that of whoever runs them.
+    :param directory: absolute path.
+    :param environment: (name, value) pairs for commands and for SSH_AUTH_SOCK; None for the environment of the process that opens
+        the chain.
     """
     usual_agent = None if environment is None else dict(environment).get(USUAL_AGENT)
 

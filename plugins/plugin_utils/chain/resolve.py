@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Inventory settings and OpenSSH's settings -> Chain: what counts for each hop.
+"""Resolve inventory options and ssh_config to a chain.
 
-A variable comes before arguments for the ssh program, those before ssh_config, and that before the default.
+Variables take precedence over arguments for the ssh program, these over ssh_config, and that over defaults.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class Resolution:
-    """A chain, and what it was made of."""
+    """Hold a chain, and what it was resolved from."""
 
     chain: Chain
     settings: InventoryOptions
@@ -40,9 +40,10 @@ class Resolution:
 
 
 def resolve(settings: InventoryOptions, ask: ConfigLookup = no_config) -> Resolution:
-    """The chain to a target. Nothing is looked up, opened or started, but what ``ask`` does.
+    """Return the chain to a target. Only ``ask`` may read files or start processes.
 
-    :raises SettingsError: an unusable value, both kinds of way for one host, or a way that ends nowhere.
+    :param ask: returns OpenSSH's settings for a name.
+    :raises SettingsError: an unusable value, both jump hosts and a ProxyCommand for one host, a loop, or too many hops.
     """
     target = _target(settings, ask)
     way = resolve_route(
@@ -51,7 +52,7 @@ def resolve(settings: InventoryOptions, ask: ConfigLookup = no_config) -> Resolu
     hops = [*(_jump_hop(visit, settings) for visit in way.jumps), _target_hop(target, settings)]
     if way.proxy_command is not None:
         hops[0] = replace(hops[0], proxy_command=way.proxy_command, proxy_setting=way.proxy_setting)
-        # Told now rather than when the command is about to be started.
+        # Raise errors in the tokens now, rather than when the command is started.
         expand_command(way.proxy_command, hops[0])
     chain = Chain(
         hops=tuple(hops),
@@ -72,7 +73,7 @@ def _target(settings: InventoryOptions, ask: ConfigLookup) -> ResolvedHop:
 
 
 def _jump(spec: HopSpec, direct: bool, settings: InventoryOptions, ask: ConfigLookup) -> ResolvedHop:
-    """A jump host. As in ssh(1), the arguments are the target's only, and the file is for all."""
+    """Return a jump host. As in ssh(1), arguments apply to the target only, and the configuration file to all hops."""
     default = settings.jump_defaults.user
     user = spec.user or (check_user(default, "ansible_ssh_jump_user") if default else None)
     return _visit(
@@ -81,7 +82,7 @@ def _jump(spec: HopSpec, direct: bool, settings: InventoryOptions, ask: ConfigLo
 
 
 def _visit(spec: HopSpec, user: str | None, openssh: HostConfig, settings: InventoryOptions) -> ResolvedHop:
-    """Host and user are checked wherever they come from, as they may end up in a shell's line (CVE-2023-51385)."""
+    """Return a hop, with host and user checked wherever they come from, as a shell may read them (CVE-2023-51385)."""
     where = f"{SOURCE} for {spec.host}"
     alias = openssh.host_key_alias
     place = TokenValues(
@@ -132,7 +133,7 @@ def _hop(visit: ResolvedHop, settings: InventoryOptions, credentials: Credential
 
 
 def _host_keys(visit: ResolvedHop, settings: InventoryOptions) -> HostKeyPolicy:
-    """All but the alias, which is one host's own."""
+    """Return the host key policy, without the alias, which belongs to one host only."""
     openssh = visit.openssh
     revoked = [] if openssh.revoked_host_keys is None else [openssh.revoked_host_keys]
     own, system = openssh.known_hosts, openssh.global_known_hosts
@@ -156,7 +157,7 @@ def _host_keys(visit: ResolvedHop, settings: InventoryOptions) -> HostKeyPolicy:
 
 
 def _command(visit: ResolvedHop, settings: InventoryOptions) -> tuple[str, ...] | None:
-    """KnownHostsCommand, which is split before its tokens are expanded, and is run without a shell."""
+    """Return the argv of KnownHostsCommand, which is split before its tokens are expanded, and runs without a shell."""
     text = visit.openssh.known_hosts_command
     setting = visit.setting("KnownHostsCommand")
     if text is None:
@@ -169,7 +170,7 @@ def _command(visit: ResolvedHop, settings: InventoryOptions) -> tuple[str, ...] 
 
 
 def _knowing(policy: HostKeyPolicy, files: tuple[str, ...], lines: tuple[str, ...]) -> HostKeyPolicy:
-    """What a variable says of known hosts is all that is known of them."""
+    """Return the policy with the known hosts of a variable in place of all others."""
     return replace(policy, known_hosts=files, lines=lines, global_known_hosts=(), command=None)
 
 
@@ -197,7 +198,7 @@ def _first(*values: float | None) -> float:
 
 
 def _forwarded_agent(target: ResolvedHop, settings: InventoryOptions) -> str | None:
-    """ForwardAgent: yes for the agent that logins use (IdentityAgent), or the path of another one."""
+    """Return the forwarded agent (ForwardAgent): ``yes`` for that of the login (IdentityAgent), or the path of another one."""
     wanted = target.openssh.forward_agent
     if wanted in (None, "no"):
         return None
@@ -207,7 +208,7 @@ def _forwarded_agent(target: ResolvedHop, settings: InventoryOptions) -> str | N
 
 
 def _environment(openssh: HostConfig, here: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """SendEnv, patterns of names with ``-`` before one that takes back; and SetEnv, which comes before it."""
+    """Return the environment of SendEnv, whose patterns with ``-`` remove names, and of SetEnv, which takes precedence."""
     sent: dict[str, str] = {}
     for pattern in " ".join(openssh.send_env).split():
         if pattern.startswith("-"):

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Which hops lie before a target: from variables, else from OpenSSH's settings, with what the first hop says of its own way.
+"""Resolve the jump hosts before a target, from variables or else from ssh_config.
 
-As in ssh(1), the first hop's own ProxyJump or ProxyCommand counts, and that of a later hop does not: its place in the chain is
-the way to it. Nothing is ever left out: a way that cannot be gone is an error.
+As in ssh(1), ProxyJump or ProxyCommand of the first hop is followed; that of a later hop is not, as the hop before it leads there.
+No jump host is ever left out: a route that cannot be used is an error.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _BOTH = (
 
 @dataclass(frozen=True)
 class ResolvedHop:
-    """A host on the way, with what is known of it.
+    """Hold a hop with its settings.
 
-    :param spec: as it was written.
+    :param spec: the hop as the user wrote it.
     :param openssh: OpenSSH's settings for it.
-    :param place: as tokens see it.
+    :param place: the values of its tokens.
     """
 
     spec: HopSpec
@@ -39,22 +39,25 @@ class ResolvedHop:
     place: TokenValues
 
     def setting(self, keyword: str) -> str:
-        """What messages call a keyword of ssh_config for this host."""
+        """Return the name of an ssh_config keyword of this host, for messages."""
         return f"{SOURCE} for {self.place.name}: {keyword}"
 
     def paths(self, templates: Iterable[str], keyword: str, controller: Controller) -> tuple[str, ...]:
-        """Paths of ssh_config for this host. Raises SettingsError for an unknown token."""
+        """Return paths of ssh_config, expanded for this host.
+
+        :raises SettingsError: an unknown token, or an environment variable that is not set.
+        """
         setting = self.setting(keyword)
         return tuple(expand_path(template, self.place, controller, setting) for template in templates)
 
 
 @dataclass(frozen=True)
 class Route:
-    """How a target is reached.
+    """Describe how a target is reached.
 
-    :param jumps: in the order of the visit.
-    :param proxy_command: how the first host of all is reached; None for a connection of its own.
-    :param proxy_setting: where that was said, for messages.
+    :param jumps: jump hosts, in order.
+    :param proxy_command: the command that connects to the first hop; None for a TCP connection.
+    :param proxy_setting: where the command was set, for messages.
     """
 
     jumps: tuple[ResolvedHop, ...] = ()
@@ -62,16 +65,17 @@ class Route:
     proxy_setting: str = ""
 
 
-#: What is known of a hop that somebody wrote down; whether the way to it is known as well.
+#: Returns the settings of a hop as written; the flag says whether the route to it is already known.
 Look = Callable[[HopSpec, bool], ResolvedHop]
 
 
 def resolve_route(jump: object, proxy_command: str | None, target: ResolvedHop, look: Look) -> Route:
-    """The way to a target.
+    """Return the route to a target.
 
-    :param jump: of ``ansible_ssh_jump``.
-    :param proxy_command: of ``ansible_proxy_command``.
-    :raises SettingsError: hops that cannot be read, both kinds of way, a circle, or too many hops.
+    :param jump: the value of ``ansible_ssh_jump``.
+    :param proxy_command: the value of ``ansible_proxy_command``.
+    :param look: returns the settings of a hop.
+    :raises SettingsError: malformed hops, both jump hosts and a ProxyCommand, a loop, or too many hops.
     """
     specs = parse_jump(jump)
     command = None if is_none(proxy_command) else proxy_command or None
@@ -85,7 +89,7 @@ def resolve_route(jump: object, proxy_command: str | None, target: ResolvedHop, 
 
 
 def says_none(jump: object, proxy_command: str | None) -> bool:
-    """Whether a variable says OpenSSH's word against whatever a file says of the way."""
+    """Return whether a variable is ``none``, which overrides jump hosts and ProxyCommand of ssh_config."""
     return is_none(jump) or is_none(proxy_command)
 
 
@@ -106,7 +110,7 @@ def _refuse_both_kinds(specs: tuple[HopSpec, ...], command: str | None, target: 
 
 
 def _configured(visit: ResolvedHop) -> tuple[tuple[HopSpec, ...], str | None, str]:
-    """The way to a host by OpenSSH's settings: hops, or a command and where it was set."""
+    """Return the jump hosts to a host by ssh_config, the ProxyCommand, and the name of its setting."""
     openssh = visit.openssh
     if openssh.proxy_jump is not None:
         setting = visit.setting("ProxyJump")
@@ -115,11 +119,11 @@ def _configured(visit: ResolvedHop) -> tuple[tuple[HopSpec, ...], str | None, st
 
 
 def _extended(specs: tuple[HopSpec, ...], command: str | None, setting: str, target: ResolvedHop, look: Look) -> Route:
-    """With the way to the first hop, and to the first hop of that, until one is reached without a jump."""
+    """Return the route, extended by the jump hosts of the first hop, until a first hop has none."""
     passed = [target]
     jumps: list[ResolvedHop] = []
     while specs:
-        # The hop before a later one is the way to it (ssh(1), -J).
+        # A later hop is reached through the hop before it (ssh(1), -J).
         found = [look(spec, place > 0 or spec.proxy_command is not None) for place, spec in enumerate(specs)]
         jumps = found + jumps
         first = found[0]

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The grammar of ``ansible_ssh_jump``: a string or a list in, hops with what they say of themselves out."""
+"""Parse ``ansible_ssh_jump``, a string or a list, and the values of hops."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .model import HostKeyChecking
 from .names import check_alias, check_host, check_port, check_user
 
 _URI = "ssh://"
-# As OpenSSH's valid_domain, which is stricter than it is for a host outside of a URI.
+# As OpenSSH's valid_domain, which is stricter than its check of a host outside of a URI.
 _URI_HOST = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")
-# Of known_hosts: the type of a key, and the key, which begins with the length of its type.
+# A key type and the beginning of the key in base64, as in a line of known_hosts.
 _LINE = re.compile(r"\s(?:ssh-|ecdsa-|sk-)\S+\s+AAAA")
 _CHECKING = {
     "true": HostKeyChecking.STRICT,
@@ -36,7 +36,7 @@ _CHECKING = {
 
 @dataclass(frozen=True)
 class HopSpec:
-    """One jump host as the user wrote it; what is None was not said."""
+    """Represent one jump host as the user wrote it; None means unset."""
 
     host: str
     port: int | None = None
@@ -61,17 +61,17 @@ _KEYS = tuple(item.name for item in fields(HopSpec) if item.name not in ("settin
 
 
 def is_none(value: object) -> bool:
-    """OpenSSH's word for "no jump and no proxy, whatever a configuration file says" (any case)."""
+    """Return whether the value is ``none`` in any case, OpenSSH's word for no jump host and no ProxyCommand."""
     return isinstance(value, str) and value.strip().lower() == "none"
 
 
 def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpec, ...]:
-    """The jump hosts of a chain, in the order in which they are visited.
+    """Return the jump hosts of a chain, in order.
 
-    :param value: OpenSSH's ``-J`` string, or a list of such strings, of mappings, and of lists of these; empty, None and
+    :param value: OpenSSH's ``-J`` string, or a list of such strings, of dictionaries, and of lists of these; empty, None and
         ``none`` give no hop.
     :param setting: the variable's name, for errors.
-    :raises SettingsError: with the place in the list, before anything is resolved or connected.
+    :raises SettingsError: a malformed hop, named with its index in the list.
     """
     if value is None or is_none(value):
         return ()
@@ -100,9 +100,9 @@ def parse_jump(value: object, setting: str = "ansible_ssh_jump") -> tuple[HopSpe
 
 
 def _flattened(items: Sequence[object]) -> Iterator[object]:
-    """A list in the list counts as its items: ``query`` of a lookup gives a list of what ``lookup`` gives.
+    """Yield the items of a list and of the lists in it: ``query`` returns a list of what ``lookup`` returns.
 
-    An empty one is left to be refused, since a template that came to nothing must leave no hop out.
+    An empty inner list is kept, to be rejected: a template that came out empty must not drop a hop.
     """
     for item in items:
         if item and isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
@@ -112,7 +112,7 @@ def _flattened(items: Sequence[object]) -> Iterator[object]:
 
 
 def _parse_text(text: str, setting: str) -> tuple[HopSpec, ...]:
-    """``[user@]host[:port]`` or ``ssh://[user@]host[:port][/]``, comma separated (ssh(1), -J)."""
+    """Parse ``[user@]host[:port]`` or ``ssh://[user@]host[:port][/]``, comma separated (ssh(1), -J)."""
     items = text.split(",")
     if len(items) == 1:
         return (_parse_hop(text, setting),)
@@ -154,12 +154,12 @@ def _parse_hop(text: str, setting: str) -> HopSpec:
 
 
 def _decoded(text: str, setting: str) -> str:
-    """Percent-decoding of RFC 3986 section 2.1; a broken escape is an error, as in OpenSSH's ``urldecode``."""
+    """Decode percent-encoding (RFC 3986 section 2.1); a broken escape is an error, as in OpenSSH's ``urldecode``."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise SettingsError(setting, f"{sanitize(ascii(text))} has a broken %-escape")
     try:
         return unquote_to_bytes(text).decode("utf-8")
-    except UnicodeError:  # or it was not, before
+    except UnicodeError:  # also of lone surrogates in the text itself
         raise SettingsError(setting, f"{sanitize(ascii(text))} is not UTF-8 when decoded") from None
 
 
@@ -214,7 +214,7 @@ def _parse_mapping(item: Mapping[object, object], setting: str) -> HopSpec:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Typed values of one mapping; its errors never quote a value, which may be a secret."""
+    """Read typed values from one dictionary; errors never quote a value, which may be a secret."""
 
     item: Mapping[object, object]
     setting: str
@@ -238,7 +238,7 @@ class _Reader:
 
 
 def parse_text(value: object, setting: str) -> str | None:
-    """A text without NUL; numbers become text (an unquoted PIN in YAML), empty text is as if unset.
+    """Return a text without NUL. Integers become text (an unquoted PIN in YAML); empty text becomes None.
 
     :raises SettingsError: anything else, without quoting it.
     """
@@ -252,7 +252,7 @@ def parse_text(value: object, setting: str) -> str | None:
 
 
 def parse_secret(value: object, setting: str) -> str | None:
-    """The first line of a text, as of all that is typed (OpenSSH's readpass.c): files and vaults often keep a final newline.
+    """Return the first line of a text, as OpenSSH's readpass.c does: files and vaults often end in a newline.
 
     :raises SettingsError: as :func:`parse_text`.
     """
@@ -261,7 +261,7 @@ def parse_secret(value: object, setting: str) -> str | None:
 
 
 def _has_bytes(text: str) -> bool:
-    """Whether a file or a server can be told of it: YAML and JSON can write half a character (a lone surrogate), too."""
+    """Return whether the text can be encoded without NUL; YAML and JSON allow lone surrogates, which cannot."""
     try:
         return b"\0" not in text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -269,7 +269,7 @@ def _has_bytes(text: str) -> bool:
 
 
 def parse_checking(value: object, setting: str) -> HostKeyChecking:
-    """True, False or ``accept-new``; OpenSSH's ``yes``, ``no``, ``off`` and ``strict`` as well.
+    """Parse true, false or ``accept-new``, or OpenSSH's ``yes``, ``no``, ``off`` or ``strict``.
 
     :raises SettingsError: anything else.
     """
@@ -280,9 +280,10 @@ def parse_checking(value: object, setting: str) -> HostKeyChecking:
 
 
 def parse_known_hosts(value: object, setting: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """Files and lines of known_hosts: a path, lines, or a list of both; files are None where nothing was said.
+    """Return the files and the lines of known_hosts in a path, lines, or a list of both; (None, ()) if unset.
 
-    What has the type of a key and its beginning in it is a line, and a text of several lines is lines.
+    An item that contains a key type and the beginning of a key is one or more lines; any other item is a path.
+
     :raises SettingsError: anything else.
     """
     if value is None:
@@ -296,7 +297,7 @@ def parse_known_hosts(value: object, setting: str) -> tuple[tuple[str, ...] | No
 
 
 def parse_timeout(value: object, setting: str) -> float | None:
-    """Seconds above zero; None stays None.
+    """Return a timeout in seconds, above zero; None stays None.
 
     :raises SettingsError: anything else.
     """
@@ -312,9 +313,9 @@ def parse_timeout(value: object, setting: str) -> float | None:
 
 
 def parse_prompts(value: object, setting: str) -> tuple[tuple[str, str], ...]:
-    """A mapping of regular expression to answer, as pairs in its order.
+    """Return a dictionary of regular expression to answer as pairs, in its order.
 
-    :raises SettingsError: not a mapping, an expression that does not compile, an answer that is not text.
+    :raises SettingsError: not a dictionary, an expression that does not compile, an answer that is not text.
     """
     if value is None:
         return ()
@@ -324,7 +325,7 @@ def parse_prompts(value: object, setting: str) -> tuple[tuple[str, str], ...]:
     for pattern, answer in value.items():
         try:
             re.compile(str(pattern))
-        except (re.error, OverflowError, RecursionError) as error:  # repeated, or nested, too often
+        except (re.error, OverflowError, RecursionError) as error:  # a repetition too large, or nested too deeply
             raise SettingsError(setting, f"{sanitize(ascii(str(pattern)))} is no regular expression: {error}") from None
         pairs.append((str(pattern), parse_secret(answer, setting) or ""))
     return tuple(pairs)

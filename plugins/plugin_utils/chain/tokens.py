@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""OpenSSH's tokens (ssh_config(5), TOKENS): one pass, an unknown one is an error."""
+"""Expand OpenSSH's tokens (ssh_config(5), TOKENS) in one pass; an unknown token is an error."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from dataclasses import dataclass, field
 from ..errors import SettingsError
 from .model import Hop
 
-# A shell still acts on these in a user name that valid_ruser lets pass.
+# Tokens of KnownHostsCommand that are known only once connected.
 _LATE = "HIKft"
+# Characters special to a shell that valid_ruser (ssh.c) allows in a user name.
 _SHELL = re.compile(r"[$\\*?\[\]~#!\s]")
 
 
 @dataclass(frozen=True)
 class Controller:
-    """Where connections come from.
+    """Describe the local side of connections.
 
-    :param user: the local login name, as ``uid`` is its number and ``home`` its home directory by the user database.
+    :param user: the local login name.
+    :param uid: the local user's ID.
+    :param home: the local user's home directory in the user database.
     :param host: this machine's name.
+    :param environment: (name, value) pairs.
     """
 
     user: str
@@ -35,12 +39,12 @@ class Controller:
 
 @dataclass(frozen=True)
 class TokenValues:
-    """What tokens say of one host.
+    """Hold the values of one host's tokens.
 
-    :param host: to connect to.
-    :param name: as the user wrote it.
+    :param host: the name or address to connect to.
+    :param name: the host as the user wrote it.
     :param alias: HostKeyAlias.
-    :param jump: the contents of ProxyJump.
+    :param jump: the value of ProxyJump.
     """
 
     host: str
@@ -52,9 +56,9 @@ class TokenValues:
 
 
 def expand_command(template: str, hop: Hop) -> str:
-    """The command line of a hop's ProxyCommand: ``%h`` host, ``%n`` host as given, ``%p`` port, ``%r`` user, ``%%``.
+    """Return the command line of a hop's ProxyCommand: ``%h`` host, ``%n`` host as given, ``%p`` port, ``%r`` user, ``%%``.
 
-    :raises SettingsError: another token, a lone ``%`` at the end, or a user name that the shell would act on.
+    :raises SettingsError: another token, a lone ``%`` at the end, or a user name with characters special to the shell.
     """
     user = hop.credentials.user
     if "%r" in template.replace("%%", "") and _SHELL.search(user):
@@ -65,9 +69,9 @@ def expand_command(template: str, hop: Hop) -> str:
 
 
 def expand_route(template: str, place: TokenValues, setting: str) -> str:
-    """What ProxyCommand and ProxyJump say of one host.
+    """Return a ProxyCommand or ProxyJump with the tokens of one host expanded.
 
-    :raises SettingsError: another token than theirs.
+    :raises SettingsError: an unknown token.
     """
     return _expanded(template, _of_host(place), setting)
 
@@ -89,18 +93,18 @@ def _of_both(place: TokenValues, controller: Controller) -> dict[str, str]:
 
 
 def expand_path(template: str, place: TokenValues, controller: Controller, setting: str) -> str:
-    """A path of ssh_config: tokens, ``${NAME}`` of the environment, and ``~``.
+    """Return a path of ssh_config with tokens, ``${NAME}`` and ``~`` expanded.
 
-    :raises SettingsError: an unknown token, or a variable that is not set.
+    :raises SettingsError: an unknown token, or an environment variable that is not set.
     """
     path = _expanded(_with_environment(template, controller, setting), _of_both(place, controller), setting)
     return controller.home + path[1:] if path == "~" or path.startswith("~/") else path
 
 
 def expand_early(template: str, place: TokenValues, controller: Controller, setting: str) -> str:
-    """An argument of KnownHostsCommand, but for what :func:`expand_late` knows.
+    """Return an argument of KnownHostsCommand, leaving the tokens of the connection to :func:`expand_late`.
 
-    :raises SettingsError: an unknown token, or a variable that is not set.
+    :raises SettingsError: an unknown token, or an environment variable that is not set.
     """
     values = {token: value.replace("%", "%%") for token, value in _of_both(place, controller).items()}
     values |= {token: f"%{token}" for token in _LATE}
@@ -108,9 +112,9 @@ def expand_early(template: str, place: TokenValues, controller: Controller, sett
 
 
 def expand_late(template: str, values: Mapping[str, str]) -> str:
-    """The rest of it.
+    """Return an argument of KnownHostsCommand with the tokens of the connection expanded.
 
-    :param values: of H (the name that is looked up), I (why), t, f and K (type, fingerprint and text of the host key).
+    :param values: the values of H (the name that is looked up), I (the reason), t, f and K (type, fingerprint and text of the host key).
     """
     return _expanded(template, {**values, "%": "%"}, "KnownHostsCommand")
 
