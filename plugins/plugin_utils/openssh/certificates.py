@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Certificates of hosts (OpenSSH's PROTOCOL.certkeys): what is in one, and what speaks against it."""
+"""Read and check host certificates (OpenSSH's PROTOCOL.certkeys)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..chain.key_types import CERTIFIED, first_string
 from ..errors import sanitize
 from .known_hosts import fingerprint
 
-# Never SHA-1's; of RSA, only these (RFC 8332).
+# Signature algorithms of authorities; ssh-rsa is excluded, as it uses SHA-1 (RFC 8332).
 _SIGNATURES = frozenset(
     {
         "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-256", "rsa-sha2-512",
@@ -24,11 +24,15 @@ _SIGNATURES = frozenset(
 
 @dataclass(frozen=True)
 class HostCertificate:
-    """What a certificate says; its signature has been verified.
+    """Hold the contents of a certificate whose signature has been verified.
 
-    :param authority: the key that signed it, as on the wire.
-    :param algorithm: that it was signed with.
-    :param after: seconds since 1970 from which it is valid, as ``before`` is the end of that.
+    :param blob: the certificate in wire format.
+    :param of_host: whether it is a host's certificate, not a user's.
+    :param principals: the host names that it is valid for.
+    :param after: first second of its validity, since the epoch.
+    :param before: end of its validity in seconds since the epoch, exclusive.
+    :param authority: the key that signed it, in wire format.
+    :param algorithm: the signature algorithm.
     """
 
     blob: bytes
@@ -45,7 +49,7 @@ class HostCertificate:
 
 
 def certifies(certificate: bytes, public: bytes) -> bool:
-    """Whether a certificate is of a key: it is type, nonce, and the fields of the public key after its type."""
+    """Return whether a certificate is for a key: it consists of type, nonce, the key's fields after its type, and more."""
     kind, plain = first_string(certificate), first_string(public)
     return kind == plain + CERTIFIED.encode() and _after_string(_after_string(certificate)).startswith(
         _after_string(public)
@@ -57,11 +61,11 @@ def _after_string(blob: bytes) -> bytes:
 
 
 class BadCertificate(Exception):
-    """It cannot be read, or its signature is not its authority's; the text says which."""
+    """Report a certificate that is malformed or whose signature is invalid; the text says which."""
 
 
 def can_be_read() -> bool:
-    """Whether the library can read certificates at all."""
+    """Return whether the installed cryptography supports certificates."""
     with contextlib.suppress(ImportError):
         from cryptography.hazmat.primitives.serialization import load_ssh_public_identity  # noqa: F401
 
@@ -70,9 +74,10 @@ def can_be_read() -> bool:
 
 
 def read_certificate(key_type: str, blob: bytes) -> HostCertificate:
-    """What is in a certificate.
+    """Return the contents of a certificate, with its signature verified.
 
-    :raises BadCertificate: nothing that could be trusted.
+    :param blob: the certificate in wire format.
+    :raises BadCertificate: it is malformed, or its signature is invalid.
     """
     import base64
 
@@ -91,7 +96,7 @@ def read_certificate(key_type: str, blob: bytes) -> HostCertificate:
         raise BadCertificate("its signature is not its authority's") from None
     except BadCertificate:
         raise
-    except Exception as error:  # the library lets errors of several kinds through
+    except Exception as error:  # cryptography raises errors of several kinds
         raise BadCertificate(f"it cannot be read: {sanitize(str(error)) or type(error).__name__}") from error
     return HostCertificate(
         blob=blob,
@@ -108,11 +113,11 @@ def read_certificate(key_type: str, blob: bytes) -> HostCertificate:
 def rejection_reason(
     certificate: HostCertificate, host: str, algorithms: tuple[str, ...] | None, now: float | None = None
 ) -> str:
-    """What speaks against a certificate for a host; empty if nothing does.
+    """Return why a certificate is not valid for a host; empty if it is.
 
-    :param host: the name that was asked for, in lower case, without a port.
-    :param algorithms: that an authority may sign with (CASignatureAlgorithms); None for all that are safe.
-    :param now: seconds since 1970.
+    :param host: the host's name in lower case, without a port.
+    :param algorithms: allowed signature algorithms (CASignatureAlgorithms); None for all safe ones.
+    :param now: seconds since the epoch; None for the current time.
     """
     moment = time.time() if now is None else now
     if not certificate.of_host:
@@ -135,9 +140,9 @@ def rejection_reason(
 
 
 def _signed_with(blob: bytes, authority: bytes) -> str:
-    """The signature is the last field, after the authority's key, and begins with its algorithm.
+    """Return the signature algorithm: the first string of the signature, the last field, which follows the authority's key.
 
-    :raises ValueError: the key is written in another way than it would be by us.
+    :raises ValueError: the certificate encodes the key differently, so that it is not found.
     """
     signature = blob[blob.rindex(authority) + len(authority) + 4 :]
     return first_string(signature).decode("ascii", "replace")

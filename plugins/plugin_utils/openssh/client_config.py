@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""OpenSSH's client is asked for its settings (``ssh -G``): once per name, until a file that it read changes.
+"""Query OpenSSH's client for its settings (``ssh -G``), and cache the answers until a file that it read changes.
 
-Where one of the files has a ``Match exec``, it is asked again before each login: the command may be what makes that possible, as it
-pushes a key that is good for a minute (EC2 Instance Connect), or has a certificate signed (cloudflared).
+If a file has a ``Match exec``, the query is repeated before each login, as the command may be what permits it: it pushes a key that
+is valid for a minute (EC2 Instance Connect), or has a certificate signed (cloudflared).
 
-Where there is no such client, paramiko reads the files.
+Without an OpenSSH client, paramiko reads the files.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ from .plain_config import read_plainly
 from .user_files import Version, home, version_of
 
 _SECONDS = 15.0
-_ANSWERS_KEPT = 4096  # of which each run may have its own, in its own environment
+_ANSWERS_KEPT = 4096  # runs with different environments may have different answers
 _SYSTEM_FILE = "/etc/ssh/ssh_config"
 _INCLUDE = re.compile(r"^\s*include[\s=]+(.*)$", re.IGNORECASE | re.MULTILINE)
-# No two shells have the same, and no configuration asks for them.
+# Variables that differ between shells and that no configuration depends on.
 _VOLATILE = frozenset({"_", "SHLVL", "OLDPWD", "PWD"})
-# The client's words where nobody knows who runs it, as in a container whose user has no name.
+# ssh's message for a user without an entry in the user database, as in some containers.
 _NAMELESS = "No user exists for uid"
-# ${NAME}, and Match exec, whose command sees the environment.
 _EXEC = re.compile(r"^\s*match\b.*\bexec\b", re.IGNORECASE | re.MULTILINE)
-_JUST_NOW = 5.0  # seconds for which an answer does for a login, once; ours
+_JUST_NOW = 5.0  # seconds for which an answer may be used for one login
+# ${NAME}, and Match exec, whose command inherits the environment.
 _OF_ENVIRONMENT = re.compile(r"\$\{|\bexec\b", re.IGNORECASE)
 
 
 class _Answer(NamedTuple):
-    """What the client says.
+    """Hold an answer of the client.
 
-    :param of_environment: whether it may say something else in another environment.
+    :param of_environment: whether the answer may depend on the environment.
     """
 
     sanitize: HostConfig
@@ -68,9 +68,9 @@ class _Answer(NamedTuple):
 
 
 class _InRun(NamedTuple):
-    """A question that may have another answer in another environment.
+    """Identify a query whose answer may depend on directory and environment.
 
-    :param around: a digest of the environment, which may have secrets.
+    :param around: a digest of the environment, as that may contain secrets.
     """
 
     directory: str
@@ -79,7 +79,7 @@ class _InRun(NamedTuple):
 
 
 class _Printed(NamedTuple):
-    """One run of the client."""
+    """Hold the output of one run of the client, the files that it read, and its warnings."""
 
     output: str
     files: tuple[str, ...]
@@ -87,13 +87,13 @@ class _Printed(NamedTuple):
 
 
 class NoClient(Exception):
-    """There is no OpenSSH client that can be asked."""
+    """Report that no OpenSSH client can be queried."""
 
 
 class ClientConfig:
-    """What OpenSSH's client says of names. Everything here may be called from any thread.
+    """Query OpenSSH's client and cache its answers. All methods may be called from any thread.
 
-    :param program: the client.
+    :param program: the client's name or path.
     """
 
     def __init__(self, program: str = "ssh") -> None:
@@ -103,12 +103,12 @@ class ClientConfig:
         self._asked: set[_InRun] = set()  # since :meth:`forget_runs`
         self._unused: dict[
             _InRun, float
-        ] = {}  # when what runs a Match exec was asked, for a login that has not come yet
+        ] = {}  # query that runs a Match exec -> time of an answer not yet used for a login
         self._files: dict[str, Version | None] = {}
         self._version = 0
 
     def version(self) -> int:
-        """Another number when a file that was read has changed; what was known is forgotten then."""
+        """Return a number that changes with the answers. If a file that was read has changed, all answers are dropped."""
         with self._lock:
             files, version = dict(self._files), self._version
         if any(version_of(path) != stamp for path, stamp in files.items()):
@@ -120,7 +120,7 @@ class ClientConfig:
         return self._version
 
     def config_lookup(self, directory: str, environment: Mapping[str, str]) -> ConfigLookup:
-        """Asks in the exec_context of a play."""
+        """Return a lookup that queries the client in a play's directory and environment."""
         around = _around(environment)
 
         def ask(query: ConfigQuery) -> HostConfig:
@@ -137,7 +137,7 @@ class ClientConfig:
         return ask
 
     def ask_anew(self, query: ConfigQuery, directory: str, environment: Mapping[str, str]) -> bool:
-        """Asks once more, for a login, unless that was done just now and for no login yet; whether the answer is another one."""
+        """Query again before a login, unless an answer of the last 5 seconds is still unused. Return whether the answer changed."""
         key = _InRun(directory, _around(environment), query)
         with self._lock:
             asked, known = self._unused.pop(key, -math.inf), self._known.get(key)
@@ -154,13 +154,13 @@ class ClientConfig:
             if changed:
                 self._version += 1
             else:
-                self._unused.pop(key, None)  # it was for this login
+                self._unused.pop(key, None)  # used for this login
         return changed
 
     def forget_runs(self, unused: bool) -> None:
-        """Lets go of answers that may have something of an environment.
+        """Drop the answers that may depend on an environment.
 
-        :param unused: of those only that were not asked for since the last time.
+        :param unused: whether to drop only those not requested since the last call.
         """
         with self._lock:
             kept, self._asked = self._asked if unused else set(), set()
@@ -188,7 +188,7 @@ class ClientConfig:
         if runs:
             with self._lock:
                 self._unused[key] = time.monotonic()
-        unseen = not files and query.config_file != NO_FILE  # the client does not say what it has read
+        unseen = not files and query.config_file != NO_FILE  # the client did not report which files it read
         answer = _Answer(sanitize, unseen or _speak_of_the_environment(query, files))
         self._keep(answer, query, directory, files, version, started)
         return answer
@@ -196,9 +196,9 @@ class ClientConfig:
     def _keep(
         self, answer: _Answer, query: ConfigQuery, directory: str, files: Collection[str], version: int, started: int
     ) -> None:
-        """Takes note of the files, and of an answer that holds in every environment, unless they have changed meanwhile."""
+        """Record the files, and an answer that does not depend on the environment, unless a file has changed meanwhile."""
         watched = {path: self._noted(path, started) for path in (*files, *_included_directories(files))}
-        # One whose name ssh has cut off is read anew; the usual ones need not be there.
+        # ssh truncates long names: such a file has no version, so the next check drops the answers. The default files may be missing.
         torn = {path for path in files if path not in _usual_files(query) and not os.path.exists(path)}
         done: Future[Any] = Future()
         done.set_result(answer)
@@ -212,12 +212,12 @@ class ClientConfig:
 
     @staticmethod
     def _noted(path: str, started: int) -> Version | None:
-        """The version of a file that was read; None for one that may have changed since, and so is read anew."""
+        """Return the version of a file that was read; None if it may have changed since, to have it read again."""
         version = version_of(path)
         return version if max(version[-2:]) < started else None
 
     def _once(self, key: object, work: Callable[[], Any]) -> Future[Any]:
-        """One asks; whoever else wants to know the same meanwhile, or later, has the same answer."""
+        """Run the work once per key. Concurrent and later callers share its result; an error only reaches the concurrent ones."""
         mine: Future[Any] = Future()
         with self._lock:
             future = self._known.setdefault(key, mine)
@@ -227,17 +227,17 @@ class ClientConfig:
             try:
                 mine.set_result(work())
             except BaseException as error:
-                with self._lock:  # an error is for those who wait for it
+                with self._lock:  # do not cache an error
                     if self._known.get(key) is mine:
                         del self._known[key]
                 mine.set_exception(error)
         return future
 
     def _run(self, query: ConfigQuery, directory: str, environment: Mapping[str, str]) -> _Printed:
-        """What the client prints, and the files that it has read.
+        """Run ``ssh -G``, and return its output and the files that it read.
 
-        :raises SettingsError: it refuses what it reads, or does not end.
-        :raises NoClient: there is none.
+        :raises SettingsError: it rejects its configuration, cannot be started, or does not end.
+        :raises NoClient: it is not installed, or cannot run for this user.
         """
         setting = f"{SOURCE} for {query.name}"
         try:
@@ -248,7 +248,7 @@ class ClientConfig:
                 stderr=subprocess.PIPE,
                 cwd=directory,
                 env=environment,
-                start_new_session=True,  # so that nothing that Match exec starts can ask, or go on
+                start_new_session=True,  # commands of Match exec cannot prompt, and are killed with the client
                 encoding="utf-8",
                 errors="surrogateescape",
             )
@@ -273,22 +273,22 @@ class ClientConfig:
 
 
 def _around(environment: Mapping[str, str]) -> str:
-    """A digest of an environment, without what says nothing of it."""
+    """Return a digest of an environment, without volatile variables."""
     return digest(sorted((name, value) for name, value in environment.items() if name not in _VOLATILE))
 
 
 def _everywhere(query: ConfigQuery, directory: str) -> object:
-    """A question in any environment; the path of an argument may be relative."""
+    """Return a key for a query in any environment, with the directory if arguments may contain relative paths."""
     return query, directory if query.arguments else ""
 
 
 def _usual_files(query: ConfigQuery) -> tuple[str, ...]:
-    """Files that are looked for, whether or not they are there."""
+    """Return the files that ssh reads by default, which may not exist."""
     return () if query.config_file is not None else (os.path.join(home(), ".ssh/config"), _SYSTEM_FILE)
 
 
 def _included_directories(files: Collection[str]) -> set[str]:
-    """Where a further file would be included, as far as no pattern is in the way there."""
+    """Return the directories in which Include would find new files, up to the first pattern in their paths."""
     patterns = [
         (path, pattern)
         for path in files

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What known_hosts text says of a name and a key (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). Pure."""
+"""Look up names and judge keys in known_hosts text (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). Reads no files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ AUTHORITY = "@cert-authority"
 _PATTERN = re.compile(r"[*?!|]")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _BLOCK = 64
-_SALT = 20  # bytes; of lines with another, ssh(1) knows nothing (hostfile.c, extract_salt)
+_SALT = 20  # bytes; ssh(1) ignores lines with a salt of another length (hostfile.c, extract_salt)
 _RSA_FIELDS = 3  # type, exponent, modulus
 _INNER, _OUTER = (bytes(byte ^ mask for byte in range(256)) for mask in (0x36, 0x5C))
 _HASHED = re.compile(r"\|1\|([^|]+)\|([^|]+)")
-# It hides names, and proves nothing.
+# SHA-1 only obscures names here; security does not depend on it.
 _sha1 = partial(hashlib.sha1, usedforsecurity=False)
 
 
 class Verdict(Enum):
-    """What is known of a key that a host has shown."""
+    """Classify a key that a host presents."""
 
     TRUSTED = "trusted"
     REVOKED = "revoked"
@@ -39,9 +39,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line that names the host.
+    """Represent one line that names the host.
 
-    :param key: the key as on the wire (RFC 4253 section 6.6); None where the line cannot be read.
+    :param marker: ``@revoked``, ``@cert-authority`` or empty.
+    :param key: the key in wire format (RFC 4253 section 6.6); None if the line is malformed.
     :param where: ``file:line``.
     """
 
@@ -52,9 +53,9 @@ class Entry:
 
 
 def lookup_names(host: str, port: int, alias: str | None = None) -> tuple[str, ...]:
-    """The names to look up, the first that is known decides (OpenSSH's ``check_host_key``).
+    """Return the names to look up, of which the first known one decides (OpenSSH's ``check_host_key``).
 
-    An alias stands for host and port; another port than 22 has its name in brackets, and falls back to the
+    An alias replaces host and port. A port other than 22 is looked up as ``[host]:port``, and then as the
     plain name.
     """
     if alias is not None:
@@ -64,20 +65,20 @@ def lookup_names(host: str, port: int, alias: str | None = None) -> tuple[str, .
 
 
 class KnownHosts:
-    """A known_hosts file, read once for all names.
+    """Index a known_hosts file for the lookup of names.
 
-    :param lines: of the file.
-    :param source: its name, for messages.
+    :param lines: the lines of the file.
+    :param source: the file's name, for messages.
     """
 
     def __init__(self, lines: Iterable[str], source: str) -> None:
         self._source = source
         self._lines: dict[int, tuple[str, list[str]]] = {}  # number -> marker and fields
-        self._plain: dict[str, list[int]] = {}  # name -> numbers of the lines that name it as it is
-        self._patterns: list[int] = []  # of lines with patterns
-        self._hashed: list[tuple[int, bytes, bytes, bytes]] = []  # number, both keyed blocks of HMAC, digest
-        self._odd: set[int] = set()  # numbers of hashed lines that ssh(1) would not read
-        self._found: dict[str, list[int]] = {}  # name -> numbers of the hashed lines that name it
+        self._plain: dict[str, list[int]] = {}  # name -> numbers of lines with the name in plain text
+        self._patterns: list[int] = []  # numbers of lines with patterns
+        self._hashed: list[tuple[int, bytes, bytes, bytes]] = []  # number, inner and outer HMAC block, digest
+        self._odd: set[int] = set()  # numbers of hashed lines that ssh(1) ignores
+        self._found: dict[str, list[int]] = {}  # name -> numbers of hashed lines that match it
         for number, line in enumerate(lines, 1):
             fields = _fields(line)
             marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
@@ -86,10 +87,10 @@ class KnownHosts:
                 self._index(number, fields[0])
 
     def entries(self, name: str) -> list[Entry]:
-        """The entries that name a host, in their order.
+        """Return the entries that name a host, in the order of the file.
 
-        A line that names it and whose key cannot be read is an entry without a key: whoever decides must not take
-        the host for a stranger because of it. Lines about other hosts may be anything.
+        A line whose key is malformed gives an entry without a key, so that the host does not count as unknown.
+        Lines that do not name the host are not checked.
         """
         patterns = [number for number in self._patterns if _names_match(self._lines[number][1][0], name)]
         return [
@@ -97,7 +98,7 @@ class KnownHosts:
         ]
 
     def _unhashed(self, name: str) -> list[int]:
-        """The hashed lines that name a host: each has a salt of its own, so each has to be tried, once for each name."""
+        """Return the numbers of hashed lines that name a host, cached by name: every line has its own salt and must be tried."""
         found = self._found.get(name)
         if found is None:
             message = name.encode("utf-8", "surrogateescape")
@@ -123,7 +124,7 @@ class KnownHosts:
     def _index_hashed(self, number: int, salt_text: str, digest_text: str) -> None:
         try:
             salt, digest = _decoded(salt_text), _decoded(digest_text)
-        except ValueError:  # also of letters beyond ASCII
+        except ValueError:  # also raised for non-ASCII text
             return
         self._hashed.append((number, *_hmac_blocks(salt), digest))
         if len(salt) != _SALT:
@@ -138,15 +139,17 @@ class KnownHosts:
 
 
 def judge(entries: Iterable[Entry], key: bytes) -> Verdict:
-    """What the entries of one name say of a key. Revocation comes first; a host that is known by other keys
-    only has changed, whatever their types (CVE-2026-9547)."""
+    """Judge a key by the entries of one name.
+
+    Revocation wins. A host known only by other keys has changed, whatever their types (CVE-2026-9547).
+    """
     verdict = Verdict.UNKNOWN
     for entry in entries:
         if entry.marker == REVOKED:
             if entry.key is None or entry.key == key:
                 return Verdict.REVOKED
         elif entry.marker:
-            continue  # an authority's, whose certificates are judged elsewhere
+            continue  # an authority; see certificates.py
         elif entry.key == key:
             verdict = Verdict.TRUSTED
         elif verdict is Verdict.UNKNOWN:
@@ -155,19 +158,19 @@ def judge(entries: Iterable[Entry], key: bytes) -> Verdict:
 
 
 def fingerprint(key: bytes) -> str:
-    """``SHA256:...`` as ssh-keygen(1) prints it."""
+    """Return ``SHA256:...`` as ssh-keygen(1) prints it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
 def authorities(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries of authorities whose certificates a host may show."""
+    """Return the entries of authorities that may sign the host's certificate."""
     return [entry for entry in entries if entry.marker == AUTHORITY and entry.key is not None]
 
 
 def format_line(name: str, key_type: str, key: bytes, salt: bytes = b"") -> str:
-    """A line for known_hosts, without its newline.
+    """Return a line for known_hosts, without its newline.
 
-    :param salt: 20 random bytes, to hash the name with (HashKnownHosts); empty to write it as it is.
+    :param salt: 20 random bytes to hash the name with (HashKnownHosts); empty for a plain name.
     """
     if salt:
         inner, outer = _hmac_blocks(salt)
@@ -177,21 +180,21 @@ def format_line(name: str, key_type: str, key: bytes, salt: bytes = b"") -> str:
 
 
 def _fields(line: str) -> list[str]:
-    """What stands between blanks and tabs, of which Unicode has more than OpenSSH knows."""
+    """Return the fields between spaces and tabs; str.split() would also split at Unicode whitespace, unlike OpenSSH."""
     return [field for field in line.rstrip("\r\n").replace("\t", " ").split(" ") if field]
 
 
 def _lowered(text: str) -> str:
-    """In lower case as OpenSSH has it: letters of ASCII only, so that nothing else becomes one of them (U+212A a k)."""
+    """Return the text with ASCII letters only in lower case, as OpenSSH does: str.lower() would turn U+212A into a k."""
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
 def _names_match(field: str, name: str) -> bool:
-    """Comma-separated patterns of which ``!`` excludes."""
+    """Return whether comma-separated patterns match a name; one with ``!`` excludes it."""
     found = False
     for pattern in _lowered(field).split(","):
         negated = pattern.startswith("!")
-        # OpenSSH knows * and ? only: a bracket is itself here.
+        # OpenSSH's patterns have only * and ?, so a bracket is literal.
         literal = pattern[negated:].replace("[", "[[]")
         if fnmatch.fnmatchcase(name, literal):
             if negated:
@@ -201,13 +204,13 @@ def _names_match(field: str, name: str) -> bool:
 
 
 def _hmac_blocks(salt: bytes) -> tuple[bytes, bytes]:
-    """What HMAC-SHA1 (RFC 2104) begins its two hashes with; hmac itself takes three times as long."""
+    """Return the inner and outer block of HMAC-SHA1 (RFC 2104). Hashing with them is three times as fast as with hmac."""
     key = (salt if len(salt) <= _BLOCK else _sha1(salt).digest()).ljust(_BLOCK, b"\0")
     return key.translate(_INNER), key.translate(_OUTER)
 
 
 def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
-    """Type and key of a line; the key must be whole, and the type inside it the one before it."""
+    """Return type and key of a line; the key is None if it is malformed or of another type."""
     if len(fields) < 2:
         return "", None
     try:
@@ -219,10 +222,9 @@ def _read_key(fields: list[str]) -> tuple[str, bytes | None]:
 
 
 def _decoded(text: str) -> bytes:
-    """What a text says in base64. As for ssh(1) there is one text for it, and Python takes others, too: more padding, and bits of
-    the last letter that count for nothing.
+    """Decode base64. As in ssh(1), only the canonical encoding is valid; Python also accepts more padding and stray last bits.
 
-    :raises ValueError: it is none.
+    :raises ValueError: the text is not canonical base64.
     """
     data = base64.b64decode(text, validate=True)
     if base64.b64encode(data).decode() != text:
@@ -231,7 +233,7 @@ def _decoded(text: str) -> bytes:
 
 
 def rsa_bits(key: bytes) -> int | None:
-    """The length of an RSA key (RFC 4253 section 6.6); None for keys of other types."""
+    """Return the length of an RSA key in bits (RFC 4253 section 6.6); None for keys of other types."""
     strings = _strings(key)
     if len(strings) != _RSA_FIELDS or strings[0] != b"ssh-rsa":
         return None
@@ -239,7 +241,7 @@ def rsa_bits(key: bytes) -> int | None:
 
 
 def _strings(key: bytes) -> list[bytes]:
-    """The strings that a public key consists of (RFC 4251 section 5); none if it is torn."""
+    """Return the strings of a public key (RFC 4251 section 5); an empty list if it is truncated."""
     strings: list[bytes] = []
     while key:
         end = 4 + int.from_bytes(key[:4], "big")

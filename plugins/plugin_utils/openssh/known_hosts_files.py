@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Where known host keys come from: files, each read once per version of it, lines of a variable, and KnownHostsCommand."""
+"""Read known host keys from files, cached by version, from a variable, and from KnownHostsCommand."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ Stamp = tuple[object, ...]
 
 
 class CommandFailed(Exception):
-    """KnownHostsCommand did not print what is known; the text says why."""
+    """Report that KnownHostsCommand failed; the text says why."""
 
 
 def entries_of(policy: HostKeyPolicy, names: Sequence[str], printed: str = "") -> list[list[Entry]]:
-    """What is known of each name.
+    """Return the entries of each name.
 
-    :param printed: lines that KnownHostsCommand has printed.
+    :param printed: the output of KnownHostsCommand.
+    :returns: a list of entries for each name, in the order of ``names``.
     :raises OSError: a file cannot be read.
     """
     known = [_known_hosts(path, version_of(path)) for path in _files(policy)]
@@ -45,14 +46,14 @@ def entries_of(policy: HostKeyPolicy, names: Sequence[str], printed: str = "") -
 
 
 def stamp_of(policy: HostKeyPolicy) -> Stamp:
-    """What changes when one of the files does, that of revoked keys included."""
+    """Return a value that changes when one of the files does, including that of revoked keys."""
     revoked = [] if policy.revoked is None else [Path(os.path.expanduser(policy.revoked))]
     return tuple(map(version_of, [*_files(policy), *revoked]))
 
 
 @contextlib.contextmanager
 def locked(policy: HostKeyPolicy) -> Iterator[FileIO]:
-    """The file that new keys are recorded in, made if need be, under a lock."""
+    """Open the file for new keys under an exclusive lock, creating it if missing."""
     path = recorded_in(policy)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -62,27 +63,30 @@ def locked(policy: HostKeyPolicy) -> Iterator[FileIO]:
 
 
 def recorded_in(policy: HostKeyPolicy) -> Path:
-    """The first of the user's files."""
+    """Return the file for new keys: the first of the user's files."""
     return Path(os.path.expanduser(policy.known_hosts[0]))
 
 
 def append(stream: FileIO, line: str) -> None:
-    """Adds a line of its own, whole or not at all, whether or not the file ends in a newline."""
+    """Append a line, completely or not at all, after a missing final newline if need be.
+
+    :raises OSError: the line cannot be written.
+    """
     size = stream.seek(0, os.SEEK_END)
     torn = size > 0 and os.pread(stream.fileno(), 1, size - 1) != b"\n"
     data = (b"\n" if torn else b"") + line.encode() + b"\n"
     if stream.write(data) != len(data):
         stream.truncate(size)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with contextlib.suppress(OSError):  # /dev/null, which keeps nothing, cannot be synced
+    with contextlib.suppress(OSError):  # /dev/null cannot be synced
         os.fsync(stream.fileno())
 
 
 def ask_command(hop: Hop, values: Mapping[str, str]) -> str:
-    """What KnownHostsCommand prints (ssh_config(5)): it is run without a shell, and has to succeed.
+    """Run KnownHostsCommand without a shell (ssh_config(5)), and return its output; empty if none is set.
 
-    :param values: of the tokens that only a connection knows.
-    :raises CommandFailed: it did not.
+    :param values: the values of the connection's tokens.
+    :raises CommandFailed: it cannot be started, failed, or timed out.
     """
     command = hop.host_keys.command
     if command is None:
@@ -119,7 +123,7 @@ def _files(policy: HostKeyPolicy) -> list[Path]:
 
 @lru_cache(_FILES_KEPT)
 def _known_hosts(path: Path, _version: Version) -> KnownHosts:
-    """A file as it is, of which LF alone ends a line (hostfile.c); one that does not exist is as an empty one."""
+    """Index a file, whose lines end in LF only (hostfile.c); a missing file is treated as empty."""
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):

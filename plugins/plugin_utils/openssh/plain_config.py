@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""ssh_config where there is no OpenSSH client to ask: paramiko's reader, and an error for all that it would get wrong.
+"""Read ssh_config with paramiko where no OpenSSH client is installed, and reject what paramiko would misread.
 
-It takes Include for a setting like others, lets a Match that it does not know match everything, and does not know which of
-ProxyJump and ProxyCommand came first (paramiko issues 2632, 2663).
+paramiko treats Include as an ordinary setting, lets an unknown Match match everything, and loses whether ProxyJump or
+ProxyCommand came first (paramiko issues 2632, 2663).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MATCHES = frozenset({"all", "host", "originalhost", "user", "localuser"})
 _LISTS = frozenset(
     {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "casignaturealgorithms"}
 )
-# ssh_config(5), of OpenSSH 10; what is not there is an error there, too.
+# The keywords of ssh_config(5) of OpenSSH 10, which rejects any other as well.
 _KEYWORDS = frozenset(
     {
         "addkeystoagent", "addressfamily", "batchmode", "bindaddress", "bindinterface", "canonicaldomains",
@@ -57,7 +57,7 @@ _KEYWORDS = frozenset(
         "xauthlocation",
     }
 )  # fmt: skip
-# ssh(1)'s options, as the keywords that they stand for.
+# Options of ssh(1), and the equivalent keywords.
 _OPTIONS = {
     "-J": "ProxyJump", "-i": "IdentityFile", "-l": "User", "-p": "Port", "-b": "BindAddress", "-c": "Ciphers", "-m": "MACs",
     "-B": "BindInterface", "-P": "Tag", "-I": "PKCS11Provider",
@@ -71,17 +71,17 @@ _SWITCHES = {
 def read_plainly(
     query: ConfigQuery, directory: str, environment: Mapping[str, str], read: Callable[[str], None]
 ) -> str:
-    """What the files say of a name, in the form of ``ssh -G``.
+    """Return the settings for a name in the format of ``ssh -G``.
 
-    :param read: is told each file before it is read.
-    :raises SettingsError: something that only OpenSSH reads right.
+    :param read: called with each file before it is read.
+    :raises SettingsError: a file cannot be read, or only OpenSSH would read it correctly.
     """
     lines = [f"{_keyword_of(query.user, 'User')}{_keyword_of(query.port, 'Port')}", *_argument_lines(query.arguments)]
     for path in _files(query.config_file, directory, environment):
         read(path)
         lines += ["Host *", *_checked(path, optional=query.config_file is None)]
     _refuse_repetition(lines, query.name)
-    # The library asks the environment first, and ends where nobody knows a name.
+    # paramiko's getpass.getuser() prefers the environment, and raises if the user has no name.
     paramiko.config.getpass = SimpleNamespace(getuser=login_name)  # type: ignore[attr-defined]
     try:
         found = _Config.from_text("\n".join(lines)).lookup(query.name)
@@ -95,7 +95,7 @@ def read_plainly(
 
 
 def _refuse_repetition(lines: list[str], name: str) -> None:
-    """The library takes the first of these, and OpenSSH all."""
+    """Reject repeated keywords of which OpenSSH uses all values, and paramiko only the first."""
     keywords = [found[1].lower() for line in lines if (found := _KEYWORD.match(line))]
     for keyword in ("certificatefile", "sendenv", "setenv"):
         if keywords.count(keyword) > 1:
@@ -103,7 +103,7 @@ def _refuse_repetition(lines: list[str], name: str) -> None:
 
 
 class _Config(paramiko.SSHConfig):
-    """Without the library's own notion of tokens, but for the one that OpenSSH expands at once."""
+    """Expand only ``%h`` of HostName, as ``ssh -G`` does; other tokens are expanded later."""
 
     TOKENS_BY_CONFIG_KEY = {"hostname": ["%h"]}  # noqa: RUF012
 
@@ -122,9 +122,9 @@ def _files(config_file: str | None, directory: str, environment: Mapping[str, st
 
 
 def _checked(path: str, optional: bool) -> Iterator[str]:
-    """The lines of a file, none of which the library gets wrong."""
+    """Yield the lines of a file, and reject those that paramiko would misread."""
     try:
-        # A line ends where OpenSSH ends it, and nowhere else: what is no setting must not become one.
+        # Lines end in LF only, as for OpenSSH, lest the rest of a line become a setting.
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             text = stream.read()
     except FileNotFoundError as error:
@@ -140,7 +140,7 @@ def _checked(path: str, optional: bool) -> Iterator[str]:
 
 
 def _includes_nothing(line: str) -> bool:
-    """Whether this is an Include of files that are not there, as in Debian's own file."""
+    """Return whether a line includes only files that do not exist, as the one in Debian's ssh_config may."""
     found = _KEYWORD.match(line)
     if found is None or found[1].lower() != "include" or not _PLAIN_PATHS.fullmatch(found[2]):
         return False
@@ -170,7 +170,7 @@ def _check(line: str, where: str) -> None:
 
 
 def _argument_lines(arguments: tuple[str, ...]) -> Iterator[str]:
-    """Arguments as lines of a file that comes before all others."""
+    """Yield arguments as lines of a file, to be read before all others."""
     left = iter(arguments)
     for option in left:
         if option in _SWITCHES:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Revoked host keys (ssh_config(5), RevokedHostKeys): a list of keys, or a KRL, which ssh-keygen(1) is asked about."""
+"""Check host keys for revocation (ssh_config(5), RevokedHostKeys): in a list of keys, or with ssh-keygen(1) in a KRL."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _SECONDS = 30.0
 
 
 class NotChecked(Exception):
-    """Whether a key is revoked cannot be said; the text says why."""
+    """Report that a key could not be checked for revocation; the text says why."""
 
 
 def is_revoked(path: str, key_type: str, blob: bytes) -> bool:
-    """Whether a file revokes a key or a certificate.
+    """Return whether a file revokes a key or a certificate.
 
-    :raises NotChecked: it cannot be read, so that nobody knows.
+    :param key_type: the type of the key or certificate.
+    :param blob: the key or certificate in wire format.
+    :raises NotChecked: the file cannot be read or ssh-keygen failed.
     """
     file = Path(os.path.expanduser(path))
     try:
@@ -38,7 +40,7 @@ def is_revoked(path: str, key_type: str, blob: bytes) -> bool:
 
 
 def _names(field: bytes, blob: bytes) -> bool:
-    """Whether a field of a line is this key, or a certificate of it."""
+    """Return whether a field of a line is this key, or the key of this certificate."""
     try:
         listed = base64.b64decode(field, validate=True)
     except ValueError:

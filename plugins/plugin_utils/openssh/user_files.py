@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Files of the controller: where the user's are, and whether one has changed."""
+"""Locate the user's files on the controller, and detect changes of files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pwd
 
 Version = tuple[int, ...]
 
-_NO_HOME = "/"  # as container runtimes have it
+_NO_HOME = "/"  # as container runtimes set it
 
 
 def home() -> str:
-    """The user's home directory by the user database, as for ssh(1), whatever $HOME says."""
+    """Return the home directory of the user database, as ssh(1) does, regardless of $HOME."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_dir
     except KeyError:  # a container's user without an entry
@@ -23,7 +23,10 @@ def home() -> str:
 
 
 def login_name() -> str:
-    """Of the user database, as for ssh(1), as that of the environment may be from before su(1) or sudo(8); empty if nothing tells it."""
+    """Return the login name of the user database, as ssh(1) does: su(1) and sudo(8) may keep the caller's in the environment.
+
+    Without an entry there, it is that of the environment, or empty.
+    """
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -31,13 +34,13 @@ def login_name() -> str:
 
 
 def set_missing_home() -> None:
-    """Give ``~`` a meaning in this process, where neither the environment nor the user database has a home directory."""
+    """Set $HOME for this process if neither the environment nor the user database has a home directory, so that ``~`` expands."""
     if os.path.expanduser("~") == "~":
         os.environ["HOME"] = _NO_HOME
 
 
 def version_of(path: str | os.PathLike[str]) -> Version:
-    """What changes when a file does, its times (ns) last; one that cannot be looked at has no times."""
+    """Return a value that changes with a file; the last two items are its mtime and ctime in ns, or 0 if stat(2) fails."""
     try:
         found = os.stat(path)
     except OSError as error:
