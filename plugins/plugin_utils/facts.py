@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Facts never steer a connection: what a host says of itself must not decide how it, or another host, is reached.
+"""Refuse facts that would change how a host is reached: a compromised host must not redirect connections.
 
-ansible-core makes variables of facts, which come before those of the inventory, and drops only facts whose names it knows
-(``ansible.vars.clean.clean_facts``). Every worker loads this for every task, so it is short.
+ansible-core turns facts into variables, which override those of the inventory, and drops only facts with names that it knows
+(``ansible.vars.clean.clean_facts``). Every worker loads this module for every task, so it is short.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 from .errors import SettingsError, sanitize
 
-#: The variable in which ansible-core keeps all facts of a host, without ``ansible_`` before their names.
+#: The variable in which ansible-core keeps all facts of a host, without the prefix ``ansible_``.
 FACTS = "ansible_facts"
-#: What the playbooks of this collection take from the command line.
+#: Variables that the playbooks of this collection take from the command line.
 PLAYBOOK_VARIABLES = frozenset({"bastion_ssh_accept", "bastion_ssh_picture", "bastion_ssh_stop"})
 
 _PREFIX = "ansible_"
-# Ends of the names of variables whose value is a secret.
+# Endings of the names of variables with a secret value.
 _SECRETS = ("pass", "password", "passphrase", "private_key", "prompts")
 _TEMPLATE = re.compile(r"\{[{%]")
-# A use of facts that says so, and any name. Whether a template is valid shows when it is used.
+# An explicit use of facts, which is allowed, and any name. Templates need not be valid to be searched.
 _EXPLICIT = re.compile(r"""\bansible_facts(\.\w+|\[\s*(["'])\w+\2\s*\])""")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -36,14 +36,14 @@ def refuse_steering_facts(
     injected: bool,
     is_trusted: Callable[[str], bool],
 ) -> None:
-    """Refuse facts that have the name of a variable that must not come from a host, or of one that such a variable is made of.
+    """Refuse facts with the name of a variable that must not come from a host, or of a variable used in its template.
 
-    :param variables: of one host, ``ansible_facts`` among them, as ansible-core has them: nothing is templated.
-    :param names: of the variables.
-    :param dropped: those of them that ansible-core drops itself and that are everyday words without their prefix, such as ``port``.
+    :param variables: the variables of one host, including ``ansible_facts``, untemplated.
+    :param names: the variables that must not come from a host.
+    :param dropped: those of them that ansible-core drops itself, and that are everyday words without the prefix, such as ``port``.
     :param injected: whether facts become variables (``INJECT_FACTS_AS_VARS``).
-    :param is_trusted: whether ansible-core renders templates in a text, as it does in those of the inventory and of plays.
-    :raises SettingsError: which names the variable, the host, and the value unless it may be a secret.
+    :param is_trusted: whether ansible-core renders templates in a text, as in texts of the inventory and of plays.
+    :raises SettingsError: there is such a fact; it names the variable, the host, and the value unless that may be a secret.
     """
     facts = _facts(variables)
     if not facts:
@@ -70,9 +70,9 @@ def _refused(name: str, why: str) -> SettingsError:
 
 
 def _used_by(value: Any, variables: Mapping[str, Any], seen: set[str]) -> Iterator[str]:
-    """The variables that a value is made of, and those that these are made of: all words of its templates that are variables.
+    """Yield the variables used in a value's templates, recursively: all words in these that are names of variables.
 
-    :param seen: those that were found before, which this adds to.
+    :param seen: names already found; new ones are added.
     """
     if isinstance(value, str):
         for name in set(_NAME.findall(_EXPLICIT.sub("", value))) if _TEMPLATE.search(value) else ():
@@ -89,9 +89,9 @@ def _used_by(value: Any, variables: Mapping[str, Any], seen: set[str]) -> Iterat
 
 
 def _is_authors(value: Any, is_trusted: Callable[[str], bool]) -> bool:
-    """Whether all of a value comes from those who write inventories and plays, as its texts tell.
+    """Return whether all of a value comes from the inventory or a play, judged by the trust in its texts.
 
-    A host decides what is in its facts, and whether what ``ansible_facts`` has under the same name is equal.
+    Comparing it with ``ansible_facts`` would prove nothing, as the host controls what that contains.
     """
     if isinstance(value, str):
         return is_trusted(value)
@@ -99,11 +99,11 @@ def _is_authors(value: Any, is_trusted: Callable[[str], bool]) -> bool:
         return bool(value) and all(_is_authors(each, is_trusted) for each in value.values())
     if isinstance(value, (list, tuple)):
         return bool(value) and all(_is_authors(each, is_trusted) for each in value)
-    return not isinstance(value, (bool, int, float, type(None)))  # what is left is a vault's text
+    return not isinstance(value, (bool, int, float, type(None)))  # only vaulted text remains
 
 
 def _facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """All facts. In a loop, ansible-core before 2.19 nests those of the items before in themselves."""
+    """Return all facts. In a loop, ansible-core before 2.19 nests the facts of earlier items in those of later ones."""
     facts = variables.get(FACTS)
     if not isinstance(facts, Mapping):
         return {}
@@ -111,24 +111,24 @@ def _facts(variables: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _may_steer(name: str, key: str, variables: Mapping[str, Any], dropped: bool, injected: bool) -> bool:
-    """Whether a fact has this name. Its prefix is gone, but facts that become variables keep theirs there."""
+    """Return whether a fact has this name. ``ansible_facts`` lacks the prefix, which injected variables keep."""
     if name == key:
         return True
     if not injected:
         return not dropped
-    if key in variables:  # a fact without the prefix; there may be one with it as well, if there is such a variable
+    if key in variables:  # a fact named without the prefix; one with it exists only if the variable does
         return name in variables and not dropped
     return True
 
 
 def _host(variables: Mapping[str, Any]) -> str:
-    """The host's name. For a delegated host, ansible-core puts that of the task's host in its place, but not the short one."""
+    """Return the host's name. For a delegated host, ansible-core replaces the full name by the task host's, but not the short one."""
     name, short = (str(variables.get(key) or "") for key in ("inventory_hostname", "inventory_hostname_short"))
     return sanitize(name if name.startswith(short) else short, 100)
 
 
 def _value(name: str, value: Any) -> str:
-    """What a fact says, unless it may be a secret: a list of jump hosts may have passwords in it."""
+    """Return a fact's value for messages; empty if it may be a secret, as a list of jump hosts may contain passwords."""
     if name.endswith(_SECRETS) or any(f"{each} " in name for each in _SECRETS) or not isinstance(value, (str, int)):
         return ""
     return f" ({sanitize(ascii(value), 100)})"

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Mistakes in an inventory that nothing refuses: a misspelt variable, and a host of the inventory that is written as a bare name.
+"""Find mistakes in an inventory that are not errors: misspelt variables, and inventory hosts given as bare names.
 
-No task loads this that goes well.
+Successful tasks do not load this module, except for those of bastion.ssh.chain and bastion.ssh.check.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .facts import FACTS
 from .loading import CONNECTION, define_options
 
 _PREFIX = "ansible_"
-# Of difflib: how alike two names are, from 0 to 1. Names that other plugins share have more neighbours, which are no mistakes.
+# difflib's similarity, from 0 to 1. Names shared with other plugins resemble more names that are correct.
 _ALIKE = 0.8
 _ALMOST_EQUAL = 0.93
-# What other plugins for SSH take (ansible.builtin.ssh of ansible-core 2.21), beside what ansible-core has in lists of its own.
+# Variables of other SSH plugins (ansible.builtin.ssh of ansible-core 2.21) that are in no list of ansible-core.
 _OF_OTHERS = frozenset(
     {
         "ansible_control_path", "ansible_control_path_dir", "ansible_scp_executable", "ansible_scp_if_ssh", "ansible_sftp_batch_mode",
@@ -33,18 +33,18 @@ _OF_OTHERS = frozenset(
 )  # fmt: skip
 _FOREIGN = ("ansible_paramiko_", "ansible_become_")
 _PLACE = re.compile(r"jump host \d+ of \d+ (?:\S*@)?\[?([^@\s]+?)\]?:\d+(?: \(via .*\))?")
-# Of the resolver here, and of those that servers have: getaddrinfo(3) of glibc, musl and BSD.
+# Messages of the controller, and of servers with getaddrinfo(3) of glibc, musl and BSD.
 _UNRESOLVED = re.compile(
     r"the name cannot be resolved|cannot connect to \S+: .*(?:\bnames?\b|resol|servname)", re.IGNORECASE
 )
 
 
 def misspelt(names: Iterable[str], ours: Collection[str], others: Collection[str]) -> list[tuple[str, str]]:
-    """Return names that are no variables, each with the one that it is like or begins with.
+    """Return unknown names, each with the variable that it resembles or begins with.
 
-    :param names: of the variables of a host.
-    :param ours: names of the variables of the connection plugin.
-    :param others: names that other parts of Ansible know.
+    :param names: names of a host's variables.
+    :param ours: names of the connection plugin's variables.
+    :param others: names known to other parts of Ansible.
     """
     own = sorted((name for name in ours if name not in others and not name.startswith(_FOREIGN)), key=len, reverse=True)
     shared = [name for name in ours if name in others]
@@ -60,7 +60,7 @@ def misspelt(names: Iterable[str], ours: Collection[str], others: Collection[str
 
 
 def misspelt_variables(variables: Mapping[str, Any] | None) -> list[str]:
-    """Return a line for each variable of a host whose name is like that of one of the connection plugin, facts aside."""
+    """Return a line for each variable of a host whose name resembles one of the connection plugin's, except facts."""
     define_options()
     known = C.config.get_plugin_vars("connection", CONNECTION)
     mapped = getattr(C, "MAGIC_VARIABLE_MAPPING", {}).values()
@@ -76,7 +76,7 @@ def misspelt_variables(variables: Mapping[str, Any] | None) -> list[str]:
 
 
 def with_hint(error: HopError, hosts: Collection[str]) -> HopError:
-    """Return the error, with a next step where a jump host's name was not resolved that is a host of the inventory.
+    """Return the error, with advice added if an unresolved jump host is a host of the inventory.
 
     :param hosts: names of the hosts in the inventory.
     """

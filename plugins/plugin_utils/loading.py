@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What keeps the connection plugin's start short, which every worker goes through for every task.
+"""Speed up the loading of the connection plugin, which every worker does for every task.
 
-ansible-core loads the plugins of collections in each worker anew: it compiles their modules from source, and parses their
-documentation, which takes longer than a task.
+In each worker, ansible-core compiles the modules of a collection from source and parses the plugin's documentation, which takes
+longer than a task.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import sys
 from ansible import constants as C
 
 _PACKAGE = __name__.rpartition(".")[0]
-#: The connection plugin, as ansible-core's loader calls it.
+#: The connection plugin's name in ansible-core's loader.
 CONNECTION = f"{_PACKAGE.rpartition('.')[0]}.connection.jump"
 _HERE = os.path.dirname(os.path.abspath(__file__))
-# What a worker needs that has a broker, each after those that it imports.
+# The modules that a worker with a broker needs, each after those that it imports.
 _MODULES = (
     "errors", "clock", "client.become", "client.interface", "deadline", "client.command", "client.confinement", "client.address",
     "client.wire", "client.client", "facts", "openssh.user_files", "options",
@@ -29,7 +29,7 @@ _MODULES = (
 
 
 def load_modules() -> None:
-    """Imports the modules that every worker needs as Python does, which keeps their byte code."""
+    """Import the modules that every worker needs with Python's own loader, which caches byte code."""
     for name in _MODULES:
         full_name = f"{_PACKAGE}.{name}"
         if full_name in sys.modules:
@@ -46,7 +46,7 @@ def load_modules() -> None:
 
 
 def define_options() -> None:
-    """Tells ansible-core the connection plugin's options, as its documentation has them: then it need not parse that."""
+    """Register the connection plugin's options with ansible-core, which then need not parse the documentation."""
     if not C.config.has_configuration_definition("connection", CONNECTION):
         with open(os.path.join(_HERE, "definitions.json"), encoding="utf-8") as stream:
             C.config.initialize_plugin_configuration_definitions("connection", CONNECTION, json.load(stream))

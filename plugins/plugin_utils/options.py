@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Options of a connection plugin -> plain values, as they were set. Whoever opens the session checks them.
+"""Collect the options of the connection plugin as plain values, unchecked; settings.py checks them.
 
-Every worker loads this for every task, so it is short, and loads nothing of what checks.
+Every worker loads this module for every task, so it is short and does not import the checks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .facts import FACTS, PLAYBOOK_VARIABLES, refuse_steering_facts
 from .loading import CONNECTION, define_options
 from .openssh.user_files import login_name
 
-#: The options that say what the session is; the others are the plugin's own.
+#: The options that define the session; the others concern only the plugin itself.
 NAMES = (
     "certificate", "certificate_file", "config_file", "connect_timeout", "host_key_alias", "host_key_checking", "known_hosts", "look_for_keys", "password",
     "persist", "persist_max", "port", "private_key", "private_key_file", "private_key_passphrase", "prompts", "proxy_command",
@@ -41,19 +41,19 @@ NAMES = (
 
 
 def read_options(get_option: Callable[[str], Any], task: str) -> dict[str, Any]:
-    """What the inventory says of a session, and where on the controller it says so: JSON's types only.
+    """Return the options of a session and their context on the controller, as JSON types.
 
-    :param task: as ansible numbers it, the same for all hosts; empty for none.
+    :param task: Ansible's ID of the task, the same for all hosts; empty for none.
     """
     options = {name: plain(get_option(name)) for name in NAMES}
     options["task"] = task or None
     options["login_name"] = login_name()
     options["directory"] = os.getcwd()
-    # Made by ansible for this run alone, private, shared by its workers, removed at its end.
+    # Ansible creates this directory for one run, with mode 0700, and removes it at the end.
     options["run_directory"] = C.DEFAULT_LOCAL_TMP
-    # What only the processes of this run know: multiprocessing has 32 random bytes, which the workers inherit, in no file.
+    # A secret of this run: workers inherit multiprocessing's 32 random bytes, which are in no file.
     options["run_key"] = hashlib.sha256(b"bastion.ssh" + current_process().authkey).hexdigest()
-    # Commands run in the exec_context of the play, whoever starts them, and OpenSSH's settings may speak of these.
+    # The broker runs commands in the environment of the play, on which ssh_config may depend as well.
     options["environment"] = dict(os.environ)
     return options
 
@@ -61,11 +61,11 @@ def read_options(get_option: Callable[[str], Any], task: str) -> dict[str, Any]:
 def refuse_facts(variables: Mapping[str, Any], further: Iterable[str] = ()) -> None:
     """Refuse facts of a host that have the name of a variable of the connection plugin.
 
-    :param variables: of the host, as ansible-core has them.
+    :param variables: the host's variables, as ansible-core passes them.
     :param further: names of other variables that must not come from a host.
-    :raises SettingsError: with the variable's name.
+    :raises SettingsError: a fact has such a name.
     """
-    if not variables.get(FACTS):  # as for most tasks, which need not wait for the names
+    if not variables.get(FACTS):  # the common case; loading the names takes time
         return
     define_options()
     names = {*C.config.get_plugin_vars("connection", CONNECTION), *further}
@@ -74,9 +74,9 @@ def refuse_facts(variables: Mapping[str, Any], further: Iterable[str] = ()) -> N
 
 
 def refuse_playbook_facts(variables: Mapping[str, Any] | None) -> None:
-    """Refuse facts that would answer for the user who runs a playbook of this collection.
+    """Refuse facts with the name of a variable that a playbook of this collection takes from its user.
 
-    :raises AnsibleActionFail: with the variable's name.
+    :raises AnsibleActionFail: a fact has such a name.
     """
     try:
         refuse_facts(variables or {}, PLAYBOOK_VARIABLES)
@@ -85,14 +85,14 @@ def refuse_playbook_facts(variables: Mapping[str, Any] | None) -> None:
 
 
 def _is_trusted(text: str) -> bool:
-    """Whether ansible-core renders templates in a text, which no text of a host's facts is."""
+    """Return whether ansible-core renders templates in a text; it never does in facts."""
     if is_trusted_as_template is None:
         return not getattr(text, "__UNSAFE__", False)
     return bool(is_trusted_as_template(text))
 
 
 def plain(value: Any) -> Any:
-    """A value of ansible's (tagged, vaulted, lazy) as Python's own, all the way down."""
+    """Convert a value of Ansible's types (tagged, vaulted, lazy) to Python's own types, recursively."""
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -103,11 +103,11 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    return str.__str__(to_text(value))  # str() may return ansible's own kind of text again
+    return str.__str__(to_text(value))  # str() may return Ansible's subclass of str again
 
 
 def become_rules(become: Any, line: str) -> BecomeRules | None:
-    """How to read a become plugin's program; None where it does not wrap this command line."""
+    """Return how to read the output of a become plugin's program; None if it does not wrap this command line."""
     if not become or not become.success or become.success not in line:
         return None
     return BecomeRules(
@@ -120,7 +120,7 @@ def become_rules(become: Any, line: str) -> BecomeRules | None:
 
 
 def needs_pty(become: Any, rules: BecomeRules | None) -> bool:
-    """Whether an escalation program works on a terminal only; doas(1) reads a password from nothing else."""
+    """Return whether an escalation program needs a terminal, as doas(1) does to read a password."""
     if rules is None:
         return False
     return bool(getattr(become, "require_tty", False)) or (
@@ -129,10 +129,10 @@ def needs_pty(become: Any, rules: BecomeRules | None) -> bool:
 
 
 def pty_wanted(value: object, become: Any, rules: BecomeRules | None) -> bool:
-    """Whether a command with privilege escalation gets a terminal: always, never, or where it needs one.
+    """Return whether a command with privilege escalation gets a terminal.
 
-    :param value: of the option.
-    :raises SettingsError: it is none of these.
+    :param value: the option: true, false, or ``auto`` for programs that need one.
+    :raises SettingsError: another value.
     """
     if value == "auto":
         return needs_pty(become, rules)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What the playbooks of this collection take from the command line: variables with a prefix of their own, and no others."""
+"""Check the variables that the playbooks of this collection take from the command line, which have a prefix of their own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PLAYBOOKS = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."
 
 
 def refuse_former_name(name: str, loader: Any, variables: Mapping[str, Any] | None) -> None:
-    """Refuse the name that a variable had without its prefix, where the command line of a playbook of this collection has it.
+    """Refuse the former name of a variable, without its prefix, on the command line of a playbook of this collection.
 
-    An inventory may have a variable of that name for a purpose of its own: it is neither read nor refused. The same holds for
-    ``-e`` where the module is used by a playbook of the user's.
+    A variable of that name in an inventory has another purpose and is ignored, and so is one given with ``-e`` to a user's own
+    playbook.
 
-    :param name: as it is now.
-    :param loader: of ansible-core.
-    :raises AnsibleActionFail: with the new name.
+    :param name: the current name.
+    :param loader: ansible-core's data loader.
+    :raises AnsibleActionFail: the command line sets the former name.
     """
     here = str((variables or {}).get("playbook_dir", ""))
     if os.path.realpath(here) != _PLAYBOOKS:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Results of many hosts in the lines of one report: routes with the hosts behind them, each jump host and each key once."""
+"""Combine the results of many hosts into one report: routes with the hosts behind them, each jump host and key once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Inventory names, each with what a module of this collection returned for it.
+#: Inventory name -> the result of a module of this collection.
 Results = Mapping[str, Mapping[str, Any]]
 
 _CONTROLLER = "controller"
 _PROXY = "ProxyCommand"
 _INDENT = "    "
-# From what matters most: what one host was refused is not known, whatever another one found a moment before.
+# By priority: a key that was refused for one host is not shown as known, even if it was for another host.
 _STATUSES = ("refused", "unreachable", "new", "added", "known")
 _QUESTION = "Does the host show the same (ssh-keygen -lf, of its key in /etc/ssh)? Type yes to add the key"
 
 
 def routes(results: Results) -> list[str]:
-    """Return a line for each route, with the hosts behind it; short routes come first."""
+    """Return a line for each route, with the hosts behind it, shortest routes first."""
     behind: dict[tuple[str, ...], list[str]] = {}
     for host, result in results.items():
         if result.get("chain"):
@@ -41,7 +41,7 @@ def details(results: Results) -> list[str]:
 
 
 def picture(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """Return the nodes and edges of all routes; a jump host that is a host of the inventory, too, is one node."""
+    """Return the nodes and edges of all routes; a jump host that is also a host of the inventory is one node."""
     graph = _Graph(_proxied_once(results))
     for host, result in results.items():
         if result.get("chain"):
@@ -62,9 +62,10 @@ class _Node:
 
 
 class _Graph:
-    """Nodes are told apart by their route and address: one address behind two bastions is two hosts.
+    """Collect nodes and edges. Nodes are identified by route and address: one address behind two bastions is two hosts.
 
-    :param shared: addresses that one ProxyCommand alone leads a host to; several may lead to different hosts of one address.
+    :param shared: addresses of exactly one target behind a ProxyCommand alone. Several such targets with one address are
+        nodes of their own, as their commands may lead to different hosts.
     """
 
     def __init__(self, shared: set[str]) -> None:
@@ -108,7 +109,7 @@ def _proxied_once(results: Results) -> set[str]:
 
 @dataclass
 class _Key:
-    """A host key at one place."""
+    """Hold a host key, as presented by one hop on one route."""
 
     route: tuple[str, ...]
     label: str
@@ -124,7 +125,7 @@ class _Key:
 
 
 def keys(results: Results) -> list[str]:
-    """Return the host keys that were seen, by route; each once, whatever number of hosts is behind it."""
+    """Return the host keys by route, each once, however many hosts are behind it."""
     lines: list[str] = []
     shown: tuple[str, ...] | None = None
     for key in _keys(results):
@@ -136,7 +137,7 @@ def keys(results: Results) -> list[str]:
 
 
 def questions(results: Results) -> list[dict[str, str]]:
-    """Return a question for each key that is new: it may be that of several hosts."""
+    """Return a question for each new key, which several hosts may share."""
     new: dict[str, list[_Key]] = {}
     for key in _keys(results):
         if key.status == "new":
@@ -170,7 +171,7 @@ def _keys(results: Results) -> list[_Key]:
 
 
 def times(results: Results) -> list[str]:
-    """Return a table of how long each hop took to log in, and for how long it has been connected, by route."""
+    """Return a table, by route, of how long each hop took to log in and has been connected, in seconds."""
     by_route: dict[tuple[str, ...], list[_Row]] = {}
     for row in sorted((row for item in results.items() for row in _rows(*item)), key=lambda row: not row.reached):
         rows = by_route.setdefault(row.route, [])
@@ -181,7 +182,7 @@ def times(results: Results) -> list[str]:
     lines = [f"{'':{width}}  {'login':>9}  {'connected for':>13}  {'reached in':>10}"] if table else []
     for route, rows in table:
         lines.append(_joined(route))
-        # The jump hosts to the next route come last.
+        # Jump hosts sort after the targets of a route, just before the routes through them.
         lines += [
             f"{_INDENT + row.name:{width}}  {row.login:>9}  {row.age:>13}  {row.reached:>10}".rstrip() for row in rows
         ]
@@ -217,7 +218,7 @@ def _unreached(results: Results) -> list[str]:
 
 
 def _route(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """The jump hosts of a host, behind the ProxyCommand if there is one."""
+    """Return the jump hosts of a host, preceded by the ProxyCommand, if any."""
     return (*((_PROXY,) if result["legs"][0]["proxied"] else ()), *result["chain"][:-1])
 
 
@@ -226,7 +227,7 @@ def _joined(route: Iterable[str]) -> str:
 
 
 def _address(label: str) -> str:
-    """Host and port: users may differ."""
+    """Return the label without its user."""
     return label.rpartition("@")[2]
 
 
@@ -235,7 +236,7 @@ def _named(hosts: Sequence[str], label: str) -> str:
 
 
 def _others(results: Results) -> list[str]:
-    """Hosts that another connection plugin reaches."""
+    """Return a line for each other connection plugin, with its hosts."""
     found: dict[str, list[str]] = {}
     for host, result in results.items():
         if result.get("connection"):
@@ -251,7 +252,7 @@ def _notes(results: Results) -> list[str]:
     return [f"note: {note} ({', '.join(hosts)})" for note, hosts in found.items()]
 
 
-#: What there is to report, by name.
+#: Name -> report.
 REPORTS: dict[str, Callable[[Results], Any]] = {
     "routes": routes, "details": details, "picture": picture, "keys": keys, "questions": questions, "times": times,
 }  # fmt: skip

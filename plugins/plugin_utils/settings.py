@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The plain values of a connection plugin's options -> settings, checked, without a socket or a process."""
+"""Check the plain values of the connection plugin's options, and turn them into settings."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from .errors import SettingsError, sanitize
 from .openssh.user_files import home
 
 _PERSIST = 60.0
-_USUAL_TIMEOUT = 10.0  # of ansible-core, and of this plugin
+_USUAL_TIMEOUT = 10.0  # seconds; the default of ansible-core and of this plugin
 
-# An option's name, and the variable that a message names: the one that users are told to set.
+# Option -> the variable that messages name.
 _VARIABLES = {
     "password": "ansible_password",
     "private_key_file": "ansible_ssh_private_key_file",
@@ -55,7 +55,7 @@ _VARIABLES = {
 
 
 ConfigLookupFactory = Callable[[str, Mapping[str, str]], ConfigLookup]
-#: Asks once more, in a directory and an environment; whether there is another answer now.
+#: Repeats a query in a directory and an environment; returns whether the answer changed.
 AskAnew = Callable[[ConfigQuery, str, Mapping[str, str]], bool]
 
 
@@ -65,18 +65,18 @@ def _nobody(_directory: str, _environment: Mapping[str, str]) -> ConfigLookup:
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """All that a session needs to know.
+    """Hold the configuration of a session.
 
-    :param retries: how often a dial is repeated.
-    :param persist: seconds for which connections are kept when nothing uses them; 0 for no broker.
-    :param persist_max: seconds after which a connection is used for nothing new; None for no limit.
-    :param run_directory: private to the user and this run, for what its workers remember together; None for none.
-    :param run_key: a secret of this run's processes; None for none.
-    :param task: for which all of this is, the same for all of its hosts; None for none.
-    :param warnings: arguments that have no effect here, and what the ssh program warns of.
-    :param remarks: keywords of ssh_config that have no effect here, for whoever wants to know.
-    :param ask_anew: for each hop what asks OpenSSH once more before a login, and returns other settings if it has another answer;
-        None where it need not be asked.
+    :param retries: how often a failed connection attempt is repeated.
+    :param persist: seconds for which unused connections are kept; 0 for no broker.
+    :param persist_max: seconds after which a connection takes no new tasks; None for no limit.
+    :param run_directory: directory shared by the workers of this run, private to the user; None for none.
+    :param run_key: a secret shared by the processes of this run; None for none.
+    :param task: ID of the task, the same for all of its hosts; None for none.
+    :param warnings: arguments without effect here, and warnings of the ssh program.
+    :param remarks: notes on keywords of ssh_config without effect here, shown with -v.
+    :param ask_anew: for each hop, a call that queries OpenSSH again before a login and returns the current settings, or None if
+        it need not be queried; empty if no query is ever repeated.
     """
 
     chain: Chain
@@ -92,7 +92,7 @@ class SessionConfig:
     ask_anew: tuple[Callable[[], SessionConfig] | None, ...] = field(default=(), repr=False, compare=False)
 
     def before_login(self, index: int) -> SessionConfig | None:
-        """What there is to know before a hop is logged in to: other settings, if OpenSSH says something else by now."""
+        """Query OpenSSH again before the login to a hop, if need be. Return the new settings, or None if they are the same."""
         ask = self.ask_anew[index] if self.ask_anew else None
         found = None if ask is None else ask()
         if found is None or found.chain == self.chain:
@@ -103,11 +103,11 @@ class SessionConfig:
 def read_settings(
     options: Mapping[str, Any], config_lookup: ConfigLookupFactory = _nobody, ask_anew: AskAnew | None = None
 ) -> SessionConfig:
-    """The settings in a plugin's options.
+    """Return the settings of a plugin's options.
 
-    :param config_lookup: who knows OpenSSH's settings, in a directory and an environment; by default the options alone count.
-    :param ask_anew: who asks for them once more; None where one login is all that there will be.
-    :raises SettingsError: with the variable's name.
+    :param config_lookup: returns the lookup of OpenSSH's settings for a directory and an environment; the default finds none.
+    :param ask_anew: repeats a query before a login; None if there is one login only.
+    :raises SettingsError: an unusable value; it names the variable.
     """
     get = options.get
     found, arguments = resolution(options, config_lookup)
@@ -135,7 +135,7 @@ def read_settings(
 def _asks(
     visit: ResolvedHop, options: Mapping[str, Any], config_lookup: ConfigLookupFactory, ask_anew: AskAnew
 ) -> Callable[[], SessionConfig] | None:
-    """What asks OpenSSH once more about a hop; None where it need not be asked."""
+    """Return a call that queries OpenSSH again about a hop and returns the settings; None if it need not be queried."""
     query = visit.openssh.before_login
 
     if query is None:
@@ -143,7 +143,7 @@ def _asks(
 
     def ask() -> SessionConfig:
         ask_anew(query, options["directory"], options["environment"])
-        # Read whether or not the answer is new: it may have been new to another task that asked just before.
+        # Read even an unchanged answer: another task may have queried just before, and found the change.
         return read_settings(options, config_lookup, ask_anew)
 
     return ask
@@ -152,9 +152,9 @@ def _asks(
 def resolution(
     options: Mapping[str, Any], config_lookup: ConfigLookupFactory = _nobody
 ) -> tuple[Resolution, Arguments]:
-    """The chain in a plugin's options with what it was made of, and the arguments for ssh that are among them.
+    """Return the resolved chain of a plugin's options, and their parsed arguments for ssh.
 
-    :raises SettingsError: with the variable's name.
+    :raises SettingsError: an unusable value; it names the variable.
     """
     arguments = _arguments(options)
     settings = inventory_settings(options, arguments)
@@ -162,10 +162,10 @@ def resolution(
 
 
 def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> InventoryOptions:
-    """What the options say of the target and of the way to it.
+    """Return the checked options for the target and the route to it.
 
-    :param arguments: those for the ssh program that are among them.
-    :raises SettingsError: with the variable's name.
+    :param arguments: the parsed arguments for ssh of the same options.
+    :raises SettingsError: an unusable value; it names the variable.
     """
     get = options.get
 
@@ -218,7 +218,7 @@ def inventory_settings(options: Mapping[str, Any], arguments: Arguments) -> Inve
 
 
 def _arguments(options: Mapping[str, Any]) -> Arguments:
-    """In the order in which ``ansible.builtin.ssh`` hands them over."""
+    """Parse the arguments for ssh, in the order in which ``ansible.builtin.ssh`` passes them."""
     return read_arguments(
         (f"ansible_{name}", parse_text(options.get(name), f"ansible_{name}") or "")
         for name in ("ssh_args", "ssh_common_args", "ssh_extra_args")
@@ -226,7 +226,7 @@ def _arguments(options: Mapping[str, Any]) -> Arguments:
 
 
 def _config_file(option: str | None, arguments: Arguments, directory: str) -> str | None:
-    """An option comes before -F, and both before the usual files."""
+    """Return the configuration file of the option, else of -F, else None for the default files."""
     path = option or arguments.config_file
     if path is None or is_none(path):
         return path if path is None else NO_FILE
@@ -234,28 +234,28 @@ def _config_file(option: str | None, arguments: Arguments, directory: str) -> st
 
 
 def _controller(options: Mapping[str, Any]) -> Controller:
-    """This machine and the user whose connections these are, who is ours as well."""
+    """Describe this machine and the user, which is also this process's."""
     environment = tuple(sorted(options["environment"].items()))
     return Controller(options["login_name"], os.geteuid(), home(), socket.gethostname(), environment)
 
 
 def _known_hosts(value: object) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """As of a hop; a text of several paths has commas between them."""
+    """Parse known_hosts as for a hop, but with commas between the paths of a string."""
     if isinstance(value, str) and parse_known_hosts(value or None, "ansible_ssh_known_hosts")[0]:
         value = value.split(",")
     return parse_known_hosts(value, "ansible_ssh_known_hosts")
 
 
 def _timeout(value: object) -> float | None:
-    """ansible-core's own default is as if nothing was said, since every command line of ansible's says it."""
+    """Return the timeout in seconds; None for ansible-core's default, which its programs set even if the user does not."""
     timeout = parse_timeout(value, "ansible_ssh_timeout")
     return None if timeout == _USUAL_TIMEOUT else timeout
 
 
 def _warnings(found: Resolution, arguments: Arguments, program: str | None) -> tuple[str, ...]:
-    """Return what was set for ssh and has no effect, and what ssh would warn of as well.
+    """Return warnings: of options for ssh that have no effect, and those of ssh itself.
 
-    :param program: that the user wants in place of ssh.
+    :param program: the value of ``ansible_ssh_executable``.
     """
     unused = [f"{option} has no effect on this connection" for option in arguments.unused]
     if program is not None:
