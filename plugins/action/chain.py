@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module bastion.ssh.chain: shows the way to a host, and goes nowhere."""
+"""Implement the module bastion.ssh.chain, which shows the route to a host without connecting."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CONNECTION = "bastion.ssh.jump"
 
 
 class ActionModule(ActionBase):
-    """Runs on the controller alone."""
+    """Resolve the route, on the controller only."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Returns what is documented of the module."""
+        """Return the result documented in the module."""
         super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         refuse_playbook_facts(task_vars)
@@ -69,11 +69,11 @@ class ActionModule(ActionBase):
             "notes": notes,
             "lines": [*lines, *(f"note: {note}" for note in notes)],
             "directory": options["directory"],
-            "_ansible_verbose_override": True,  # with -v, the playbook shows the lines, and not all of this as JSON
+            "_ansible_verbose_override": True,  # with -v, do not print all of this as JSON besides the playbook's lines
         }
 
     def _origins(self, variables: dict[str, Any]) -> dict[str, str]:
-        """Where each option was set, as ansible-core tells it; nothing of what is the default."""
+        """Return where each option was set, as reported by ansible-core; defaults are omitted."""
         found = {}
         for name in NAMES:
             origin = str(self._connection.get_option_and_origin(name, hostvars=variables)[1] or "")
@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
 
 
 def _legs(host: str, labels: list[str], proxied: bool) -> list[dict[str, Any]]:
-    """Each connection. A hop is another one behind another way, though its address may be the same."""
+    """Return the connection to each hop. Hops are identified by their route, as addresses may recur behind other routes."""
     names = [*labels[:-1], f"{host}: {labels[-1]}"]
     ways = ["controller", *(" -> ".join(["controller", *names[: end + 1]]) for end in range(len(names)))]
     return [

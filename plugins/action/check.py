@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module bastion.ssh.check: reaches a host, and tells how."""
+"""Implement the module bastion.ssh.check, which connects to a host and reports each hop."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_
 
 
 class ActionModule(ActionBase):
-    """Needs no Python on the host."""
+    """Connect to each hop and run a command; the host needs no Python."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Returns what is documented of the module; a host that cannot be reached is unreachable."""
+        """Return the result documented in the module; connection errors make the host unreachable."""
         super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         connect = getattr(self._connection, "connect_hops", None)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module bastion.ssh.sessions: asks the brokers of this user."""
+"""Implement the module bastion.ssh.sessions, which lists or stops the user's brokers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.playbooks import refus
 
 
 class ActionModule(ActionBase):
-    """Runs on the controller alone."""
+    """Query the brokers, on the controller only."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Returns what is documented of the module."""
+        """Return the result documented in the module."""
         super().run(tmp, task_vars)
         _spec, arguments = self.validate_argument_spec(
             argument_spec={"stop": {"type": "bool", "default": False}, "directory": {"type": "path"}}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module bastion.ssh.trust: shows the host keys on the way to a host, and adds those that are accepted."""
+"""Implement the module bastion.ssh.trust, which shows the host keys of each hop, and adds accepted ones."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _TRUSTED = ("known", "added")
 
 
 class ActionModule(ActionBase):
-    """Runs on the controller, and logs in to bastions only."""
+    """Scan host keys; only jump hosts are logged in to."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Returns what is documented of the module."""
+        """Return the result documented in the module."""
         super().run(tmp, task_vars)
         _spec, arguments = self.validate_argument_spec(
             argument_spec={

@@ -566,7 +566,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.options import (
 )
 
 _T = TypeVar("_T")
-# As ansible.builtin.ssh of that version: failed before 2.19, unreachable since.
+# As in ansible.builtin.ssh: the task fails before ansible-core 2.19, and the host is unreachable since.
 _ESCALATION_TIMEOUT = AnsibleError if CORE.startswith(("2.17.", "2.18.")) else AnsibleConnectionFailure
 
 display = Display()
@@ -574,9 +574,9 @@ display = Display()
 
 @contextlib.contextmanager
 def _ansible_errors() -> Iterator[None]:
-    """Trouble with the connection is unreachable, everything else is failed.
+    """Convert errors to Ansible's: connection errors make the host unreachable, all others fail the task.
 
-    The causes stay behind: ansible-core would add their words, which are the library's, to what the user reads.
+    Causes are dropped, as ansible-core would append paramiko's messages to the user's.
     """
     try:
         yield
@@ -593,7 +593,7 @@ def _ansible_errors() -> Iterator[None]:
 
 
 class Connection(ConnectionBase):
-    """Tasks over SSH through bastions."""
+    """Run tasks over SSH through bastions."""
 
     transport = "bastion.ssh.jump"
     has_pipelining = True
@@ -603,21 +603,21 @@ class Connection(ConnectionBase):
         self._task = str(kwargs.get("task_uuid", ""))
         self._session_options: dict[str, Any] | None = None
         self._session: Session | None = None
-        self._variables: Mapping[str, Any] = {}  # of the host, for what an error says of their names
-        self._steering: SettingsError | None = None  # a fact of the host that would decide how it is reached
-        self.told: list[str] = []  # what was said of the way, a line each, without secrets
-        self.place = ""  # of the target, as its errors name it, once a command has begun
+        self._variables: Mapping[str, Any] = {}  # the host's, for hints about misspelt names
+        self._steering: SettingsError | None = None  # a fact that would change how the host is reached
+        self.told: list[str] = []  # lines of progress, without secrets
+        self.place = ""  # the target as errors name it, once a command has been started
 
     def set_options(
         self, task_keys: Any = None, var_options: Mapping[str, Any] | None = None, direct: Any = None
     ) -> None:
-        """Takes the options; facts among the variables are looked at first."""
+        """Set the options, unless facts among the variables would change them."""
         if var_options and FACTS in var_options and not self._facts_are_harmless(var_options):
             var_options = None
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
 
     def _resolve_option_variables(self, variables: Mapping[str, Any], templar: Any) -> dict[str, Any]:
-        """Looks at the facts of the host that options are taken of, without templating them, which takes longer than a task."""
+        """Check the facts of the host before its variables are templated. Templating facts would take longer than a task."""
         self._variables = variables
         if not self._facts_are_harmless(variables):
             return {}
@@ -625,7 +625,7 @@ class Connection(ConnectionBase):
         return resolved
 
     def _facts_are_harmless(self, variables: Mapping[str, Any]) -> bool:
-        """Whether they decide nothing. Else the task fails, and not here: in ``meta: reset_connection``, that would end the run."""
+        """Return whether no fact sets an option. Else keep the error for the task: raised here, it would end a run that resets."""
         self._steering = None
         try:
             refuse_facts(variables)
@@ -634,7 +634,7 @@ class Connection(ConnectionBase):
         return self._steering is None
 
     def session_options(self) -> dict[str, Any]:
-        """What the inventory says of a session.
+        """Return the options of the session.
 
         :raises SettingsError: a fact of the host has the name of one of the variables.
         """
@@ -646,7 +646,7 @@ class Connection(ConnectionBase):
             raise self._steering
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
-        """Runs a command line; returns its status, stdout and stderr."""
+        """Run a command line. Return its status, stdout and stderr."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         line = to_text(cmd, errors="surrogateescape")
         with _ansible_errors():
@@ -669,7 +669,7 @@ class Connection(ConnectionBase):
         return result.status, result.stdout, result.stderr
 
     def put_file(self, in_path: str, out_path: str) -> None:
-        """Copies a file of the controller to the target."""
+        """Copy a file from the controller to the target."""
         super().put_file(in_path, out_path)
         source, target = to_text(in_path), to_text(out_path, errors="surrogateescape")
         if not os.path.exists(source):
@@ -679,7 +679,7 @@ class Connection(ConnectionBase):
             self._use(lambda session: session.put(source, target))
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
-        """Copies a file of the target to the controller."""
+        """Copy a file from the target to the controller."""
         super().fetch_file(in_path, out_path)
         source, target = to_text(in_path, errors="surrogateescape"), to_text(out_path)
         display.vvv(f"FETCH {source} TO {target}", host=self._host)
@@ -687,33 +687,33 @@ class Connection(ConnectionBase):
             self._use(lambda session: session.fetch(source, target))
 
     def reset(self) -> None:
-        """Ends this host's connection, so that the next task logs in anew; a login that it refused is forgotten."""
+        """Close the connection to this host and forget a refused login, so that the next task logs in again."""
         try:
             self._use(lambda session: session.reset())
         except SettingsError:
-            pass  # the next task says what is wrong with them
-        except JumpError as error:  # which would end the whole run
+            pass  # the next task reports it
+        except JumpError as error:  # raised, it would end the whole run
             display.warning(str(error))
 
     def connect_hops(self) -> list[dict[str, Any]]:
-        """Connects to each hop; what is said of each is with :meth:`interface.Session.connect`."""
+        """Connect to each hop. Return what :meth:`interface.Session.connect` documents."""
         with _ansible_errors():
             return self._use(lambda session: session.connect())
 
     def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
-        """The host keys on the way to the host; what is said of each is with :class:`interface.Session`."""
+        """Scan the host key of each hop. Return what :meth:`interface.Session.scan_host_keys` documents."""
         with _ansible_errors():
             return self._use(lambda session: session.scan_host_keys(accept, fingerprints))
 
     def close(self) -> None:
-        """Ends the session. Harmless when repeated."""
+        """Close the session, if open."""
         session, self._session = self._session, None
         self._connected = False
         if session is not None:
             session.close()
 
     def _connect(self) -> Connection:
-        """Nothing yet: whatever needs a connection opens it."""
+        """Do nothing: the first use opens the connection."""
         return self
 
     @property
@@ -721,7 +721,7 @@ class Connection(ConnectionBase):
         return str(self.get_option("remote_addr"))
 
     def _use(self, use: Callable[[Session], _T]) -> _T:
-        """Uses the session, which is another one where the items of a loop have other options."""
+        """Use the session, replacing it if the options have changed, as between the items of a loop."""
         options = self.session_options()
         if options != self._session_options:
             self.close()
@@ -747,7 +747,7 @@ class Connection(ConnectionBase):
             return use(self._session)
 
     def _explained(self, error: HopError) -> HopError:
-        """What may be wrong in the inventory where a hop is not reached: each misspelt variable is shown once in a run."""
+        """Return the error with a hint, and warn of misspelt variables, each once in a run."""
         from ansible_collections.bastion.ssh.plugins.plugin_utils.hints import misspelt_variables, with_hint
 
         for line in misspelt_variables(self._variables):
@@ -760,7 +760,7 @@ class Connection(ConnectionBase):
         return BrokerSession(options, directory, C.config.get_config_value("ANSIBLE_HOME"), self._report())
 
     def _own_session(self, options: dict[str, Any]) -> Session:
-        """A session of this process; loaded when one is needed, as paramiko takes a while."""
+        """Return a session in this process. Its modules are imported on demand, as paramiko takes 270 ms."""
         from ansible_collections.bastion.ssh.plugins.plugin_utils.patched_paramiko.compat import why_unusable
         from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import DirectSession
 
@@ -779,12 +779,12 @@ class Connection(ConnectionBase):
         return Report(note=note, warn=display.warning, remark=lambda line: display.v(line, host=host))
 
     def _do_without(self, options: dict[str, Any], why: str) -> None:
-        """Takes note, for all workers of this run, and says so once."""
+        """Record for all workers of this run that no broker is possible, and report it once."""
         with contextlib.suppress(OSError):
             os.close(os.open(self._no_broker(options), os.O_CREAT | os.O_EXCL, 0o600))
             display.v(why)
 
     def _no_broker(self, options: dict[str, Any]) -> str:
-        """The file that tells the workers of a run that a broker cannot be where this host wants it."""
+        """Return the file that marks, for the workers of a run, that no broker is possible in this host's persist_directory."""
         wanted = zlib.crc32(repr(self.get_option("persist_directory")).encode())
         return os.path.join(options["run_directory"], f"bastion-ssh-no-broker-{wanted:08x}")

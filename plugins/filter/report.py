@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One report of the results of many hosts."""
+"""Combine the results of many hosts into one report."""
 
 from __future__ import annotations
 
@@ -61,15 +61,20 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.report import REPORTS
 
 
 def report(results: Any, what: str) -> Any:
-    """Return one of the reports."""
+    """Return a report.
+
+    :param results: inventory name -> the result of a module of this collection.
+    :param what: the report's name.
+    :raises AnsibleFilterError: there is no such report.
+    """
     if what not in REPORTS:
         raise AnsibleFilterError(f"bastion.ssh.report: there is no {what!r}, but {', '.join(REPORTS)}")
     return REPORTS[what](results)
 
 
 class FilterModule:
-    """The filter."""
+    """Provide the filter to ansible-core."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return it by its name."""
+        """Return the filter by its name."""
         return {"report": report}

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Inventory hosts as hops."""
+"""Convert hosts of the inventory to jump hosts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import Settings
 from ansible_collections.bastion.ssh.plugins.plugin_utils.loading import CONNECTION, define_options
 from ansible_collections.bastion.ssh.plugins.plugin_utils.options import refuse_facts
 
-# Keys of a hop, and the options of the connection plugin that say the same of a host.
+# Key of a hop -> the equivalent option of the connection plugin.
 _OPTIONS = {
     "host": "remote_addr",
     "port": "port",
@@ -87,7 +87,7 @@ _JUMP_DEFAULTS = {
 }
 _CONFIG_FILE = "ansible_ssh_config_file"
 _ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
-# Of a jump host, nothing is lost with these.
+# Keywords that may be ignored for a jump host.
 _HARMLESS = frozenset(
     {
         "batchmode", "compression", "connectionattempts", "connecttimeout", "controlmaster", "controlpath", "controlpersist",
@@ -97,21 +97,21 @@ _HARMLESS = frozenset(
 
 
 class _Look(NamedTuple):
-    """A host whose variables are being looked at, and the variables of all."""
+    """Hold a host whose route is being resolved, and the variables of all hosts."""
 
     name: str
     hosts: HostVars | None
 
 
-# Each because of the one before it.
+# The lookups in progress; the variables of each caused the next one.
 _under_way: list[_Look] = []
 
 
 class LookupModule(LookupBase):
-    """Inventory hosts as hops."""
+    """Convert hosts of the inventory to jump hosts."""
 
     def run(self, terms: Sequence[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
-        """One value, the list of hops: what several values become depends on their number."""
+        """Return the list of hops as a single value: ansible-core treats several values differently depending on their number."""
         self.set_options(var_options=variables, direct=kwargs)
         terms = [name for term in terms for name in (term if isinstance(term, (list, tuple)) else [term])]
         if not terms or not all(isinstance(name, str) for name in terms):
@@ -125,8 +125,10 @@ class LookupModule(LookupBase):
 
 
 def _hosts(variables: Mapping[str, Any]) -> HostVars | None:
-    """The variables of all hosts. Those of another host have none of them, but may have a fact called hostvars; who looks at them
-    for us has it."""
+    """Return the variables of all hosts, or those of the outermost lookup in progress.
+
+    The variables of another host do not include them, but may include a fact called hostvars, which is ignored.
+    """
     hosts = variables.get("hostvars")
     if isinstance(hosts, HostVars):
         return hosts
@@ -134,7 +136,10 @@ def _hosts(variables: Mapping[str, Any]) -> HostVars | None:
 
 
 def _variables_of(name: str, hosts: HostVars | None) -> Mapping[str, Any]:
-    """The variables of one host, none of which comes from its facts."""
+    """Return the variables of a host, with those refused that its facts would set.
+
+    :raises AnsibleError: there is no such host, or a fact has the name of a variable of the connection plugin.
+    """
     if hosts is None or name not in hosts:
         raise AnsibleError(f"bastion.ssh.hops: there is no host {name!r} in the inventory")
     try:
@@ -146,9 +151,9 @@ def _variables_of(name: str, hosts: HostVars | None) -> Mapping[str, Any]:
 
 
 def _hop(name: str, variables: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """A host with what its variables say.
+    """Return a host as a hop with the values of its variables.
 
-    :param ours: variables of the host that is reached over it.
+    :param ours: variables of the host that is reached through it.
     """
     _refuse_what_a_hop_cannot_have(name, variables, ours)
     found = {key: _said(variables, _variables(option)) for key, option in _OPTIONS.items()}
@@ -156,7 +161,7 @@ def _hop(name: str, variables: Mapping[str, Any], ours: Mapping[str, Any]) -> di
 
 
 def _refuse_what_a_hop_cannot_have(name: str, variables: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Arguments for ssh are the target's, and the file is one for all: what they say of this host would be lost."""
+    """Refuse arguments for ssh, which apply to the target only, and another ssh_config, as there is one for all hops."""
     for variable in _ARGUMENTS:
         try:
             arguments = read_arguments([(variable, str(variables.get(variable) or ""))])
@@ -174,7 +179,7 @@ def _refuse_what_a_hop_cannot_have(name: str, variables: Mapping[str, Any], ours
 
 
 def _matters(arguments: Sequence[str]) -> bool:
-    """Whether arguments say anything of the host, or of the way to it."""
+    """Return whether arguments for ssh include any that must not be ignored for a jump host."""
     words = iter(arguments)
     for option in words:
         if option == "-o":
@@ -187,10 +192,10 @@ def _matters(arguments: Sequence[str]) -> bool:
 
 
 def _way_to(hop: dict[str, Any], variables: Mapping[str, Any]) -> list[Any]:
-    """The hops before the first one; a ProxyCommand is put into the hop itself."""
+    """Return the jump hosts before the first hop; its ProxyCommand is set in the hop itself."""
     jump, command = _said(variables, (_JUMP,)), _said(variables, _variables("proxy_command"))
     if is_none(jump) or is_none(command):
-        hop["proxy_command"] = command if command and not is_none(command) else "none"  # whatever ssh_config says
+        hop["proxy_command"] = command if command and not is_none(command) else "none"  # overrides ssh_config
         return _hops(jump, variables) if is_none(command) and not is_none(jump) else []
     if command and jump:
         raise AnsibleError(f"bastion.ssh.hops: {hop['host']}: {_JUMP} and ansible_proxy_command are both set")
@@ -200,7 +205,7 @@ def _way_to(hop: dict[str, Any], variables: Mapping[str, Any]) -> list[Any]:
 
 
 def _hops(jump: Any, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The hops of another host's way, with what that host's variables say for all of its jump hosts."""
+    """Return the jump hosts of another host, with the defaults that its variables set for its jump hosts."""
     try:
         specs = parse_jump(jump)
     except SettingsError as error:
@@ -223,28 +228,28 @@ def _written(spec: HopSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _variables(option: str) -> tuple[str, ...]:
-    """The names of an option's variables; of several that are set, the last one counts."""
+    """Return the names of an option's variables, of which the last one that is set counts."""
     define_options()
     definition = C.config.get_configuration_definition(option, "connection", CONNECTION)
     return tuple(variable["name"] for variable in definition["vars"])
 
 
 def _settled(value: Any) -> Any:
-    """A value; what stands for one that could not be templated says so when it is looked into (ansible-core 2.19 and newer)."""
+    """Return the value, or raise the error of its template: ansible-core 2.19 and newer hide it in a marker until it is used."""
     if value is not None and not isinstance(value, (str, int, float, Mapping, list, tuple)):
         iter(value)
     return value
 
 
 def _said(variables: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The last of these variables that is set."""
+    """Return the value of the last of these variables that is set; None if none is."""
     values = [_settled(variables.get(name)) for name in names]
     return next((value for value in reversed(values) if value is not None), None)
 
 
 @contextmanager
 def _once(name: str, hosts: HostVars | None) -> Iterator[None]:
-    """A host's way may lead over other hosts, and never back to itself."""
+    """Mark a host's route as being resolved, and raise an error if it already is: that is a loop."""
     names = [look.name for look in _under_way]
     if name in names:
         circle = " -> ".join([*names[names.index(name) :], name])
