@@ -625,7 +625,7 @@ class Connection(ConnectionBase):
         return resolved
 
     def _facts_are_harmless(self, variables: Mapping[str, Any]) -> bool:
-        """Return whether no fact sets an option. Else keep the error for the task: raised here, it would end a run that resets."""
+        """Return whether no fact sets an option. Else keep the error for the task: raised in ``meta: reset_connection``, it ends the run."""
         self._steering = None
         try:
             refuse_facts(variables)

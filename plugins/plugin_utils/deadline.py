@@ -21,7 +21,7 @@ _BEAT = 5.0
 
 
 class Heartbeat:
-    """Report every few seconds that a wait goes on.
+    """Report every few seconds that a wait continues.
 
     :param say: called at most once in 5 seconds.
     """

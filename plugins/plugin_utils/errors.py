@@ -9,7 +9,7 @@ import re
 
 # Characters: enough of a server's message to act on, and too few for a hostile banner to fill a terminal.
 _SAID_LIMIT = 300
-_LOOKED_AT = 20  # examine this multiple of the limit, as blanks collapse, and not a whole packet
+_LOOKED_AT = 20  # examine at most this multiple of the limit: blanks collapse, and a packet may be huge
 
 #: The ``place`` of errors on the controller.
 CONTROLLER = "on the controller"

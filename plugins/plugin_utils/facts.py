@@ -24,7 +24,7 @@ _PREFIX = "ansible_"
 # Endings of the names of variables with a secret value.
 _SECRETS = ("pass", "password", "passphrase", "private_key", "prompts")
 _TEMPLATE = re.compile(r"\{[{%]")
-# An explicit use of facts, which is allowed, and any name. Templates need not be valid to be searched.
+# An explicit use of facts, which is allowed, and any name. Invalid templates fail when they are used.
 _EXPLICIT = re.compile(r"""\bansible_facts(\.\w+|\[\s*(["'])\w+\2\s*\])""")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 

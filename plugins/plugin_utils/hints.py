@@ -20,7 +20,7 @@ from .facts import FACTS
 from .loading import CONNECTION, define_options
 
 _PREFIX = "ansible_"
-# difflib's similarity, from 0 to 1. Names shared with other plugins resemble more names that are correct.
+# difflib's similarity, from 0 to 1. Names shared with other plugins resemble many correct names, so they need more of it.
 _ALIKE = 0.8
 _ALMOST_EQUAL = 0.93
 # Variables of other SSH plugins (ansible.builtin.ssh of ansible-core 2.21) that are in no list of ansible-core.

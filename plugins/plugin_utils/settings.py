@@ -234,7 +234,7 @@ def _config_file(option: str | None, arguments: Arguments, directory: str) -> st
 
 
 def _controller(options: Mapping[str, Any]) -> Controller:
-    """Describe this machine and the user, which is also this process's."""
+    """Describe this machine and the user, under whose ID this process runs."""
     environment = tuple(sorted(options["environment"].items()))
     return Controller(options["login_name"], os.geteuid(), home(), socket.gethostname(), environment)
 

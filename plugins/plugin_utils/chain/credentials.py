@@ -99,7 +99,7 @@ def agent_of(visit: ResolvedHop, settings: InventoryOptions) -> str | None:
 
 
 def socket_of(agent: str, visit: ResolvedHop, settings: InventoryOptions, keyword: str) -> str:
-    """Return the socket's path, of a path or ``$NAME``; or :data:`USUAL_AGENT`."""
+    """Return the expanded path of a socket given as a path or ``$NAME``; or :data:`USUAL_AGENT`."""
     if agent.lstrip("$") == USUAL_AGENT:
         return USUAL_AGENT
     if agent.startswith("$") and not agent.startswith("${"):

@@ -231,7 +231,7 @@ class Hop:
         )
 
     def _own(self, key: str) -> str:
-        """Return the name of a jump host's key. A jump host of ssh_config has none until it is listed in the variable."""
+        """Return the setting of one value of a jump host. To have any, a jump host of ssh_config must be listed in ansible_ssh_jump."""
         if self.setting.startswith("ansible_ssh_jump["):
             return f"{self.setting}.{key}"
         return f"{key} of {self.host} in a list of dictionaries as ansible_ssh_jump"

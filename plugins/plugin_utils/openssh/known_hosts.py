@@ -185,7 +185,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _lowered(text: str) -> str:
-    """Return the text with ASCII letters only in lower case, as OpenSSH does: str.lower() would turn U+212A into a k."""
+    """Convert only ASCII letters to lower case, as OpenSSH does: str.lower() would turn U+212A into a k."""
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
