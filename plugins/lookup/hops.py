@@ -183,8 +183,8 @@ def _matters(arguments: Sequence[str]) -> bool:
     words = iter(arguments)
     for option in words:
         if option == "-o":
-            keyword = next(words).replace("=", " ").split()[0].lower()
-            if keyword not in _HARMLESS:
+            keyword = next(words).replace("=", " ").split()[:1]
+            if not keyword or keyword[0].lower() not in _HARMLESS:
                 return True
         elif option != "-C":
             return True

@@ -136,6 +136,7 @@ def test_both_kinds_of_way_to_a_bastion_is_an_error(lab: Lab, chain3: Chain3) ->
 
 LOST: list[tuple[dict[str, Any], str]] = [
     ({"ansible_ssh_common_args": "-o ProxyJump=outer"}, "ansible_ssh_common_args is not followed for a jump host"),
+    ({"ansible_ssh_common_args": "-o ''"}, "ansible_ssh_common_args is not followed for a jump host"),
     ({"ansible_ssh_extra_args": "-C -l nobody"}, "ansible_ssh_extra_args is not followed for a jump host"),
     ({"ansible_ssh_args": "-F /f"}, "ansible_ssh_args is not followed for a jump host"),
     ({"ansible_ssh_config_file": "/f"}, "ansible_ssh_config_file is not the one of the host behind it"),

@@ -63,7 +63,7 @@ class _Answer(NamedTuple):
     :param of_environment: whether the answer may depend on the environment.
     """
 
-    sanitize: HostConfig
+    config: HostConfig
     of_environment: bool
 
 
@@ -132,7 +132,7 @@ class ClientConfig:
                 self._asked.add(key)
                 known = self._once(key, lambda: self._answer(key, environment))
             answer: _Answer = known.result()
-            return answer.sanitize
+            return answer.config
 
         return ask
 
@@ -182,14 +182,14 @@ class ClientConfig:
             usual, files = "", set()
             output = read_plainly(query, directory, environment, files.add)
         runs = any(map(_EXEC.search, map(_text, files)))
-        sanitize = replace(
+        config = replace(
             read_answer(output, usual, query.name), warnings=warnings, before_login=query if runs else None
         )
         if runs:
             with self._lock:
                 self._unused[key] = time.monotonic()
         unseen = not files and query.config_file != NO_FILE  # the client did not report which files it read
-        answer = _Answer(sanitize, unseen or _speak_of_the_environment(query, files))
+        answer = _Answer(config, unseen or _speak_of_the_environment(query, files))
         self._keep(answer, query, directory, files, version, started)
         return answer
 

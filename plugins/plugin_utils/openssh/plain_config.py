@@ -159,7 +159,7 @@ def _check(line: str, where: str) -> None:
         unknown = [word for word in words[:1] + words[2::2] if word not in _MATCHES]
         if unknown:
             raise SettingsError(where, f"Match {sanitize(unknown[0], 40)}: {_NO_CLIENT}")
-    if keyword != "include" and keyword not in _KEYWORDS:
+    if keyword not in _KEYWORDS:
         raise SettingsError(where, f"no such keyword: {sanitize(found[1], 40)}")
     if keyword in ("host", "match") and "[" in value:
         raise SettingsError(where, f"{found[1]} with [: {_NO_CLIENT}")
