@@ -76,14 +76,14 @@ def test_a_message_of_an_unknown_type_is_passed_over(lab: Lab) -> None:
 def test_the_inputs_are_of_all_types_in_all_states() -> None:
     plans = [case.plan for case in INPUTS.values()]
     assert set(STATES) - {state for plan in plans for state in plan} == set()
-    sanitize = {
+    said = {
         change[1]
         for plan in plans
         for changes in plan.values()
         for change in changes
         if change[0] in ("before", "after")
     }
-    assert set(KINDS) - sanitize == set()
+    assert set(KINDS) - said == set()
 
 
 def test_a_seed_makes_the_same_inputs_each_time() -> None:

@@ -107,9 +107,9 @@ def test_what_another_tool_says_is_said_better_here(lab: Lab) -> None:
         found = [problem for each in runs for problem in each.result()]
     for pair, old in zip(PAIRS, olds, strict=True):
         # Of newer versions: "path" before a path, a colon before what was wrong.
-        sanitize = old.result().replace(' path "', ' "').replace("KeyError: ", "KeyError ") if old else ""
-        if old and not re.search(as_pattern(pair.old.removesuffix(".")), sanitize):
-            found.append(f"{pair.old}: {sanitize}")
+        said = old.result().replace(' path "', ' "').replace("KeyError: ", "KeyError ") if old else ""
+        if old and not re.search(as_pattern(pair.old.removesuffix(".")), said):
+            found.append(f"{pair.old}: {said}")
         if (
             pair.new.message
             and f"`{pair.new.message}`" not in cell(pair.old)

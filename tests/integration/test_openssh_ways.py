@@ -73,10 +73,10 @@ class Traced:
 
     def _says_loop(self, argv: list[str]) -> bool:
         """ssh itself finds a host that is its own jump host; so may the first, which starts nothing."""
-        sanitize = subprocess.run(
+        said = subprocess.run(
             [SSH, *argv], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
-        return "jumphost loop" in sanitize.stderr
+        return "jumphost loop" in said.stderr
 
     def _effective(self, argv: list[str]) -> Hop:
         """Host, port and user that one of them would connect to."""
@@ -208,10 +208,10 @@ def test_paths_are_expanded_as_openssh_expands_them(path: str, alias: str, trace
     traced.config.write_text(f"Host t\n User ops\n Port 7\n IdentityFile {path}\n ProxyCommand true\n{alias}{CLOSED}")
     environment = traced.environment | {"PLACE": "%h"}
     command = [SSH, "-v", "-F", str(traced.config), "-o", "BatchMode=yes", "t", "true"]
-    sanitize = subprocess.run(
+    said = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     ).stderr
-    theirs = re.findall(r"^debug1: identity file (.*) type -?\d+\r?$", sanitize, re.MULTILINE)
+    theirs = re.findall(r"^debug1: identity file (.*) type -?\d+\r?$", said, re.MULTILINE)
     entry = pwd.getpwuid(os.geteuid())
     here = Controller(entry.pw_name, entry.pw_uid, entry.pw_dir, socket.gethostname(), tuple(environment.items()))
     asked = InventoryOptions("t", here, config_file=str(traced.config))

@@ -72,12 +72,12 @@ def test_a_file_is_whole_whatever_the_shell_prints(
     line, words = STARTUP[what]
     target.starts_with(line)
     there, back = target.user.home / "there", lab.path / "back"
-    sanitize: list[str] = []
-    with opened(lab, target.variables, method, sanitize, first=None) as session:
+    said: list[str] = []
+    with opened(lab, target.variables, method, said, first=None) as session:
         session.session.put(str(file), str(there))
         session.session.fetch(str(there), str(back))
     assert there.read_bytes() == back.read_bytes() == CONTENT
-    warnings = [each for each in sanitize if "prints" in each]
+    warnings = [each for each in said if "prints" in each]
     if words is None or method is TransferMethod.PIPED:
         assert warnings == []
     else:

@@ -152,11 +152,11 @@ class Packets:
         ours = X25519PrivateKey.generate()
         public = ours.public_key().public_bytes(*_RAW)
         secret = mpint(ours.exchange(X25519PublicKey.from_public_bytes(theirs)))
-        sanitize = [
+        said = [
             exchange.client_version, exchange.server_version, exchange.client_init, exchange.server_init,
             key.blob, theirs, public,
         ]  # fmt: skip
-        digest = hashlib.sha256(b"".join(map(text, sanitize)) + secret).digest()
+        digest = hashlib.sha256(b"".join(map(text, said)) + secret).digest()
         self._session = self._session or digest
         self._next = secret, digest
         return message(ECDH_REPLY, key.blob, public, key.signature(digest))
