@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Which keys an agent holds (draft-miller-ssh-agent): whether a login that needed one may be used by another run.
+"""Query agents for the keys that they hold (draft-miller-ssh-agent).
 
-An agent is asked for each lease of such a login. One that waits for somebody (ssh-add -c) answers nobody else meanwhile, so that
-it has the time of a login.
+A login that needed an agent's key may be shared with another run only if that run's agent holds the key, so the agent is queried for
+each lease of such a login. While it waits for the user (ssh-add -c) it answers no other request, so a query has the timeout of a login.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _LARGEST = 256 * 1024  # OpenSSH's authfd.c, MAX_AGENT_REPLY_LEN
 _REQUEST, _ANSWER = 11, 12  # SSH_AGENTC_REQUEST_IDENTITIES, SSH_AGENT_IDENTITIES_ANSWER
 _LENGTH = struct.Struct(">I")
 
-#: What a hop's agent holds.
+#: Returns the public key blobs that a hop's agents hold.
 Held = Callable[[Hop], frozenset[bytes]]
 
 
 def asking_once(total: Deadline, waits: Callable[[], None]) -> Held:
-    """Asks each agent once, however many hops have it.
+    """Return a function that queries each agent only once, however many hops use it.
 
-    :param total: what is left of the time for all hops.
-    :param waits: called now and then until there is an answer.
+    :param total: the deadline for all hops.
+    :param waits: called every few seconds until there is an answer.
     """
     known: dict[AgentKeys, frozenset[bytes]] = {}
 
@@ -48,7 +48,7 @@ def asking_once(total: Deadline, waits: Callable[[], None]) -> Held:
 
 
 def held_keys(identity: AgentKeys, deadline: Deadline, waits: Callable[[], None] = lambda: None) -> frozenset[bytes]:
-    """The keys of an agent, as on the wire, that may be used for a login; none where it cannot be asked, or gives no answer in time."""
+    """Return the public key blobs of an agent that may be used for a login; none if the agent is unavailable or does not answer in time."""
     if identity.socket is None:
         return frozenset()
     try:
@@ -60,7 +60,7 @@ def held_keys(identity: AgentKeys, deadline: Deadline, waits: Callable[[], None]
 
 
 def _ask(path: str, deadline: Deadline, heart: Heartbeat) -> list[bytes]:
-    """Raises OSError or ValueError where there is no answer that can be read."""
+    """Return the public key blobs that the agent lists; raise OSError or ValueError if it gives no valid answer."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(min(SIGNAL_POLL, deadline.remaining()))
         sock.connect(path)
@@ -71,7 +71,7 @@ def _ask(path: str, deadline: Deadline, heart: Heartbeat) -> list[bytes]:
         answer = _read(sock, size, deadline, heart)
     if answer[0] != _ANSWER:
         raise ValueError("no list of keys")
-    return _strings(answer[5:])[::2]  # each with a comment
+    return _strings(answer[5:])[::2]  # every other string is a comment
 
 
 def _read(sock: socket.socket, size: int, deadline: Deadline, heart: Heartbeat) -> bytes:
@@ -90,7 +90,7 @@ def _read(sock: socket.socket, size: int, deadline: Deadline, heart: Heartbeat) 
 
 
 def _strings(data: bytes) -> list[bytes]:
-    """Strings of RFC 4251 section 5; raises ValueError."""
+    """Parse consecutive strings (RFC 4251 section 5); raise ValueError if the data is cut off."""
     found, start = [], 0
     while start < len(data):
         end = start + 4 + int.from_bytes(data[start : start + 4], "big")

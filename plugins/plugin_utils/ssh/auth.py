@@ -26,30 +26,31 @@ from ..patched_paramiko.violation import Violation, as_broken
 from .keys import LoginKey, login_keys
 from .prompts import first_matches
 
-# sshd gives up at MaxAuthTries, by default 6: with a password to try as well, keys may not use them all up.
+# sshd disconnects at MaxAuthTries, by default 6, so keys must leave attempts for the password.
 _KEYS_BEFORE_PASSWORD = 4
 _REPORT_SLACK = 1.0
 _SHOWN = 20
 _SERVER_LOG = "Its log may say why."
-# What a key of a type can sign with, where that is not its name (RFC 8332).
+# Signature algorithms of key types whose algorithms have other names (RFC 8332).
 _SIGNS_WITH = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
-_MATCHING_SECONDS = 10.0  # for the patterns of prompts; ours
-_WORDS = 3  # of what a server says before its questions, the last ones
+_MATCHING_SECONDS = 10.0  # limit for matching the patterns of prompts
+_WORDS = 3  # titles and instructions of questions to keep, the last ones
 _PASSWORD_PROMPT = re.compile(r"password", re.IGNORECASE)
-# pam_unix's, of an expired password.
+# pam_unix's prompts for an expired password.
 _CHANGE_PROMPT = re.compile(r"(?:new|change your|\bcurrent\)?)(?: unix)? password", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
 class _NotAnswered(paramiko.SSHException):
-    """A question was not looked at, by no fault of the server; the connection ends before there is an answer to it."""
+    """Signal that questions could not be matched, through no fault of the server; the connection ends without an answer."""
 
 
 class Login:
-    """One login.
+    """Log in to one hop.
 
     :param transport: key exchange done, host key verified.
-    :param secrets_allowed: False where the host key is not the known one; then only keys are offered.
+    :param place: the hop as errors name it.
+    :param secrets_allowed: False if the host key is in doubt; then only keys are offered.
     """
 
     def __init__(
@@ -68,8 +69,8 @@ class Login:
         fallback = replace(hop.credentials, identities=hop.credentials.fallback)
         self._fallback_keys = login_keys(fallback, self._skipped.append)
         self._offered: set[bytes] = set()
-        self._password_sent: set[str] = set()  # by which methods
-        self._password_accepted: set[str] = set()  # and something more was wanted
+        self._password_sent: set[str] = set()  # methods that have sent it
+        self._password_accepted: set[str] = set()  # methods that had a partial success with it
         self._questions_spent = False
         self._secret_sent = False
         self._key_accepted = False
@@ -78,20 +79,20 @@ class Login:
         self._unanswered = ""
         self._instructions: list[str] = []
         self._not_answered: HopError | None = None
-        #: Whether a key of last resort was needed; known when the login is complete.
+        #: Whether a fallback key was needed; valid once the login is complete.
         self.used_fallback = False
-        #: Those keys of an agent that were accepted, as it lists them.
+        #: Blobs of the agent's keys that were accepted, as the agent lists them.
         self.agent_keys: set[bytes] = set()
 
     def run(self) -> None:
-        """Logs in.
+        """Log in.
 
-        :raises LoginRefused: every credential was refused, or there is none that the hop takes.
-        :raises HopUnreachable: the connection ended or the time was up before an answer.
+        :raises LoginRefused: every credential was refused, or the hop accepts none of them.
+        :raises HopUnreachable: the connection ended, or the deadline passed, before an answer.
         """
         user = self._hop.credentials.user
         self._transport.sign_only_with(self._hop.credentials.algorithms)
-        # "none" costs no try, and its answer is the list of methods (RFC 4252 section 5.2).
+        # "none" does not count as an attempt, and its answer lists the methods (RFC 4252 section 5.2).
         try:
             if self._attempt("", lambda: self._transport.auth_none(user)):
                 return
@@ -102,12 +103,12 @@ class Login:
                 if step():
                     return
         finally:
-            self._keys.close()  # the agent's connection is theirs
+            self._keys.close()  # closes the connection to the agent, too
             self._fallback_keys.close()
             self._transport.forget_questions()
 
     def _next(self) -> Callable[[], bool] | None:
-        """The next thing to offer, of the methods that the server takes now."""
+        """Return the next attempt of a method that the server accepts now; None if there is none."""
         steps = {
             "publickey": self._key_step,
             "keyboard-interactive": self._question_step,
@@ -128,7 +129,11 @@ class Login:
         return None if key is None else lambda: self._offer_key(key)
 
     def _question_step(self) -> Callable[[], bool] | None:
-        """The questions; without any answer, too, where nothing else is left and none may be asked, as by a push to a phone."""
+        """Return the keyboard-interactive attempt, None if it is of no use.
+
+        After an accepted key, or if the server takes neither keys nor passwords, attempt it even without configured answers: the
+        server may ask nothing, as with a push to a phone.
+        """
         if not self._secrets_allowed or self._questions_spent:
             return None
         has_answer = self._hop.credentials.prompts or self._has_password("keyboard-interactive")
@@ -139,7 +144,7 @@ class Login:
         return self._offer_password if self._secrets_allowed and self._has_password("password") else None
 
     def _has_password(self, method: str) -> bool:
-        """Whether there is a password that a method can still send."""
+        """Return whether there is a password that a method may still send."""
         if self._hop.credentials.password is None or method in self._password_sent:
             return False
         failed = self._password_sent - self._password_accepted
@@ -169,8 +174,7 @@ class Login:
         return None
 
     def _signable(self, offered: LoginKey) -> bool:
-        """Whether there is an algorithm that this key can sign with, that is wanted, that the server takes and that is not
-        SHA-1 (RFC 8308)."""
+        """Return whether a key can sign with an algorithm that is configured, accepted by the server (RFC 8308), and not SHA-1."""
         key_type = offered.key.public_blob.key_type if offered.key.public_blob else offered.key.get_name()
         wanted = self._hop.credentials.algorithms
         plain, certified, _version = key_type.partition("-cert-v01@openssh.com")
@@ -189,7 +193,7 @@ class Login:
 
     def _sign(self, offered: LoginKey) -> list[str]:
         further: list[str] = self._transport.auth_publickey(self._hop.credentials.user, offered.key)
-        if offered.of_agent is not None:  # and it was accepted, if not alone
+        if offered.of_agent is not None:  # accepted, perhaps as a partial success
             self.agent_keys.add(offered.of_agent)
         return further
 
@@ -205,10 +209,12 @@ class Login:
         return self._attempt("keyboard-interactive", lambda: self._transport.auth_interactive(user, self._answers))
 
     def _answers(self, title: str, instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
-        """Answers in the transport's thread. No question is answered by nothing (RFC 4256 section 3.3), as by a push to a phone.
+        """Return the answers to a round of questions. Called in the transport's thread.
 
-        :raises Withheld: one is not known; an answer less is a fault to OpenSSH, which hangs up, and any other one a failure.
-        :raises _NotAnswered: it was not looked at.
+        A round without questions has no answers (RFC 4256 section 3.3), as with a push to a phone.
+
+        :raises Withheld: an answer is not known. OpenSSH disconnects if one is missing, and counts a failure if one is wrong.
+        :raises _NotAnswered: the questions could not be matched.
         """
         self._instructions += [words for words in (sanitize(title), sanitize(instructions)) if words]
         del self._instructions[:-_WORDS]
@@ -225,14 +231,14 @@ class Login:
         return known
 
     def _is_code(self, question: str, entry: int | None) -> bool:
-        """Whether a one-time code answers a question, by what it or its entry of prompts is called."""
+        """Return whether a question that matches an entry of prompts is for a one-time code, by its text or the entry's pattern."""
         pattern = "" if entry is None else self._hop.credentials.prompts[entry][0]
         return entry is not None and (asks_for_code(question) or names_code(pattern))
 
     def _matches(self, questions: list[str]) -> list[int | None]:
-        """The entry of prompts for each question."""
+        """Return, for each question, the index of the first entry of prompts that matches it; None if none does."""
         patterns = [pattern for pattern, _answer in self._hop.credentials.prompts]
-        # The other half is for what the server then says.
+        # Leave the other half of the time for the server's reply.
         deadline = Deadline(min(self._deadline.remaining() / 2, _MATCHING_SECONDS))
         try:
             return first_matches(patterns, questions, deadline)
@@ -248,7 +254,10 @@ class Login:
         raise _NotAnswered("nothing was answered") from cause
 
     def _answer(self, question: str, entry: int | None) -> str | None:
-        """The answer to one question, by the entry of prompts that it matches; an empty code is none."""
+        """Return the answer to one question; None if there is none. An empty one-time code counts as none.
+
+        :param entry: the index of the entry of prompts that matches.
+        """
         credentials = self._hop.credentials
         if entry is not None and (credentials.prompts[entry][1] or not self._is_code(question, entry)):
             return credentials.prompts[entry][1]
@@ -260,14 +269,16 @@ class Login:
         return None
 
     def _skip(self, words: str) -> None:
-        """Notes a question that is not answered; a server may ask many."""
+        """Record an unanswered question for the error, up to a limit, as a server may ask many."""
         if words not in self._skipped and len(self._skipped) < _SHOWN:
             self._skipped.append(words)
 
     def _attempt(self, name: str, call: Callable[[], list[str]], key: str = "") -> bool:
-        """Tries one method; True when the login is complete.
+        """Try one method. Return True if the login is complete.
 
-        :param key: the name of the key that signs; an agent or a token may decline to.
+        :param name: the method and its key, for messages; empty for "none".
+        :param call: sends the request and returns the methods still required.
+        :param key: the name of the key that signs; its agent or token may refuse to sign.
         """
         self._transport.auth_timeout = self._deadline.remaining()
         try:
@@ -280,7 +291,7 @@ class Login:
             self._instructions.append(str(error))
             return False
         except paramiko.BadAuthenticationType as error:
-            # Also the answer of a server that takes this method no more, now that it has failed.
+            # Also raised if the server drops this method from its list now that it has failed.
             self._tried += [name] if name else []
             self._methods = tuple(error.allowed_types)
             return False
@@ -290,7 +301,7 @@ class Login:
             if self._deadline.expired:
                 raise self.overdue() from error
             ended = isinstance(error, EOFError)
-            if ended:  # and the library's thread may still have to read why
+            if ended:  # the transport's thread may still have to read why
                 self._transport.join(_REPORT_SLACK)
             if ended or not self._transport.is_active():
                 raise self._ended(name) from error
@@ -307,12 +318,12 @@ class Login:
             self._tried.append(name + (", accepted" if further else ""))
         self._password_accepted |= self._password_sent & {name}
         self._methods = tuple(further)
-        self._questions_spent = False  # after a partial success a question may be another one
+        self._questions_spent = False  # after a partial success the server may ask something else
         self._key_accepted = self._key_accepted or bool(key)
         return not further
 
     def overdue(self) -> HopError:
-        """The error for a login whose time is up."""
+        """Return the error for a login that timed out."""
         words = f"; it says: {'; '.join(self._instructions)}" if self._instructions else ""
         return self._without_answer(
             f"no answer to the login within {self._deadline.seconds:g} seconds{words}",
@@ -320,7 +331,10 @@ class Login:
         )
 
     def _without_answer(self, problem: str, advice: str) -> HopError:
-        """A secret that was sent may have been counted as a failure, so it must not be sent again: that is a refusal."""
+        """Return the error for a login without an answer.
+
+        After a secret was sent it is LoginRefused: the server may have counted a failure, so the secret must not be sent again.
+        """
         if self._secret_sent:
             return LoginRefused(self._place, f"{problem}, after a secret was sent", advice)
         return HopUnreachable(self._place, problem, advice)
@@ -342,7 +356,7 @@ class Login:
         return self._without_answer(problem, advice)
 
     def _words(self) -> list[str]:
-        """What the server says to people, safe to show."""
+        """Return the server's banner and instructions, sanitized."""
         return [words for words in (sanitize(self._transport.get_banner()), *self._instructions) if words]
 
     def _refused(self) -> LoginRefused:
@@ -362,7 +376,7 @@ class Login:
         )
 
     def _advice(self) -> str:
-        """The next step after a refusal."""
+        """Return the advice for a refused login."""
         hop = self._hop
         if self._expired or _CHANGE_PROMPT.search(self._unanswered):
             return f"The password of {hop.credentials.user} must be changed: log in by hand, and change it."
@@ -377,6 +391,6 @@ class Login:
 
 
 def _asks_for_password(question: str) -> bool:
-    """Whether the password of an account answers a question."""
+    """Return whether a question asks for the account's password."""
     asks = _PASSWORD_PROMPT.search(question) and not _CHANGE_PROMPT.search(question)
     return bool(asks) and not asks_for_code(question)

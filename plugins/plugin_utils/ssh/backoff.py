@@ -1,22 +1,22 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""How long to wait before something is tried again."""
+"""Compute how long to wait before the next attempt."""
 
 from __future__ import annotations
 
 _LONGEST = 30.0
-_DOUBLINGS = 7  # until the longest
+_DOUBLINGS = 7  # failures that lead to _LONGEST
 
 
 def longest_pause(failures: int) -> float:
-    """Seconds to wait, at most, after so many failures: 0.5, 1, 2, 4, 8, 16 and then 30."""
+    """Return the longest pause in seconds after a number of failures: 0.5, 1, 2, 4, 8, 16 and then 30."""
     return min(2.0 ** (min(failures, _DOUBLINGS) - 2), _LONGEST)
 
 
 def pause(failures: int, chance: float) -> float:
-    """Seconds to wait after so many failures.
+    """Return the pause in seconds after a number of failures.
 
-    :param chance: from 0 to 1, at random, so that those who failed together do not all come again together.
+    :param chance: a random number from 0 to 1, so that clients that failed together do not retry together.
     """
     return longest_pause(failures) * (1 + chance) / 2

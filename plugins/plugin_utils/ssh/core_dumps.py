@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A process that has secrets leaves no core dump, and keeps its memory from other processes of its user."""
+"""Keep the secrets of a process out of core dumps and from other processes of its user."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import os
 import resource
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
-# What a process may not read of itself then before Linux 5.14, unless it is root's, and the broker has to.
+# The broker must be able to read this; before Linux 5.14 a non-dumpable process cannot, unless it runs as root.
 _OWN_FILE = "/proc/self/fdinfo/0"
-# What this process had, for the commands that it runs; empty where nothing was changed.
+# The limit before it was changed, for child processes; empty if it was not.
 _limits: list[tuple[int, int]] = []
 
 
 def forbid_core_dumps() -> None:
-    """Forbids core dumps of this process and, since Linux 5.14, reading its memory (prctl(2), PR_SET_DUMPABLE), root excepted.
+    """Forbid core dumps of this process and, since Linux 5.14, reading its memory except by root (prctl(2), PR_SET_DUMPABLE).
 
-    A program that it executes can be read again, as any other.
+    The memory of programs that it executes stays readable.
     """
-    with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes, or no Linux
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes, or not Linux
         import ctypes
 
         prctl = ctypes.CDLL(None).prctl
@@ -33,7 +33,7 @@ def forbid_core_dumps() -> None:
 
 
 def allow_core_dumps(pid: int) -> None:
-    """Gives a command the limit that it would have without :func:`forbid_core_dumps`, which it has inherited."""
+    """Restore the core limit of a child process, which has inherited that of :func:`forbid_core_dumps`."""
     if _limits and hasattr(resource, "prlimit"):
         with contextlib.suppress(OSError):  # it has ended
             resource.prlimit(pid, resource.RLIMIT_CORE, _limits[0])

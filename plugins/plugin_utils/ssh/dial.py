@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""From the controller to the target, hop by hop: connect or direct-tcpip, key exchange, host key, login.
+"""Connect to the hops of a chain: TCP or direct-tcpip, key exchange, host key, login.
 
-Whoever opens something here closes it: a dial that fails leaves no socket, thread or process behind, and no
-hop is ever left out.
+A failed attempt leaves no socket, thread or process behind, and no hop is ever skipped.
 """
 
 from __future__ import annotations
@@ -52,20 +51,20 @@ def open_hop(
     report: Report,
     cancelled: threading.Event,
 ) -> Link:
-    """Opens one hop of a chain: connects to it, verifies it, and logs in.
+    """Connect to one hop of a chain, verify its host key and log in.
 
-    :param index: which hop, from 0.
+    :param index: of the hop, from 0.
     :param before: the links to the hops before it.
-    :param total: what is left of the time for all hops.
-    :param turns: who may log in to a hop, and what was refused before.
-    :param cancelled: set when nobody waits for it any more, so that nothing is tried again.
-    :returns: the caller closes it.
-    :raises HopError: which names the hop; what was opened is closed.
+    :param total: the deadline for all hops.
+    :param turns: serializes logins, and remembers refused ones.
+    :param cancelled: set when the connection is no longer needed, which ends further attempts.
+    :returns: the link, which the caller closes.
+    :raises HopError: names the hop; everything that was opened is closed.
     """
     started = time.monotonic()
     prefix, place = chain.hops[: index + 1], chain.place(index)
     hop = prefix[-1]
-    check = HostKeyCheck(hop, place, report.warn)  # a file that cannot be read is told before there is any connection
+    check = HostKeyCheck(hop, place, report.warn)  # reports an unreadable file before connecting
     with turns.hold(prefix, place, Deadline(hop.patience, total), report.waits):
         deadline = Deadline(hop.timeout, total)
         link, key = _meet(chain, index, before, check, deadline, report, cancelled)
@@ -81,10 +80,10 @@ def open_hop(
 
 
 def fetch_host_key(chain: Chain, index: int, before: Sequence[Link], total: Deadline) -> tuple[HostKey, str | None]:
-    """The host key that a hop shows, and the address that it was connected to by, without logging in to it.
+    """Return a hop's host key without logging in, and its IP address if the controller connected to it over TCP.
 
     :param before: the links to the hops before it.
-    :raises HopError: which names the hop.
+    :raises HopError: names the hop.
     """
     hop = chain.hops[index]
     report = Report(note=lambda _line: None, warn=lambda _line: None)
@@ -103,7 +102,7 @@ def _meet(
     report: Report,
     cancelled: threading.Event,
 ) -> tuple[Link, HostKey]:
-    """A connection to a hop that has shown its host key. One that takes none now is asked again, as long as there is time."""
+    """Connect to a hop and return its host key. While the hop is temporarily unavailable, retry until the deadline."""
     told: list[HopTemporarilyUnavailable] = []
     while True:
         try:
@@ -117,7 +116,7 @@ def _meet(
             if cancelled.wait(seconds):
                 raise
         except HopUnreachable:
-            if told and deadline.expired:  # which tells less than what was told before
+            if told and deadline.expired:  # the earlier error says more than a timeout
                 raise told[-1] from None
             raise
 
@@ -134,7 +133,7 @@ def _met(
 
 
 def _greeted(link: Link, check: HostKeyCheck, before: Sequence[Link], chain: Chain, deadline: Deadline) -> HostKey:
-    """The key exchange, with the host keys asked for first that are known; whoever gets the key has to verify it."""
+    """Exchange keys, preferring the types of known host keys. Return the host key, which the caller must verify."""
     hop = chain.hops[len(before)]
     wanted = check.prefer(*link.transport.host_key_algorithms())
     if not wanted:
@@ -193,7 +192,7 @@ def _link(place: str, hop: Hop, sock: Any, proxy: ProxyProcess | None = None) ->
 
 
 def _tcp(hop: Hop, place: str, deadline: Deadline) -> tuple[socket.socket, str]:
-    """The first address that answers, in the resolver's order, and a connection to it; they share the time that there is."""
+    """Connect to the first address that answers, in the resolver's order. Return the socket and the IP address."""
     addresses = _addresses(hop, place, deadline)
     problem: OSError | None = None
     for attempt in range(hop.transport.attempts):
@@ -204,7 +203,7 @@ def _tcp(hop: Hop, place: str, deadline: Deadline) -> tuple[socket.socket, str]:
         for tried, address in enumerate(addresses):
             left = hop.transport.attempts - attempt
             try:
-                # An address that answers nothing leaves time for those after it.
+                # Divide the remaining time, so that a silent address leaves some for the others.
                 sock = _connected(address, hop, deadline.remaining() / (left * len(addresses) - tried))
                 return sock, str(address[4][0])
             except OSError as error:
@@ -217,8 +216,10 @@ def _tcp(hop: Hop, place: str, deadline: Deadline) -> tuple[socket.socket, str]:
 
 
 def _unreachable(hop: Hop, refused: bool) -> type[HopUnreachable]:
-    """Whether to ask again. A jump host that refuses connections may be restarting, and others wait for it, too; a target
-    that does is told at once, as there may be many such, and each is one host only.
+    """Return the error class for a failed connection, which decides whether to retry.
+
+    A jump host that refuses connections may be restarting, and many hosts depend on it. A target that does is reported at once,
+    as many targets may be down and each is one host only.
     """
     return HopTemporarilyUnavailable if refused and hop.setting != TARGET else HopUnreachable
 
@@ -240,7 +241,7 @@ def _connected(found: Any, hop: Hop, seconds: float) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         if hop.transport.bind_address is not None:
-            # An address, not a name: AI_NUMERICHOST keeps the resolver out, which may take long.
+            # AI_NUMERICHOST avoids the resolver, which may be slow: BindAddress must be an address.
             own = socket.getaddrinfo(hop.transport.bind_address, 0, family, kind, protocol, socket.AI_NUMERICHOST)
             sock.bind(own[0][4])
         sock.settimeout(seconds)
@@ -253,24 +254,24 @@ def _connected(found: Any, hop: Hop, seconds: float) -> socket.socket:
 
 
 def _advice(first: Hop) -> str:
-    """For a first hop that the controller cannot reach."""
+    """Return the advice for a first hop that the controller cannot reach."""
     advice = f"Check the host, its port {first.port} and the firewall."
     return advice + _hint(first)
 
 
 def _hint(first: Hop) -> str:
-    """Often a bastion was meant to be before it."""
+    """Return a hint at a missing jump host before the first hop, a common mistake."""
     return f" {_NO_JUMP if first.setting == TARGET else _ORDER}"
 
 
 def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline, report: Report) -> paramiko.Channel:
-    """A channel to the next hop; its name is resolved by the hop before it (RFC 4254 section 7.2)."""
+    """Open a channel to the next hop, whose name is resolved by the hop before it (RFC 4254 section 7.2)."""
     hop, transport = chain.hops[index], links[-1].transport
     served = transport.serves
     try:
         channel = transport.open("direct-tcpip", (hop.host, hop.port), deadline.remaining(), report.waits)
         if not served:
-            deadline.restart(hop.timeout)
+            deadline.restart(hop.timeout)  # do not count the wait until the hop before it served
         return channel
     except ChannelRefused as error:
         raise _forwarding_error(error, chain, index) from error
@@ -281,7 +282,7 @@ def _forward(chain: Chain, index: int, links: Sequence[Link], deadline: Deadline
 
 
 def _forwarding_error(error: ChannelRefused, chain: Chain, index: int) -> HopError:
-    """What a refused direct-tcpip means (RFC 4254 section 5.1)."""
+    """Return the error for a refused direct-tcpip channel (RFC 4254 section 5.1)."""
     hop, place = chain.hops[index], chain.place(index)
     host = f"[{hop.host}]" if ":" in hop.host else hop.host
     if error.code == 1:  # SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
@@ -331,7 +332,7 @@ def _exchange_keys(link: Link, before: Sequence[Link], chain: Chain, deadline: D
 
 
 def _handshake_error(link: Link, error: BaseException | None) -> HopUnreachable:
-    """What ended a conversation before there was a common key, and what to look at."""
+    """Return the error for a connection that failed before or during the key exchange."""
     words = sanitize(str(error or ""))
     ended = not words or "banner" in words or isinstance(error, (EOFError, OSError))
     if ended and link.proxied:

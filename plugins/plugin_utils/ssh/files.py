@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Files to and from the target: by SFTP with requests in flight, or through dd where there is no SFTP.
+"""Copy files to and from the target: by SFTP with requests in flight, or through dd where there is no SFTP.
 
-A transfer is whole or an error.
+A transfer is complete or raises an error.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ..patched_paramiko.packetizer import Incoming
 from ..patched_paramiko.violation import Violation, as_broken
 from .marks import Marks
 
-_BLOCK = 32768  # the largest request that every server takes (draft-ietf-secsh-filexfer-02 section 6.4)
-_LARGE_BLOCK = 255 * 1024  # what OpenSSH's server takes since 8.5, and says so
+_BLOCK = 32768  # bytes; the largest request that every server accepts (draft-ietf-secsh-filexfer-02 section 6.4)
+_LARGE_BLOCK = 255 * 1024  # bytes; OpenSSH's server accepts and announces it since 8.5
 _IN_FLIGHT = 64
 _BYTES_IN_FLIGHT = 4 * 1024 * 1024
 _LIMITS = b"limits@openssh.com"
-_MESSAGE = 256 * 1024  # OpenSSH's sftp-common.h, SFTP_MAX_MSG_LENGTH
-_SHOWN = 100  # bytes of what a shell prints
-_HANDLE = 256  # draft-ietf-secsh-filexfer-02 section 3
+_MESSAGE = 256 * 1024  # bytes; OpenSSH's sftp-common.h, SFTP_MAX_MSG_LENGTH
+_SHOWN = 100  # bytes of a shell's output
+_HANDLE = 256  # bytes; draft-ietf-secsh-filexfer-02 section 3
 _DD_BLOCK = 65536
 
 
 class NoSftp(Exception):
-    """The server has no SFTP subsystem.
+    """Signal that the server has no SFTP subsystem.
 
-    :param shell_says: the first words of a shell that come in place of SFTP, safe to show; empty where there are none.
+    :param shell_says: the beginning of a shell's output in place of SFTP, sanitized; empty if there is none.
     """
 
     def __init__(self, problem: str, shell_says: str = "") -> None:
@@ -46,16 +46,16 @@ class NoSftp(Exception):
 
 
 class _Client(paramiko.SFTPClient):
-    """The library's client, the extensions that the server announces, which the library drops, and bounds.
+    """Extend paramiko's client: bounds, and the extensions that the server announces, which paramiko drops.
 
-    Each answer is to a request that waits for it, as for OpenSSH's; the library passes over all others, and waits on.
+    A response must be to a pending request, as in OpenSSH's client; paramiko ignores any other and keeps waiting.
     """
 
     extensions = b""
 
     def __init__(self, channel: HopChannel) -> None:
         self._begun = False
-        self._askers: dict[int, Any] = {}  # of the requests in flight, by their numbers
+        self._askers: dict[int, Any] = {}  # requesters by the numbers of their requests in flight
         super().__init__(channel)
 
     def _read_packet(self) -> tuple[int, bytes]:
@@ -72,7 +72,7 @@ class _Client(paramiko.SFTPClient):
         return data[0], data[1:]
 
     def _shell_says(self, begin: bytes) -> str:
-        """What a startup file of the shell has printed, up to where SFTP begins, with the length of its first message."""
+        """Return what a shell's startup file printed before SFTP, sanitized. SFTP begins with a zero byte, of a message's length."""
         waiting = self.sock.recv(_SHOWN) if self.sock.recv_ready() else b""
         return sanitize((begin + waiting).partition(b"\0")[0], _SHOWN) or "a blank line"
 
@@ -82,11 +82,15 @@ class _Client(paramiko.SFTPClient):
         return number
 
     def _read_response(self, waitfor: int | None = None) -> tuple[int | None, paramiko.Message | None]:
-        """The answer to one request, or the next one; those that come before it go to who waits for them."""
+        """Return the response to one request, and pass on those that come before it.
+
+        :param waitfor: the number of the request; None to pass on only the next response.
+        :returns: the message's type and the message; None for both without ``waitfor``.
+        """
         while True:
             try:
                 kind, data = self._read_packet()
-            except EOFError as error:  # which would be taken for the end of a file
+            except EOFError as error:  # would be taken for the end of a file
                 raise paramiko.SSHException("the server ended SFTP") from error
             answer = Incoming(data)
             number = answer.get_int()
@@ -103,11 +107,11 @@ class _Client(paramiko.SFTPClient):
                 return None, None
 
     def _convert_status(self, answer: paramiko.Message) -> None:
-        """Raises what a status says. Its words may be missing, as OpenSSH's client does not read them."""
+        """Raise the error of a status. Its message may be missing, as OpenSSH's client does not read it."""
         super()._convert_status(Incoming(answer.get_remainder() + bytes(4)))  # type: ignore[misc]
 
     def open(self, *arguments: Any) -> paramiko.SFTPFile:
-        """As the library's."""
+        """Open a file as paramiko does, but bound the length of its handle."""
         file = super().open(*arguments)
         handle: Any = file.handle
         if len(handle) > _HANDLE:
@@ -115,33 +119,33 @@ class _Client(paramiko.SFTPClient):
         return file
 
     def violation(self, words: str) -> Violation:
-        """An error for the end of the connection; the subsystem is closed here, so that no other answer is waited for."""
+        """Return the error that ends the connection. Close the subsystem first, so that no other response is awaited."""
         self.close()
         return Violation(words)
 
     def largest_block(self) -> int:
-        """How many bytes a request may carry (OpenSSH's PROTOCOL, section 4.8)."""
+        """Return how many bytes of data a request may carry (OpenSSH's PROTOCOL, section 4.8)."""
         if _LIMITS not in self.extensions:
             return _BLOCK
         try:
             kind, answer = self._request(paramiko.sftp.CMD_EXTENDED, _LIMITS)  # type: ignore[attr-defined]
-        except OSError:  # it announces what it then refuses
+        except OSError:  # announced, but refused
             return _BLOCK
         if kind != paramiko.sftp.CMD_EXTENDED_REPLY:
             return _BLOCK
-        answer.get_int64()  # the longest packet
+        answer.get_int64()  # max-packet-length
         read, write = answer.get_int64(), answer.get_int64()
         return max(_BLOCK, min(int(read), int(write), _LARGE_BLOCK))
 
 
 class SftpFiles:
-    """Transfers by SFTP.
+    """Transfer files by SFTP.
 
-    :param place: of the target.
-    :param channel: a fresh session channel.
-    :param lost: makes the error for a connection that ended.
-    :param abort: ends the connection of a server that breaks the protocol, with the reason.
-    :raises NoSftp: the server does not start the subsystem, or it does not speak.
+    :param place: the target as errors name it.
+    :param channel: a new session channel.
+    :param lost: returns the error for a connection that ended, None if it has not.
+    :param abort: ends the connection of a server that violates the protocol; takes the reason.
+    :raises NoSftp: the server does not start the subsystem, or the subsystem does not speak SFTP.
     """
 
     def __init__(
@@ -154,7 +158,7 @@ class SftpFiles:
         self._place = place
         self._lost = lost
         self._abort = abort
-        speaks = False  # before that, it may be the words of a shell, which look like an endless message
+        speaks = False  # until then, a shell's output may look like an overlong message
         try:
             channel.drops_stderr = True
             channel.invoke_subsystem("sftp")
@@ -164,7 +168,7 @@ class SftpFiles:
         except NoSftp:
             channel.close()
             raise
-        except Exception as error:  # what the server says is read here, in our thread
+        except Exception as error:  # whatever parsing raises: responses are read in this thread
             channel.close()
             broken = as_broken(error)
             if speaks and isinstance(broken, Violation):
@@ -175,14 +179,14 @@ class SftpFiles:
             raise NoSftp(sanitize(str(broken))) from broken
 
     def put(self, source: LocalFile, target: str) -> None:
-        """Writes with requests in flight; every answer is read, and the size compared, before it is done."""
+        """Write a file with requests in flight. Check every response, and the file's size at the end."""
         what = f"cannot write {target}"
         with self._named(what):
             remote = self._client.open(_name(target), "wb")
         try:
             size = self._write(remote, source, what)
             with self._named(what):
-                remote.close()  # a server may tell only now that it could not write
+                remote.close()  # a server may report only here that it could not write
                 found = self._client.stat(_name(target)).st_size
         except BaseException:
             with contextlib.suppress(*BROKEN):
@@ -192,7 +196,7 @@ class SftpFiles:
             raise CommandError(self._place, f"{what}: {found} of {size} bytes arrived", CHECK_FILE)
 
     def _write(self, remote: paramiko.SFTPFile, source: LocalFile, what: str) -> int:
-        """Sends a whole file; returns its size in bytes."""
+        """Send a whole file. Return its size in bytes."""
         size = 0
         requests = _WriteRequests(self._client, remote, self._block)
         for data in source.blocks(self._block):
@@ -204,7 +208,7 @@ class SftpFiles:
         return size
 
     def fetch(self, source: str, target: LocalFile) -> None:
-        """Reads ahead; the server's end of file ends it, since files such as those in /proc have no size."""
+        """Read a file ahead until the server reports its end, since files such as those in /proc have no size."""
         for data in self._blocks(source, target):
             target.write(data)
 
@@ -215,17 +219,20 @@ class SftpFiles:
             yield from _ReadRequests(self._client, remote, self._block).blocks(found.st_size or 0)
 
     def close(self) -> None:
-        """Ends the subsystem."""
+        """Close the subsystem."""
         self._client.close()
 
     @contextlib.contextmanager
     def _named(self, what: str) -> Iterator[None]:
-        """Turns whatever comes of the server's answers into an error that names the file, or the hop if the connection ended."""
+        """Turn errors of the server's responses into one that names the file, or the hop if the connection ended.
+
+        :param what: the problem, with the name of the file.
+        """
         try:
             yield
         except Exception as error:
             broken = as_broken(error)
-            # A status of the server's is an OSError, and so is, alas, the library's own closed channel.
+            # paramiko raises OSError for a server's status, and for its own closed channel, too.
             if isinstance(broken, OSError) and str(broken) != "Socket is closed":
                 words = sanitize(broken.strerror or str(broken)) or "the server gives no reason"
                 raise CommandError(self._place, f"{what}: {words}", CHECK_FILE) from error
@@ -236,10 +243,10 @@ class SftpFiles:
 
 
 class _WriteRequests:
-    """Writes that are on their way; the library's own pipelined file forgets the answers to the last of them.
+    """Keep writes in flight. paramiko's pipelined file never reads the responses to the last of them.
 
     :param remote: open for writing.
-    :param block: bytes in a request, at most.
+    :param block: the maximum bytes of data in a request.
     """
 
     def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile, block: int) -> None:
@@ -250,13 +257,13 @@ class _WriteRequests:
         self._error: Exception | None = None
 
     def send(self, offset: int, data: bytes) -> None:
-        """Asks for one write, and reads answers while too many are missing; raises OSError for one that failed."""
+        """Send one write, and read responses while too many are pending; raise OSError if a write failed."""
         self._client._async_request(self, paramiko.sftp.CMD_WRITE, self._handle, paramiko.sftp.int64(offset), data)
         self._in_flight += 1
         self._await(self._allowed - 1)
 
     def finish(self) -> None:
-        """Reads all answers that are missing; raises OSError for one that failed."""
+        """Read all pending responses; raise OSError if a write failed."""
         self._await(0)
 
     def _await(self, allowed: int) -> None:
@@ -266,7 +273,7 @@ class _WriteRequests:
                 raise self._error
 
     def _async_response(self, _kind: int, message: paramiko.Message, _number: int) -> None:
-        """Called by the library with an answer, in whatever order they come, perhaps while it waits for another."""
+        """Handle a response. paramiko calls this in any order, and also while it waits for another response."""
         self._in_flight -= 1
         try:
             self._client._convert_status(message)
@@ -275,10 +282,10 @@ class _WriteRequests:
 
 
 class _ReadRequests:
-    """Reads that are on their way; the library's own read-ahead stops at the first moment without any.
+    """Keep reads in flight. paramiko's prefetch ends as soon as none is pending.
 
     :param remote: open for reading.
-    :param block: bytes that one request asks for.
+    :param block: the bytes to request at once.
     """
 
     def __init__(self, client: paramiko.SFTPClient, remote: paramiko.SFTPFile, block: int) -> None:
@@ -286,13 +293,13 @@ class _ReadRequests:
         self._allowed = _requests(block)
         self._client: Any = client
         self._handle = remote.handle
-        self._offsets: dict[int, tuple[int, int]] = {}  # and lengths, of the requests in flight, by their numbers
-        self._answers: dict[int, bytes | Exception] = {}  # by their offsets; no bytes at the end of the file
+        self._offsets: dict[int, tuple[int, int]] = {}  # offsets and lengths by the numbers of requests in flight
+        self._answers: dict[int, bytes | Exception] = {}  # by offset; empty bytes at the end of the file
 
     def blocks(self, size: int) -> Iterator[bytes]:
-        """The file in order, to where the server says that it ends; raises OSError for a read that failed.
+        """Yield the file's data in order until the server reports its end; raise OSError if a read failed.
 
-        :param size: bytes that are asked for ahead; what comes after is asked for one by one.
+        :param size: the bytes to read ahead; beyond it, one block is requested at a time.
         """
         asked = wanted = 0
         while True:
@@ -304,7 +311,7 @@ class _ReadRequests:
                 return
             yield data
             wanted += len(data)
-            if wanted % self._block:  # a server may send less than it was asked for
+            if wanted % self._block:  # a server may send less than was requested
                 self._ask(wanted, self._block - wanted % self._block)
 
     def _ask(self, offset: int, length: int) -> None:
@@ -322,7 +329,7 @@ class _ReadRequests:
         return answer
 
     def _async_response(self, kind: int, message: paramiko.Message, number: int) -> None:
-        """Called by the library with an answer, in whatever order they come."""
+        """Handle a response. paramiko calls this in any order."""
         offset, length = self._offsets.pop(number)
         if kind == paramiko.sftp.CMD_DATA:
             data = message.get_binary()
@@ -340,9 +347,9 @@ class _ReadRequests:
 
 
 class PipedFiles:
-    """Transfers through ``dd`` on the target, for servers without SFTP.
+    """Transfer files through ``dd`` on the target, for servers without SFTP.
 
-    :param place: of the target.
+    :param place: the target as errors name it.
     :param start: starts a command on the target.
     """
 
@@ -351,7 +358,7 @@ class PipedFiles:
         self._start = start
 
     def put(self, source: LocalFile, target: str) -> None:
-        """Streams the file into ``dd``; its exit status decides."""
+        """Stream the file into ``dd``, whose exit status decides."""
         process = self._start(f"dd of={shlex.quote(target)} bs={_DD_BLOCK}")
         try:
             for data in source.blocks(_BLOCK):
@@ -365,10 +372,9 @@ class PipedFiles:
             process.close()
 
     def fetch(self, source: str, target: LocalFile) -> None:
-        """Streams the file out of ``dd``; its exit status decides.
+        """Stream the file out of ``dd``, whose exit status decides.
 
-        What the shell prints around it is not the file's. The file's permissions stay unknown: it would take another command
-        to ask for them.
+        Discard what the shell prints around the output. The file's permissions stay unknown, as they would take another command.
         """
         marks = Marks()
         process = self._start(marks.around(f"dd if={shlex.quote(source)} bs={_DD_BLOCK}"))
@@ -382,7 +388,7 @@ class PipedFiles:
             process.close()
 
     def close(self) -> None:
-        """Nothing is kept between transfers."""
+        """Do nothing, as no session is kept between transfers."""
 
     def _finish(self, process: Process, take: Callable[[bytes], object], what: str) -> None:
         words = b""
@@ -400,10 +406,10 @@ class PipedFiles:
 
 
 def _requests(block: int) -> int:
-    """How many requests of a size are on their way at once."""
+    """Return how many requests of ``block`` bytes to keep in flight."""
     return min(_IN_FLIGHT, _BYTES_IN_FLIGHT // block)
 
 
 def _name(path: str) -> bytes:
-    """A path as the target's bytes."""
+    """Return a path as the target's bytes."""
     return path.encode("utf-8", "surrogateescape")

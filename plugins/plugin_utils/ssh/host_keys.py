@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Whether a hop's host key is the right one, asked before anything is proved to that hop."""
+"""Verify a hop's host key, before any credential is sent to the hop."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ _SALT = 20
 _NEW_KEY = "Whoever has that key can be this host: give the host a new one."
 _SIGN_ANEW = "Have the authority sign the host's key anew."
 _OTHER_AUTHORITY = "Have an authority that is still trusted sign the host's key."
-# What ssh(1) disables then (sshconnect.c, check_host_key), and what still goes to that hop, with ssh(1) as well.
+# What ssh(1) disables for a changed key (sshconnect.c, check_host_key), and what it still sends.
 _DISABLED = (
     "host key checking is off, so it is used all the same; password and keyboard-interactive logins and agent forwarding are "
     "disabled to avoid man-in-the-middle attacks."
 )
 _STILL = "What tasks send, a become password included, still goes to it."
-# Its ssh -W ends then: no forwarding, which is all that a jump host is for (sshconnect.c, cancelled_forwarding).
+# ssh -W fails for a changed key, as forwarding is disabled (sshconnect.c, cancelled_forwarding).
 _JUMP_HOST_TOO = " Without host key checking a jump host is refused all the same, as with ssh."
 
 
 @dataclass(frozen=True)
 class HostKey:
-    """A key that a hop has shown.
+    """Hold a host key as a hop has presented it.
 
-    :param blob: as on the wire (RFC 4253 section 6.6).
-    :param certificate: with which it was shown, as on the wire; None for a plain key.
-    :param certificate_type: as on the wire, too.
+    :param blob: the public key in wire format (RFC 4253 section 6.6).
+    :param certificate: the certificate presented with it, in wire format; None for a plain key.
+    :param certificate_type: the key type of the certificate; empty for a plain key.
     """
 
     key_type: str
@@ -63,11 +63,11 @@ class HostKey:
 
 @dataclass(frozen=True)
 class Trust:
-    """A host key that was found to be right, and the files that said so; nothing of the hop, whose credentials are a run's.
+    """Record that a host key was accepted. It keeps nothing of the hop, whose credentials belong to a run.
 
-    :param doubt: why it is not right and was let pass, since checking is off; empty for a key that is right.
-    :param stamp: what the known_hosts files were then.
-    :param address: that the hop was connected to by, if this process has connected to it.
+    :param doubt: why the key was accepted only because checking is off; empty for a verified key.
+    :param stamp: the state of the known_hosts files at the check.
+    :param address: the hop's IP address, if this process connected to it over TCP.
     """
 
     key: HostKey
@@ -77,15 +77,15 @@ class Trust:
 
     @property
     def secrets_allowed(self) -> bool:
-        """Whether secrets may be sent, and an agent be forwarded."""
+        """Return whether secrets may be sent and an agent may be forwarded."""
         return not self.doubt
 
     def renewed(self, hop: Hop, place: str, warn: Callable[[str], None]) -> Trust:
-        """The same key, looked at once more if the files have changed since; each run that uses it is warned of a doubt.
+        """Return the trust in the same key, verified again if the files have changed since. Warn each run of a key in doubt.
 
-        :param hop: as the caller has it: a jump host of one may be the target of another.
-        :param place: as the caller names it.
-        :raises HostKeyRefused: it is not trusted any more, or it is in doubt and a jump host now.
+        :param hop: the caller's own: one chain's jump host may be another's target.
+        :param place: the hop as the caller's errors name it.
+        :raises HostKeyRefused: the key is no longer trusted, or it is in doubt and the hop is a jump host now.
         """
         if stamp_of(hop.host_keys) != self.stamp or (self.doubt and hop.setting != TARGET):
             return HostKeyCheck(hop, place, warn).verify(self.key, self.address)
@@ -95,12 +95,11 @@ class Trust:
 
 
 class HostKeyCheck:
-    """The check of one hop's key, with what is known of that hop.
+    """Check one hop's host key against the known ones.
 
-    :param hop: whose key.
     :param place: the hop as errors name it.
-    :param warn: takes one line about a key that is let pass although it has changed, that of a target.
-    :raises HostKeyRefused: a known_hosts file cannot be read.
+    :param warn: takes one line about a new key that was recorded, or a target's changed key that was accepted.
+    :raises HostKeyRefused: the known keys cannot be read.
     """
 
     def __init__(self, hop: Hop, place: str, warn: Callable[[str], None]) -> None:
@@ -111,7 +110,7 @@ class HostKeyCheck:
         self._names = lookup_names(hop.host, hop.port, self._policy.alias)
         self._address: str | None = None
         self._doubt = ""
-        self._stamp = stamp_of(self._policy)  # before they are read, so that no change between is missed
+        self._stamp = stamp_of(self._policy)  # before reading the files, so that no change is missed
         try:
             self._printed = self._ask("ORDER", None)
             self._known = self._read()
@@ -119,18 +118,19 @@ class HostKeyCheck:
             raise self._not_checked(error) from error
 
     def prefer(self, usual: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
-        """The algorithms to ask for, in their order (OpenSSH's ``order_hostkeyalgs``): those of authorities that are known, those
-        of which a key is known, and the others.
+        """Return the algorithms to offer, in order (OpenSSH's ``order_hostkeyalgs``).
 
-        :param usual: the library's own, in its order.
-        :param there: all that it has.
+        First come those of certificates, if an authority is known, then those of known keys, then the others.
+
+        :param usual: paramiko's preferred algorithms, in its order.
+        :param there: all that paramiko has.
         """
         wanted = self._policy.algorithms
         if wanted is None:
             plain = [name for name in usual if CERTIFIED not in name]
             certified = [f"{name}{CERTIFIED}" for name in plain] if self._authorities() else []
             wanted = (*certified, *plain)
-        # Of the name without its port only where the first name says nothing, as when a key is judged.
+        # Use the bare host's entries only if there are none for [host]:port, as _verdict() does.
         entries = next(filter(None, self._known), [])
         known = {entry.key_type for entry in entries if entry.key and not entry.marker}
 
@@ -143,11 +143,11 @@ class HostKeyCheck:
         return tuple(sorted(found, key=place))
 
     def check(self, key: HostKey) -> bool:
-        """Decides, and records a new key where the policy says so.
+        """Accept or refuse a key, and record a new one if the policy says so.
 
         :returns: whether secrets may be sent; False for a target's changed key with checking off (sshconnect.c then
             disables password and keyboard-interactive as well).
-        :raises HostKeyRefused: not trusted, or the check itself failed: any fault denies (CVE-2025-26465).
+        :raises HostKeyRefused: the key is not trusted, or the check failed: any error denies (CVE-2025-26465).
         """
         try:
             self._printed += self._ask("HOSTNAME", key)
@@ -169,25 +169,25 @@ class HostKeyCheck:
             raise self._not_checked(error) from error
 
     def verify(self, key: HostKey, address: str | None = None) -> Trust:
-        """As :meth:`check`, to be asked again later.
+        """Check a key as :meth:`check` does. Return a trust that can be renewed.
 
-        :param address: that the hop was connected to by, if this process has connected to it (CheckHostIP).
+        :param address: the hop's IP address, if this process connected to it over TCP (CheckHostIP).
         """
         self._address = address if self._policy.check_address and self._policy.alias is None else None
         self.check(key)
         return Trust(key, self._doubt, self._stamp, self._address)
 
     def line(self, key: HostKey) -> str:
-        """The line of known_hosts that says this key."""
+        """Return the known_hosts line for a key."""
         return format_line(self._names[0], key.key_type, key.blob)
 
     def _ask(self, reason: str, key: HostKey | None) -> str:
-        """Asks KnownHostsCommand, as ssh(1) before the key exchange and after it."""
+        """Return the output of KnownHostsCommand, which ssh(1) runs before the key exchange and after it."""
         shown = (key.key_type, fingerprint(key.blob), base64.b64encode(key.blob).decode()) if key else ("NONE",) * 3
         return ask_command(self._hop, dict(zip("tfKIH", (*shown, reason, self._names[0]), strict=True)))
 
     def _read(self) -> list[list[Entry]]:
-        """What is known of each name."""
+        """Return the known_hosts entries of each name."""
         return entries_of(self._policy, self._names, self._printed)
 
     def _authorities(self) -> list[Entry]:
@@ -213,10 +213,10 @@ class HostKeyCheck:
             )
 
     def _objections(self, key: HostKey) -> str | None:
-        """What speaks against the certificate that came with a key, empty if nothing does; None where no authority that is known
-        for this host has signed one.
+        """Return why the certificate that came with a key is not valid; empty if it is valid.
 
-        :raises HostKeyRefused: it is torn, or its authority is revoked.
+        :returns: None if there is no certificate, or none of an authority that is known for this host.
+        :raises HostKeyRefused: the certificate is malformed, or its authority is revoked.
         """
         if key.certificate is None:
             return None
@@ -249,8 +249,10 @@ class HostKeyCheck:
             raise HostKeyRefused(self._place, problem, _OTHER_AUTHORITY)
 
     def _verdict(self, key: HostKey) -> Verdict:
-        """What the first name says. Of the name without its port only the very same key counts, as another key there
-        is another server's, and only where the first name says nothing; but a revoked key is revoked."""
+        """Judge by ``[host]:port``; fall back to the bare host only for an exact match, as another key there is another server's.
+
+        @revoked counts for either name.
+        """
         verdicts = [judge(entries, key.blob) for entries in self._known]
         if Verdict.REVOKED in verdicts:
             return Verdict.REVOKED
@@ -277,7 +279,10 @@ class HostKeyCheck:
         return True
 
     def _address_is_right(self, key: HostKey) -> bool:
-        """CheckHostIP: the address may not be known by another key, as when a name was made to lead elsewhere."""
+        """Check that the IP address is not known by another key (CheckHostIP), as after DNS spoofing.
+
+        :returns: whether secrets may be sent.
+        """
         if self._address is None:
             return True
         (known, *_plain) = entries_of(self._policy, lookup_names(self._address, self._hop.port))
@@ -287,7 +292,7 @@ class HostKeyCheck:
         return self._let_pass(problem, "CheckHostIP wants it to be; if the address is right, remove that line.")
 
     def _let_pass(self, problem: str, advice: str) -> bool:
-        """With checking off: a target is not refused, and no secret is proved to it."""
+        """Accept a target's key in doubt, without secrets, if checking is off; refuse it otherwise."""
         off = self._policy.checking is HostKeyChecking.OFF
         if not off or self._hop.setting != TARGET:
             raise HostKeyRefused(self._place, problem, advice + _JUMP_HOST_TOO * off)
@@ -296,7 +301,7 @@ class HostKeyCheck:
         return False
 
     def _record(self, key: HostKey) -> None:
-        """Appends under a lock, after one more look: another worker may have recorded another key meanwhile."""
+        """Append a new key under a lock. Check again first, as another worker may have recorded a key meanwhile."""
         if not self._policy.known_hosts:
             raise HostKeyRefused(
                 self._place,
