@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Keepalives that want replies, on every link (ssh_config(5), ServerAliveInterval and ServerAliveCountMax)."""
+"""Send keepalives that request replies on every link (ssh_config(5), ServerAliveInterval and ServerAliveCountMax)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..patched_paramiko.transport import HopTransport
 from .link import Link
 
 _REQUEST = "keepalive@openssh.com"
-#: Seconds in which what has arrived is read, however many links there are.
+#: Seconds that are enough to read what has arrived, however many links there are.
 _MOMENT = 0.1
-#: Seconds between two looks at least, which no rounding makes none.
+#: The least seconds between two checks, so that rounding never makes it zero.
 _TICK = 0.001
 
 
 class _Probe:
-    """One request that is on its way. It has a thread of its own, since sending may block on a dead link."""
+    """Send one request and wait for the reply, in its own thread, since sending may block on a dead link."""
 
     def __init__(self, link: Link) -> None:
         self._sent = running()
@@ -34,7 +34,7 @@ class _Probe:
 
     @property
     def waiting(self) -> bool:
-        """Whether neither an answer (a refusal is one) nor the end of the link has come."""
+        """Return whether there was neither a reply (a refusal is one) nor the end of the link yet."""
         return self._thread.is_alive()
 
     def _ask(self, link: Link) -> None:
@@ -45,32 +45,34 @@ class _Probe:
 
 
 class _Watch:
-    """One link that is watched. Whatever arrives shows that it is alive, as for ssh(1); an answer may be behind much else.
+    """Watch one link. Any data that arrives shows that it is alive, as for ssh(1): a reply may be queued behind other data.
 
-    Only the time counts that was planned between two looks: when one comes late, this process was stopped or starved, and
-    could read no answer meanwhile.
+    Count only the time planned between two checks: when a check is late, this process was stopped or starved, and could read no
+    reply meanwhile.
 
-    :param now: by ``time.monotonic``, as the other times here.
+    :param interval: seconds between requests.
+    :param count: intervals of silence after which the link is closed.
+    :param now: ``time.monotonic()``, as for all times here.
     """
 
     def __init__(self, link: Link, interval: float, count: int, now: float) -> None:
         self.interval = interval
-        #: When it is to be looked at.
+        #: The time of the next check.
         self.due = now + interval
-        self._link = weakref.ref(link)  # what has ended need not be kept until the next look
+        self._link = weakref.ref(link)  # do not keep an ended link until the next check
         self._limit = interval * count
         self._looked = now
         self._probe: _Probe | None = None
         self._silent = 0.0  # seconds since something arrived
-        self._unanswered = 0.0  # of these, the seconds since the first request, or since a stop
+        self._unanswered = 0.0  # those of them since the first request, or since the process was stopped
         self._excused = False
         self._doubted = False
 
     def look(self, now: float) -> bool:
-        """Asks, if the last request was answered, and gives the link up after a silence that is too long.
+        """Send a request if the last one was answered. Close the link if it was silent for too long.
 
-        :returns: whether to look again, when it is due.
-        :raises RuntimeError: no thread can be started now; it is to be looked at again.
+        :returns: whether to check again at ``due``.
+        :raises RuntimeError: no thread can be started now; check again at ``due``.
         """
         link = self._link()
         if link is None or link.is_dead:
@@ -81,11 +83,11 @@ class _Watch:
         if left <= 0 and self._doubted:
             self.due = now + self.interval
             why = f"no answer to keepalives for {self._limit:g} seconds"
-            # In a thread of its own, too: it says farewell to the hop before, which may be the one that is stuck.
+            # In its own thread, too: it sends a message to the hop before, which may be the stuck one.
             threading.Thread(target=link.give_up, args=(why,), name="keepalive-abort", daemon=True).start()
             return False
-        self._doubted = left <= 0  # at the end of a stop, too, when what has come in it is not read yet
-        # In step with the looks before, so that those at many links are not all at once after a stop.
+        self._doubted = left <= 0  # check once more: after a stop, what has arrived may not be read yet
+        # Keep in step with earlier checks, so that after a stop the links are not all checked at once.
         step = self.interval - late % self.interval
         self.due = now + (_MOMENT if self._doubted else max(_TICK, min(step, left)))
         if self._probe is None or not self._probe.waiting:
@@ -94,30 +96,30 @@ class _Watch:
 
     def _count(self, transport: HopTransport, now: float, late: float) -> None:
         heard, planned = transport.heard_at, self.due - self._looked
-        if not transport.serves:  # it still logs in: the deadline of that counts
+        if not transport.serves:  # still logging in, where the login's deadline applies
             self._silent = self._unanswered = 0.0
         elif heard >= self._looked or self._probe is None:
             self._silent, self._unanswered, self._excused = min(planned, now - heard), 0.0, False
         else:
             self._silent += planned
             self._unanswered += planned
-            if late > _MOMENT and not self._excused:  # once, as it may be late each time
+            if late > _MOMENT and not self._excused:  # only once, as every check may be late
                 self._unanswered, self._excused = 0.0, True
         self._looked = now
 
 
 class Keepalive:
-    """Watches links, in one thread, until they end or it is stopped."""
+    """Watch links in one thread until they end or it is stopped."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, _Watch]] = []  # a heap: when, and in which order they came
+        self._due: list[tuple[float, int, _Watch]] = []  # a heap by due time, then by order of entry
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
     def start(self) -> None:
-        """Begins to watch. Harmless when repeated.
+        """Start the thread. Harmless when repeated.
 
         :raises RuntimeError: no thread can be started.
         """
@@ -128,9 +130,9 @@ class Keepalive:
                 self._thread = thread
 
     def watch(self, link: Link, interval: float, count: int) -> None:
-        """Gives the link up when nothing has arrived on it for ``count`` intervals, and for one after a request at least.
+        """Close a link when nothing has arrived on it for ``count`` intervals, at least one of them after a request.
 
-        OpenSSH counts requests that were not answered (clientloop.c, server_alive_check), and gives up an interval later.
+        OpenSSH counts unanswered requests (clientloop.c, server_alive_check), and disconnects an interval later.
 
         :param interval: seconds between requests; 0 sends none.
         """
@@ -141,7 +143,7 @@ class Keepalive:
             self._changed.notify()
 
     def stop(self) -> None:
-        """No more requests; returns at once."""
+        """Send no more requests. Return at once."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -163,7 +165,7 @@ class Keepalive:
                     self._plan(watch)
 
     def _next(self) -> _Watch | None:
-        """Waits for the next link whose time has come; None when stopped."""
+        """Wait until a check is due. Return its watch; None when stopped."""
         with self._changed:
             while not self._stopped:
                 wait = self._due[0][0] - time.monotonic() if self._due else None

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Private keys for a login: from files, from text, from the agent, with their certificates."""
+"""Load private keys for a login from files, from text and from agents, with their certificates."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _UNKNOWN = "not a private key of a type that can be used (ed25519, ecdsa, rsa)"
 
 @dataclass(frozen=True)
 class LoginKey:
-    """A key that can sign.
+    """Hold a key that can sign.
 
-    :param name: for messages: the file, or where else it came from, with its fingerprint.
-    :param of_agent: the key as the agent lists it; None where no agent holds it.
+    :param name: for messages: its file or other source, with its fingerprint.
+    :param of_agent: its blob as the agent lists it; None if it is not an agent's.
     """
 
     key: paramiko.PKey
@@ -43,14 +43,15 @@ class LoginKey:
 
 
 class UnusableKey(Exception):
-    """A key that was named and cannot be used; the text says which and why, and never quotes it."""
+    """Signal that a configured key cannot be used. The text says which and why, and never quotes the key."""
 
 
 def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Generator[LoginKey, None, None]:
-    """The keys of a login, in order, each loaded when its turn comes; with a certificate, then without it, as ssh(1): a
-    server may know only the key itself.
+    """Yield the keys of a login in order, each loaded when needed.
 
-    :param skip: takes one line about each key that cannot be used; the login goes on without it.
+    A key comes with its certificates first, then without, as with ssh(1): a server may know only the key itself.
+
+    :param skip: takes one line about each key that cannot be used, and is skipped.
     """
     certificates = _Certificates(credentials, skip)
     for identity in credentials.identities:
@@ -62,14 +63,14 @@ def login_keys(credentials: Credentials, skip: Callable[[str], None]) -> Generat
                     yield from _loaded(KeyFile(path), credentials, certificates, skip)
         else:
             yield from _loaded(identity, credentials, certificates, skip)
-    if not credentials.fallback:  # else it may be of one of those
+    if not credentials.fallback:  # else a certificate may be for a fallback key
         certificates.name_unused()
 
 
 class _Certificates:
-    """Certificates for any of the keys: of CertificateFile, given as text, or named as a key (ssh(1), -i).
+    """Hold the certificates that may be for any of the keys: from CertificateFile, as text, or named as a key (ssh(1), -i).
 
-    :param skip: as of :func:`login_keys`.
+    :param skip: as for :func:`login_keys`.
     """
 
     def __init__(self, credentials: Credentials, skip: Callable[[str], None]) -> None:
@@ -88,16 +89,20 @@ class _Certificates:
         self._beside = [found for key in files if (found := _beside(key))]
 
     def _add(self, name: str, text: str | None = None) -> None:
-        """Adds one: a file, or a text that is called so."""
+        """Add a certificate.
+
+        :param name: of its file, or a name for ``text``.
+        """
         try:
             self._found.append((name, _certificate(name, _read(name) if text is None else text)))
         except UnusableKey as error:
             self._skip(str(error))
 
     def of(self, public: bytes, beside: bool = False) -> Iterator[tuple[str, paramiko.pkey.PublicBlob]]:
-        """Those of a key, with what to call them.
+        """Yield the certificates of a key, with their names.
 
-        :param beside: whether those beside key files count, as they do for a key of the agent.
+        :param public: the key's blob.
+        :param beside: whether to include those beside key files, as for an agent's key.
         """
         further = []
         for path in self._beside if beside else ():
@@ -109,7 +114,7 @@ class _Certificates:
                 yield name, blob
 
     def name_unused(self) -> None:
-        """Says which are of no key."""
+        """Report the certificates that are for none of the keys."""
         for name, _blob in self._found:
             if name not in self._used:
                 self._skip(f"{name}: a certificate of none of the keys")
@@ -123,7 +128,7 @@ def _loaded(
             name, text = identity.path, _read(identity.path)
             if _is_certificate(text):
                 return
-            if _PUBLIC.match(text):  # of a key that the agent has (ssh(1), -i)
+            if _PUBLIC.match(text):  # selects a key of the agent (ssh(1), -i)
                 raise UnusableKey(f"{name}: a public key, whose private key only an agent can have")
         else:
             name, text = "the key given as text", identity.text
@@ -143,7 +148,7 @@ def _loaded(
 def _own_certificate(
     identity: KeyFile | KeyText, public: bytes, name: str, skip: Callable[[str], None]
 ) -> Iterator[tuple[str, paramiko.pkey.PublicBlob]]:
-    """The certificate that is said of a key, or is beside it, with what to call it.
+    """Yield the certificate that is configured for a key, or beside its file, with its name.
 
     :param name: of the key.
     """
@@ -176,7 +181,7 @@ def _agent_keys(identity: AgentKeys, certificates: _Certificates, skip: Callable
                 continue
             label = f"agent key {key.get_name()} {fingerprint(key.blob)}"
             if key.get_name().endswith(CERTIFIED):
-                # Else an RSA certificate would be offered as the plain key that it is of.
+                # Otherwise an RSA certificate would be offered as a plain key.
                 key.public_blob = paramiko.pkey.PublicBlob(key.get_name(), key.blob)  # type: ignore[assignment]
             else:
                 for path, blob in certificates.of(key.blob, beside=True):
@@ -189,20 +194,20 @@ def _agent_keys(identity: AgentKeys, certificates: _Certificates, skip: Callable
 
 
 def listed_keys(identity: AgentKeys) -> set[bytes] | None:
-    """The keys that alone are used of an agent's (IdentitiesOnly); None for all."""
+    """Return the blobs of the agent's keys that may be used (IdentitiesOnly); None for all."""
     return None if identity.listed is None else set(_public_keys(identity.listed))
 
 
 def is_listed(key: bytes, listed: set[bytes] | None) -> bool:
-    """Whether a key of an agent, or the key that a certificate there is of, is that of a public key or certificate of those."""
+    """Return whether an agent's key or certificate has the same key as one of the listed keys and certificates."""
     return listed is None or any(_is_of(key, public) for public in listed)
 
 
 class _Agent(paramiko.agent.AgentSSH):
-    """The agent behind a socket; the library's own knows only that of the environment.
+    """Connect to the agent behind a socket. paramiko's Agent connects only to that of SSH_AUTH_SOCK.
 
-    :param path: of the socket; None for that of the environment.
-    :raises OSError: nobody answers there.
+    :param path: of the socket; None for SSH_AUTH_SOCK.
+    :raises OSError: there is no agent.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -219,18 +224,18 @@ class _Agent(paramiko.agent.AgentSSH):
             raise
 
     def _send_message(self, msg: paramiko.Message) -> tuple[int, paramiko.Message]:
-        """Asks; the comments in the answer are whatever bytes a user has chosen, and the library wants UTF-8."""
+        """Send a request. Let the comments in the answer be any bytes; paramiko requires UTF-8."""
         kind, answer = super()._send_message(msg)  # type: ignore[misc]
         answer.__class__ = Incoming
         return kind, answer
 
     def close(self) -> None:
-        """Hangs up."""
+        """Close the connection."""
         self._close()  # type: ignore[attr-defined]
 
 
 def _public_keys(paths: tuple[str, ...]) -> Iterator[bytes]:
-    """The keys, as on the wire, of files that are public keys, or have one beside them."""
+    """Yield the blobs of files that are public keys, or have one beside them."""
     for path in paths:
         for candidate in (path, f"{path}.pub"):
             with contextlib.suppress(UnusableKey, ValueError):
@@ -248,14 +253,14 @@ def _is_certificate(text: str) -> bool:
 
 
 def _certificate(which: str, text: str, name: str = "") -> paramiko.pkey.PublicBlob:
-    """A certificate.
+    """Parse a certificate.
 
-    :param which: what to call it.
-    :param name: of the key that it is to be of.
+    :param which: the certificate's name.
+    :param name: the name of the key that it must be for; empty for any.
     """
     try:
         blob = paramiko.pkey.PublicBlob.from_string(text)
-    except Exception as error:  # the library lets parse errors of several kinds through
+    except Exception as error:  # paramiko raises parse errors of several kinds
         of = f" of {name}: {sanitize(str(error))}" if name else ""
         raise UnusableKey(f"{which}: not a certificate{of}") from error
     if not name and not blob.key_type.endswith(CERTIFIED):
@@ -277,20 +282,19 @@ def _beside(path: str) -> str | None:
 
 
 def _decrypted(text: str, passphrase: str | None, password: str | None, name: str) -> tuple[type[paramiko.PKey], str]:
-    """The type of a key, and its text in OpenSSH's own format without a passphrase: of all formats that ssh(1) reads,
-    paramiko reads that one in every version."""
+    """Return a key's type, and its text in OpenSSH's format without a passphrase, which every version of paramiko reads."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
 
     data = text.encode("utf-8", "replace")
-    # A password that unlocks a key file is what paramiko_ssh accepted, too.
+    # paramiko_ssh, too, accepted the password as the passphrase of a key file.
     secret = (passphrase or password or "").encode() or None
     own_format = b"BEGIN OPENSSH PRIVATE KEY" in data
     load = form.load_ssh_private_key if own_format else form.load_pem_private_key
     try:
         try:
             private = load(data, secret)
-        except TypeError:  # a passphrase too much, or none where one is needed
+        except TypeError:  # a passphrase that is not needed, or one that is missing
             private = load(data, None)
     except TypeError as error:
         raise UnusableKey(f"{name}: {_NEEDS_PASSPHRASE}") from error
@@ -303,7 +307,7 @@ def _decrypted(text: str, passphrase: str | None, password: str | None, name: st
         raise UnusableKey(f"{name}: {_UNKNOWN}")
     try:
         plain = private.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption())
-    except ValueError as error:  # a curve that SSH has no name for
+    except ValueError as error:  # a curve without a name in SSH
         raise UnusableKey(f"{name}: {_UNKNOWN}") from error
     return key_type, plain.decode()
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""One hop that is connected, and why it is not any more."""
+"""Hold the connection to one hop, and explain why it ended."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _LOOK_FIRST = "What the task did may have taken effect; look there before you ru
 
 
 class Link:
-    """One hop that is connected, trusted and logged in to, or on its way there.
+    """Hold the connection to one hop, from before the key exchange to its end.
 
-    :param sock: what carries it: a socket, or a channel of the hop before.
-    :param proxy: the ProxyCommand behind the socket, if that is how the first hop is reached.
-    :raises NoAlgorithm: of those in ``options``, there is none.
+    :param place: the hop as errors name it.
+    :param sock: the underlying stream: a socket, or a channel of the hop before.
+    :param proxy: the ProxyCommand behind the socket, if there is one.
+    :raises NoAlgorithm: none of the algorithms in ``options`` can be used.
     """
 
     def __init__(
@@ -38,41 +39,41 @@ class Link:
     ) -> None:
         self.place = place
         self.transport = HopTransport(sock, options)
-        self.transport.name = place  # of its thread, for the log
+        self.transport.name = place  # the thread's name, for the log
         self.given_up = ""
-        #: What a person can do about its end, where nothing had taken effect.
+        #: The advice in the error if it ends before anything took effect.
         self.advice = _IS_IT_UP
-        #: The host key that was verified; None again once secrets may be sent there that were not at the login, or no more.
+        #: The verified host key; None again if a later check allows secrets and that of the login did not, or vice versa.
         self.trust: Trust | None = None
-        #: The address that it was connected to by, where this process has connected to it.
+        #: The hop's IP address, if this process connected to it over TCP.
         self.address: str | None = None
-        #: Whether one of the keys of last resort logged in.
+        #: Whether the login needed a fallback key.
         self.used_fallback = False
-        #: Those keys of an agent that it logged in with, as the agent lists them.
+        #: Blobs of the agent's keys used for the login, as the agent lists them.
         self.agent_keys: frozenset[bytes] = frozenset()
-        #: Seconds from the beginning of the connection to the end of the login.
+        #: Seconds from the start of the connection attempt to the end of the login.
         self.login_seconds = 0.0
-        #: What a shell says there in place of SFTP, empty where it says nothing; None as long as there may be SFTP.
+        #: What a shell prints in place of SFTP, empty for nothing; None unless SFTP is known to be missing.
         self.no_sftp: str | None = None
-        #: Seconds of silence after which it is given up.
+        #: Seconds of silence after which it is closed.
         self.patience = math.inf
-        #: Seconds until the last keepalive was answered; None if there was none yet.
+        #: Round trip of the last keepalive in seconds; None before the first reply.
         self.round_trip: float | None = None
         self._sock = sock
         self._proxy = proxy
 
     @property
     def one_session_at_a_time(self) -> bool:
-        """Whether its server can begin a session only when the one before has ended."""
+        """Return whether its server can begin a session only when the one before has ended."""
         return one_session_at_a_time(self.transport.remote_version)
 
     @property
     def proxied(self) -> bool:
-        """Whether a ProxyCommand carries it."""
+        """Return whether the connection runs through a ProxyCommand."""
         return self._proxy is not None
 
     def explain(self) -> str:
-        """Why this link is dead, as far as is known."""
+        """Return why this link is dead, as far as known."""
         if self.given_up:
             return self.given_up
         if self._proxy is not None:
@@ -87,22 +88,22 @@ class Link:
 
     @property
     def is_dead(self) -> bool:
-        """Whether nothing can be done on it any more."""
+        """Return whether this link can no longer be used."""
         return bool(self.given_up) or not self.transport.is_active()
 
     def abort(self, why: str, advice: str = _IS_IT_UP) -> None:
-        """Ends what carries it, without waiting for the other side; the first reason counts."""
+        """Close the underlying stream without waiting for the other side. Keep the first reason only."""
         if not self.given_up:
             self.given_up, self.advice = why, advice
         self._end_carrier()
 
     def give_up(self, why: str) -> None:
-        """Ends a silent link for all who use it, whether the network is silent or the library is stuck."""
+        """Close a silent link and fail all calls that wait for it, even if paramiko's thread is stuck."""
         self.abort(why)
         self._settle()
 
     def close(self) -> None:
-        """Closes the connection and what carries it. Harmless when repeated."""
+        """Close the connection and its underlying stream. Harmless when repeated."""
         self._end_carrier()
         self._settle()
         with contextlib.suppress(*BROKEN):
@@ -112,14 +113,14 @@ class Link:
             self._proxy.close()
 
     def _settle(self) -> None:
-        """Waits for the thread, which must not find the descriptor to be somebody else's."""
+        """Wait briefly for the transport's thread, which must not go on to use a reused descriptor."""
         if self.transport.is_alive():
             self.transport.join(_THREAD_EXIT_GRACE)
         if self.transport.is_alive():
             self.transport.abandon()
 
     def _end_carrier(self) -> None:
-        # With the carrier gone the transport's thread ends at once instead of at its next look.
+        # This ends the transport's thread at once instead of at its next check.
         with contextlib.suppress(*BROKEN):
             if isinstance(self._sock, socket.socket):
                 self._sock.shutdown(socket.SHUT_RDWR)
@@ -128,9 +129,9 @@ class Link:
 
 
 def nearest_dead(links: Sequence[Link]) -> Link | None:
-    """The nearest link that is down, as the ones behind it are down because of it; asked when something has failed.
+    """Return the nearest dead link, which is why those behind it are dead; None if all are alive. Call it after a failure.
 
-    What is nested in a link ends a moment before the link itself is known to be down, so that moment is given to it.
+    A nested link notices first, so wait briefly for the outer one.
     """
     end = time.monotonic() + _THREAD_EXIT_GRACE
     while True:
@@ -141,13 +142,13 @@ def nearest_dead(links: Sequence[Link]) -> Link | None:
 
 
 def dead_hop(links: Sequence[Link], chain: Chain) -> HopUnreachable | None:
-    """The error of the nearest link that is down: a hop that fails because one before it died is not at fault."""
+    """Return the error of the nearest dead link, as a hop is not at fault if one before it died; None if all are alive."""
     dead = nearest_dead(links)
     return None if dead is None else HopUnreachable(chain.place(links.index(dead)), dead.explain(), dead.advice)
 
 
 def lost_link(links: Sequence[Link], chain: Chain) -> LinkLost | None:
-    """The error for a link that is down while something was under way; it may or may not have taken effect."""
+    """Return the error for a link that died during an operation, which may have taken effect; None if all are alive."""
     dead = nearest_dead(links)
     if dead is None:
         return None
@@ -155,9 +156,9 @@ def lost_link(links: Sequence[Link], chain: Chain) -> LinkLost | None:
 
 
 def hang_up(links: list[Link]) -> None:
-    """Closes links, last first, and forgets them."""
+    """Close links, last first, and clear the list."""
     if links:
-        # First what carries them all: else a link that takes no more bytes would hold up the farewell of each nested one.
+        # End the outermost stream first: a link that accepts no more bytes would block the closing of each nested one.
         links[0].abort("it was closed")
     while links:
         links.pop().close()

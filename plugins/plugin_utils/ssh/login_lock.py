@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""One wrong password is one failed login, however many workers want to use it.
+"""Serialize logins, so that a wrong password is one failed login, however many workers use it.
 
-Servers count failures, and lock accounts and addresses out. Until a login has succeeded once, one worker at a
-time tries it; once it was refused, nobody tries it again in this run. Workers are separate processes, so they
-meet in a private directory of the run: a locked file per login, named by a digest of everything that makes that login, in
-which stands how it went. The digest's key is in no file, so that nothing in the directory tells a right guess of a password from a
-wrong one.
+Servers count failures, and lock accounts and addresses out. Until a login has succeeded once, one worker at a time tries it; once it
+was refused, it is not tried again in this run. Workers are separate processes, so they share a private directory of the run, with one
+locked file per login. Its name is a keyed digest of everything that defines the login, its content the outcome. The key is in no
+file, so the directory cannot be used to check guesses of a password.
 """
 
 from __future__ import annotations
@@ -32,11 +31,10 @@ _POLL = 0.02
 
 
 class LoginLock:
-    """Who may log in to a hop now.
+    """Serialize logins until they have succeeded once, and remember refused ones.
 
-    :param directory: exists for one run and is private to its user; None where there is none, and then
-        everyone may at any time.
-    :param key: a secret that the processes of the run share; None for none, and then the same.
+    :param directory: private to the user, and existing for one run; None for no locking.
+    :param key: a secret shared by the processes of the run; None for no locking.
     """
 
     def __init__(self, directory: str | None, key: str | None) -> None:
@@ -47,11 +45,13 @@ class LoginLock:
     def hold(
         self, way: tuple[Hop, ...], place: str, deadline: Deadline, waits: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
-        """Holds the turn to log in to the last hop of a way, and records how the login inside went.
+        """Hold the lock for a login to the last of some hops, and record the outcome of the login inside.
 
-        :param waits: called now and then until it comes.
+        :param way: the hops from the first one to that of the login.
+        :param place: the last hop as errors name it.
+        :param waits: called every few seconds while waiting for the lock.
         :raises LoginRefused: this login was refused before in this run.
-        :raises HopUnreachable: the turn did not come in time.
+        :raises HopUnreachable: the lock was not free in time.
         """
         path = self._path(way)
         if path is None:
@@ -69,24 +69,24 @@ class LoginLock:
                         f"Check {way[-1].credential_settings}.",
                     )
                 if outcome == _PROVEN:
-                    turn.close()  # so that those who waited log in side by side
+                    turn.close()  # let all waiting workers log in at once
             try:
                 yield
-            except LoginRefused as error:  # also where what was right has changed in the middle of the run
+            except LoginRefused as error:  # also of a proven login, as its password may change during the run
                 _write(path, error.problem.encode("utf-8", "replace"))
                 raise
             if unproven:
                 _write(path, _PROVEN)
 
     def forget(self, way: tuple[Hop, ...]) -> None:
-        """Lets a refused login be tried once more: whoever resets a connection expects the host to have changed."""
+        """Allow a refused login to be tried again: a reset of the connection suggests that the host has changed."""
         path = self._path(way)
         if path is not None and _read(path) not in (b"", _PROVEN):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def _path(self, way: tuple[Hop, ...]) -> Path | None:
-        """The file of a login; None where there is no place for it."""
+        """Return the file of a login; None for no locking."""
         if self._directory is None or self._key is None:
             return None
         try:
@@ -98,7 +98,7 @@ class LoginLock:
 
 
 def _login(hop: Hop) -> Hop:
-    """What makes a login: not where it is written, nor the time it has, nor, if there is a secret, the targets' keys."""
+    """Drop what does not define a login: setting names, timeout, transport options and, if there is a secret, fallback keys."""
     credentials = hop.credentials
     if credentials.password is not None or credentials.prompts:
         credentials = replace(credentials, fallback=())
@@ -114,7 +114,7 @@ def _login(hop: Hop) -> Hop:
     )
 
 
-# What cannot be remembered is no reason to fail: the disk may be full or read-only, have no inode or no locks, or be gone.
+# A failure to record an outcome is not an error: the disk may be full, read-only, without inodes or locks, or gone.
 
 
 def _write(path: Path, outcome: bytes) -> None:
@@ -131,7 +131,7 @@ def _read(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def _locked(path: Path, place: str, deadline: Deadline, waits: Callable[[], None]) -> Iterator[bytes]:
-    """What is remembered of a login, which no other process begins meanwhile."""
+    """Lock a login's file, and yield the outcome recorded in it; empty if there is none."""
     stream = _opened(path)
     if stream is None:
         yield _read(path)
@@ -162,6 +162,6 @@ def _try_lock(stream: FileIO) -> bool:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # there are no locks
+    except OSError:  # the file system has no locks
         return True
     return True

@@ -1,32 +1,32 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What a command writes, without what its shell writes around it: a startup file may print, and a trap at the end."""
+"""Separate a command's output from what its shell prints around it, in a startup file or an exit trap."""
 
 from __future__ import annotations
 
 import secrets
 
-_BYTES = 16  # which no file has by chance
+_BYTES = 16  # random bytes of a mark, enough that no file contains it by chance
 
 
 class Marks:
-    """Finds the output of a command between two marks that nothing else contains."""
+    """Find the output of a command between two marks."""
 
     def __init__(self) -> None:
         self._mark = secrets.token_hex(_BYTES)
         self._line = f"{self._mark}\n".encode()
-        self._held = b""  # may be the begin of a mark
+        self._held = b""  # may be the beginning of a mark
         self._begun = False
         #: Whether both marks have been found.
         self.ended = False
 
     def around(self, command: str) -> str:
-        """A command line that writes the marks, too; it fails where the command does. Any shell reads it."""
+        """Return a command line, for any shell, that also prints the marks. It fails if the command does."""
         return f"echo {self._mark} && {command} && echo {self._mark}"
 
     def feed(self, data: bytes) -> bytes:
-        """Takes what comes next, and returns as much as is known to be the command's own."""
+        """Take the next bytes. Return those that are known to be the command's output."""
         if self.ended:
             return b""
         data = self._held + data

@@ -1,24 +1,24 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What a server cannot do by its version, as OpenSSH's compat.c has it for others."""
+"""Recognize bugs of servers by their version, as OpenSSH's compat.c does."""
 
 from __future__ import annotations
 
 import re
 
 _DROPBEAR = re.compile(r"SSH-2\.0-dropbear(?:_(\d+)\.(\d+))?")
-# From commit 8e6f73e until that of pull request 326 (mkj/dropbear).
+# Introduced by commit 8e6f73e, fixed by pull request 326 (mkj/dropbear).
 _FIRST, _LAST = (2022, 82), (2024, 86)
 
 
 def one_session_at_a_time(version: str) -> bool:
-    """Whether a session may be lost if the command of another one on the same connection ends while it begins.
+    """Return whether a session may be lost if another one's command on the same connection ends while it begins.
 
-    Until it has a command, such a dropbear takes it for one whose command has ended, and closes it, or fails an assertion.
-    One that does not say its number is taken for such a one.
+    Until a session has a command, such a dropbear takes it for one whose command has ended, and closes it or fails an assertion.
+    A dropbear without a version number is assumed to be affected.
 
-    :param version: the line of the server (RFC 4253 section 4.2).
+    :param version: the server's version line (RFC 4253 section 4.2).
     """
     found = _DROPBEAR.match(version)
     if found is None:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A command on the target: one session channel, both output streams, stdin, and how it ended."""
+"""Run a command on the target over one session channel: stdin, both output streams, exit status."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ _CHUNK = 256 * 1024
 
 
 class ChannelProcess:
-    """A command that runs on a channel.
+    """Represent a command that runs on a channel.
 
-    :param place: of the target.
-    :param channel: the exec request has been accepted.
-    :param lost: makes the error for a connection that ended before the command did.
+    :param place: the target as errors name it.
+    :param channel: a channel whose exec request was accepted.
+    :param lost: returns the error for a connection that ended before the command did.
     """
 
     def __init__(self, place: str, channel: HopChannel, lost: Callable[[], HopError]) -> None:
         self.place = place
         self._channel = channel
         self._lost = lost
-        # What is taken is acknowledged at once: else, where the server's TCP holds small packets back until all before
-        # them are acknowledged (Nagle), the end of a command waits for a delayed acknowledgement, 40 ms.
+        # Adjust the window after every read. Otherwise, if the server's TCP holds small packets back until all earlier ones
+        # are acknowledged (Nagle), the end of a command waits 40 ms for a delayed acknowledgement.
         channel.in_window_threshold = 0
         self._poll = select.poll()
         # poll(2), as select(2) cannot watch descriptors above 1023.
         self._poll.register(channel.fileno(), select.POLLIN)
 
     def read(self, timeout: float | None) -> Output | Exited | None:
-        """The next bytes of either stream, or the end of the command after all of its output.
+        """Return the next bytes of either stream or, after all output, how the command ended.
 
-        :param timeout: seconds; None waits for as long as it takes.
-        :returns: None when the time is up.
+        :param timeout: in seconds; None for no limit.
+        :returns: None on timeout.
         :raises HopError: the connection ended before the command did.
         """
         try:
             return self._read(Deadline(timeout))
-        except BROKEN as error:  # taking bytes tells the other side that there is room for more
+        except BROKEN as error:  # reading also sends a window adjustment
             raise self._lost() from error
 
     def write(self, data: bytes) -> None:
-        """Sends to stdin; blocks while the other side takes nothing.
+        """Send data to stdin. Block while the window is full.
 
         :raises OSError: the command takes no more input, or the connection ended.
         """
@@ -61,12 +61,12 @@ class ChannelProcess:
             raise OSError("the command takes no more input") from error
 
     def close_stdin(self) -> None:
-        """Ends stdin. Harmless when the command has ended."""
+        """Close stdin. Harmless when the command has ended."""
         with contextlib.suppress(*BROKEN):
             self._channel.shutdown_write()
 
     def close(self) -> None:
-        """Ends the channel; the server hangs up on a command that still runs."""
+        """Close the channel; the server hangs up on a command that still runs."""
         self._channel.close()
 
     def _read(self, deadline: Deadline) -> Output | Exited | None:
@@ -77,7 +77,7 @@ class ChannelProcess:
             if channel.recv_stderr_ready():
                 return Output(Stream.STDERR, channel.recv_stderr(_CHUNK))
             if channel.eof_received or channel.closed:
-                # Bytes that came in before the end of file are all there by now; look once more.
+                # By now all bytes before the end of file are buffered; check once more.
                 if channel.recv_ready() or channel.recv_stderr_ready():
                     continue
                 return self._ending(deadline)
@@ -85,7 +85,7 @@ class ChannelProcess:
                 return None
 
     def _wait(self, deadline: Deadline) -> bool:
-        """Whether there is something to read in time."""
+        """Wait until there is something to read. Return False on timeout."""
         while not self._poll.poll(1000 * min(SIGNAL_POLL, deadline.remaining())):
             if deadline.expired:
                 return False
@@ -97,7 +97,7 @@ class ChannelProcess:
             if deadline.expired:
                 return None
         signal = channel.exit_signal
-        # OpenSSH tells the status when the command has ended, perhaps before the last of its output.
+        # OpenSSH sends the status when the command ends, perhaps before the last of its output.
         whole = channel.eof_received or channel.server_closed.is_set()
         if whole and (channel.exit_status >= 0 or signal):
             return Exited(channel.exit_status if not signal else None, signal)

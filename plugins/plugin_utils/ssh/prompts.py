@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Which of a user's patterns fits a server's text, at no cost for what else this process does.
+"""Match a user's patterns against a server's texts without blocking this process.
 
-A search of Python's holds the lock that all threads share, cannot be ended, and may take for ever on a few hundred characters
-where the pattern has one repetition in another. So it is done in a process of its own, which is killed when the time is up.
+A search of the re module holds the GIL, cannot be interrupted, and may run practically for ever on a few hundred characters if the
+pattern nests repetitions. So it runs in a child process, which is killed on timeout.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from collections.abc import Sequence
 
 from ..deadline import Deadline
 
-# Without one of these, a search looks at each character a few times at most.
+# Patterns without any of these are fast, and are matched in this process.
 _REPETITIONS = frozenset("*+?{")
 
-# What an interpreter that was moved needs to start. The broker's own settings of memory are not among it, nor is a PYTHONPATH.
+# What a relocated interpreter needs to start; neither the broker's memory settings nor PYTHONPATH.
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME")
 
-# Texts and patterns come through its standard input, and it ends by itself if its parent has ended. What it counts for that is
-# the time of the processor, which stands still while it is stopped.
+# The child reads patterns and texts from stdin. Its own timer ends it even if its parent is gone; ITIMER_PROF counts CPU time, which
+# stands still while the process is stopped.
 _PROGRAM = """
 import json, re, signal, sys
 seconds, patterns, texts = json.load(sys.stdin)
@@ -36,10 +36,10 @@ print(json.dumps([next((n for n, each in enumerate(patterns) if re.search(each, 
 
 
 def first_matches(patterns: Sequence[str], texts: Sequence[str], deadline: Deadline) -> list[int | None]:
-    """For each text, the number of the first pattern that is found in it, whatever the case; None where none is.
+    """Return, for each text, the index of the first pattern found in it, ignoring case; None if none is.
 
-    :raises TimeoutError: the time is up.
-    :raises OSError: no process can be started.
+    :raises TimeoutError: the deadline passed.
+    :raises OSError: the child process cannot be started, or failed.
     """
     if not any(_REPETITIONS & set(pattern) for pattern in patterns):
         return _search(patterns, texts)
@@ -51,7 +51,7 @@ def first_matches(patterns: Sequence[str], texts: Sequence[str], deadline: Deadl
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        cwd="/",  # in which Python looks for modules first
+        cwd="/",  # Python looks for modules in the working directory first
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
     )
     try:

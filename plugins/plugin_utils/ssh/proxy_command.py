@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A ProxyCommand: a local process whose standard input and output carry the connection.
+"""Run a ProxyCommand, a local process whose standard input and output carry the connection.
 
-Run as OpenSSH does (sshconnect.c): ``$SHELL -c "exec ..."``, so that published recipes work. One socket pair
-serves both directions; its end of file is the end of the connection. The process gets a session of its own, so that
-all that its shell started can be ended with it and none of it can ask on a terminal.
+It runs as in OpenSSH (sshconnect.c), ``$SHELL -c "exec ..."``, so that published recipes work. One socket pair serves both
+directions; its end of file ends the connection. The process gets its own session, so that its children can be ended with it and
+none of them can prompt on a terminal.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _POLL = 0.005
 
 
 class ProxyProcess:
-    """A running ProxyCommand.
+    """Represent a running ProxyCommand.
 
     :param command: the command line, tokens already expanded.
-    :param exec_context: where it is run; None for the directory and the environment of this process.
+    :param exec_context: the directory and environment to run it in; None for those of this process.
     :raises OSError: the shell cannot be started.
     """
 
@@ -71,7 +71,7 @@ class ProxyProcess:
             raise
 
     def _read_stderr(self, stream: IO[bytes]) -> None:
-        """Drains it to its end, so that a talkative command never blocks; keeps the last bytes."""
+        """Read stderr to its end, so that the command never blocks on it. Keep the last bytes."""
         kept = 0
         with stream:
             for data in iter(lambda: os.read(stream.fileno(), _STDERR_KEPT), b""):
@@ -81,7 +81,7 @@ class ProxyProcess:
                     kept -= len(self._stderr.popleft())
 
     def explain(self) -> str:
-        """How it ended and what it said, for an error: ``the ProxyCommand exited with status 1: no route``."""
+        """Return how it ended and what it printed, for an error: ``the ProxyCommand exited with status 1: no route``."""
         status = self._status(_GRACE)
         if status is not None:
             self._reader.join(_GRACE)
@@ -92,14 +92,16 @@ class ProxyProcess:
         else:
             ending = f"the ProxyCommand exited with status {status}"
         words = sanitize(b"".join(self._stderr)[-_STDERR_KEPT:], _STDERR_KEPT)
-        if len(words) > _SHOWN:  # a talkative command says last why it ended
+        if len(words) > _SHOWN:  # the reason comes last
             words = f"...{words[-_SHOWN:]}"
         return f"{ending}: {words}" if words else ending
 
     def _status(self, seconds: float) -> int | None:
-        """How it ended, as of Popen; None if it has not within ``seconds``. It is not reaped, since its number must stay
-        its own until all that it started has been signalled."""
-        if not hasattr(os, "waitid"):  # macOS before Python 3.13; there it is reaped, and what it left behind let be
+        """Return the status as Popen does; None if the process has not ended within ``seconds``.
+
+        Do not reap it, so that its process ID is not reused before its process group has been signalled.
+        """
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13: reap it, and leave the rest of its group alone
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
             reaped: int | None = self._process.returncode
@@ -114,9 +116,9 @@ class ProxyProcess:
         return status
 
     def close(self) -> None:
-        """Ends the process and what it started (SIGHUP, as ssh(1) does), and reaps it. Harmless when repeated.
+        """End the process and its group (SIGHUP, as ssh(1) does), and reap it. Harmless when repeated.
 
-        Under nohup(1), SIGHUP is nothing to them, so whatever is left when the process has ended, or does not end, is killed.
+        Commands under nohup(1) ignore SIGHUP, so the rest of the group is killed.
         """
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
@@ -129,7 +131,7 @@ class ProxyProcess:
             self._reader.join(_GRACE)
 
     def _signal(self, number: int) -> None:
-        # Once the process is reaped, its number may be somebody else's.
+        # Once the process is reaped, its ID may be reused.
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What can be done on a target over links that are open: commands and files."""
+"""Run commands and transfer files on a target over open links."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .files import NoSftp, PipedFiles, SftpFiles
 from .link import Link, dead_hop, lost_link
 from .process import ChannelProcess
 
-_CLOSING = 2.0  # seconds for a command to end whose input has ended
+_CLOSING = 2.0  # seconds for the server to close the channels of a session
 _TALKS = "the shell prints before SFTP begins: {}"
 _QUIET = "Let no startup file of its shell, such as .bashrc, print where there is no terminal."
 
 
 class TargetChannels:
-    """Commands and files on the target of some links, which it does not own.
+    """Run commands and transfer files on a target, over links that it does not own.
 
     :param links: one per hop, the target's last.
-    :param chain: that they are of.
+    :param chain: the chain of the links.
     """
 
     def __init__(self, links: Sequence[Link], chain: Chain, report: Report) -> None:
@@ -42,9 +42,9 @@ class TargetChannels:
         self._cancelled = False
 
     def start(self, command: str, pty: bool = False) -> ChannelProcess:
-        """Starts a command line in the login shell of the target's user.
+        """Start a command line in the login shell of the target's user.
 
-        :raises HopUnreachable: no channel, so the command was not started and may be tried again.
+        :raises HopUnreachable: no channel was opened, so the command was not started and may be retried.
         :raises LinkLost: the connection ended when the command may have been started.
         """
         channel = self._open_channel()
@@ -74,26 +74,26 @@ class TargetChannels:
         return ChannelProcess(self._place, channel, self._ended_without_status)
 
     def put(self, source: LocalFile, target: str, method: TransferMethod) -> None:
-        """Copies a file of the controller to the target, whole or with an error."""
+        """Copy a file from the controller to the target; raise an error unless the copy is complete."""
         with self._files(method) as files:
             self._report.commit()
             files.put(source, target)
 
     def fetch(self, source: str, target: LocalFile, method: TransferMethod) -> None:
-        """Copies a file of the target to the controller, whole or with an error."""
+        """Copy a file from the target to the controller; raise an error unless the copy is complete."""
         with self._files(method) as files:
             self._report.commit()
             files.fetch(source, target)
 
     def has_ended(self) -> bool:
-        """Whether another session can begin; waits for the server where it has to have closed the channels of this one."""
+        """Return whether another session can begin. If the server must first close the channels of this one, wait for that."""
         if self._target.is_dead or not self._target.one_session_at_a_time:
             return True
         deadline = Deadline(_CLOSING)
         return all(deadline.wait(channel.server_closed) for channel in self._channels)
 
     def cancel(self) -> None:
-        """Closes all channels, so that whoever waits for one gets an error."""
+        """Close all channels, so that pending calls fail."""
         self._cancelled = True
         for channel in list(self._channels):
             channel.close()
@@ -119,7 +119,7 @@ class TargetChannels:
         return dead_hop(self._links, self._chain) or silent
 
     def _get_pipe(self, channel: HopChannel) -> None:
-        """What a command is waited for with; made before it starts, as there may be no room for it."""
+        """Create the pipe that signals output before the command starts, as no descriptor may be left."""
         try:
             channel.fileno()
         except OSError as error:
@@ -130,7 +130,7 @@ class TargetChannels:
             ) from error
 
     def _agent(self) -> str | None:
-        """The agent that commands may use; none for a target whose host key is in doubt (sshconnect.c, check_host_key)."""
+        """Return the agent to forward; None if the target's host key is in doubt (sshconnect.c, check_host_key)."""
         trust = self._target.trust
         return self._chain.target.transport.forward_agent if trust is not None and trust.secrets_allowed else None
 
@@ -145,7 +145,7 @@ class TargetChannels:
 
     @contextlib.contextmanager
     def _files(self, method: TransferMethod) -> Iterator[SftpFiles | PipedFiles]:
-        """What moves files; it leaves no session behind, of which a server may allow few."""
+        """Yield the object that transfers files, and close its session afterwards, as a server may allow few."""
         files = self._sftp(method)
         if files is None:
             yield PipedFiles(self._place, self.start)
@@ -166,11 +166,11 @@ class TargetChannels:
             return Deadline(self._timeout).limit(
                 lambda: SftpFiles(self._place, channel, self._lost, self._target.abort)
             )
-        except TimeoutError as error:  # it starts no subsystem, and says nothing
+        except TimeoutError as error:  # no answer to the request for the subsystem
             channel.close()
             raise self._silent() from error
         except NoSftp as error:
-            if self._cancelled:  # which says nothing of the server, and nobody hears it
+            if self._cancelled:  # then this says nothing about the server
                 raise self._silent() from error
             if method is TransferMethod.SFTP:
                 raise self._not_offered(error.shell_says) from error
@@ -179,7 +179,7 @@ class TargetChannels:
             return None
 
     def _say_no_sftp(self, shell_says: str) -> None:
-        """Says that files go through dd: to all where something can be done about it, in each run that meets it."""
+        """Report that files go through dd: as a warning if the user can change that, else as a note."""
         if shell_says:
             self._report.warn(
                 str(CommandError(self._place, f"{_TALKS.format(shell_says)}, so files go through dd", _QUIET))
@@ -212,5 +212,5 @@ class TargetChannels:
 
 
 def _bytes(text: str) -> bytes:
-    """As it came: a byte that is no UTF-8 is one still."""
+    """Return the bytes that a text was decoded from, including those that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
