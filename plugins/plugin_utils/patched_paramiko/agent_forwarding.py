@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""An agent of the controller for commands on the target (ssh_config(5), ForwardAgent).
+"""Forward an agent of the controller to commands on the target (ssh_config(5), ForwardAgent).
 
-The library's own ends the connections of one command to the agent when another command begins on the same transport.
+This replaces paramiko's AgentRequestHandler, which closes one command's connections to the agent when another command begins on the
+same transport.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ from .channel import HopChannel
 from .compat import BROKEN, paramiko
 
 _BLOCK = 16384
-_CONNECT = 10.0  # seconds for an agent whose queue is full; OpenSSH's authfd.c waits for ever
+_CONNECT = 10.0  # seconds for an agent whose listen queue is full; OpenSSH's authfd.c has no limit
 _PAUSE = 0.05
 
 
 def offer_agent(channel: paramiko.Channel, agent: str) -> None:
-    """Lets the command of a session use an agent, if the server wants that.
+    """Request that the server forward an agent to the command of a session.
 
-    :param agent: its socket, or the word for the one of the environment.
+    :param agent: the path of its socket, or SSH_AUTH_SOCK for that of the environment.
     """
     path = os.environ.get(USUAL_AGENT, "") if agent == USUAL_AGENT else os.path.expanduser(agent)
     channel.request_forward_agent(lambda remote: _connected(remote, path))  # type: ignore[arg-type]  # it is a HopChannel
 
 
 def _connected(remote: HopChannel, path: str) -> threading.Thread | None:
-    """The thread that lives for as long as a connection to the agent takes anything; None if there is no room for it."""
+    """Start a thread that carries one connection to the agent. Return it; None if no descriptor or thread is left."""
     try:
         agent = socket.socket(socket.AF_UNIX)
     except OSError:
         remote.close()
         return None
-    closing = threading.Lock()  # else what is shut down may have the same number and be another host's
+    closing = threading.Lock()  # else shutdown() may hit a reused descriptor, perhaps another host's
 
     def shut_down() -> None:
         with closing, contextlib.suppress(OSError):
@@ -66,9 +67,9 @@ def _connected(remote: HopChannel, path: str) -> threading.Thread | None:
 
 
 def _carry(remote: HopChannel, agent: socket.socket, path: str) -> None:
-    """One connection to the agent, until either side ends it."""
+    """Carry one connection to the agent until either side ends it."""
     _connect(agent, path, remote)
-    if remote.closed:  # before there was anything to shut down
+    if remote.closed:  # closed before shut_down() had a connection to end
         return
     answers = threading.Thread(target=_answer, args=(agent, remote), name="agent-answers", daemon=True)
     answers.start()
@@ -82,7 +83,7 @@ def _carry(remote: HopChannel, agent: socket.socket, path: str) -> None:
 
 
 def _connect(agent: socket.socket, path: str, remote: HopChannel) -> None:
-    """Connects; nothing but time wakes a thread that waits for room in the queue of a Unix socket."""
+    """Connect to the agent. Poll, as a blocking connect() to a full listen queue cannot be interrupted."""
     deadline = Deadline(_CONNECT)
     agent.setblocking(False)
     while True:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Which algorithms are offered to a server: those that are safe, and of these the ones that are wanted; and which it lacks."""
+"""Choose the algorithms to offer, the configured ones among those that are safe, and explain which ones a server lacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..errors import sanitize
 from .compat import paramiko
 
-# SHA-1 and what OpenSSH no longer offers either; with these gone, what is left of each list is sound.
+# SHA-1, and what OpenSSH no longer offers either. What paramiko has besides these is safe.
 WEAK = {
     "kex": [
         "diffie-hellman-group1-sha1",
@@ -26,9 +26,9 @@ WEAK = {
 
 
 ALL_WEAK = frozenset(name for names in WEAK.values() for name in names)
-# Two names for the same (RFC 8731 section 1), of which the library knows the older one, and a server may have only the other.
+# Two names of one method (RFC 8731 section 1). paramiko has only the older one, and a server may have only the newer one.
 _LIBSSH, CURVE25519 = "curve25519-sha256@libssh.org", "curve25519-sha256"
-#: All key exchanges of the library, and the usual ones in its order.
+#: All key exchange methods of paramiko, and (KEX) its preferred ones in its order, each with the newer name added.
 KEX_INFO = dict(paramiko.Transport._kex_info)  # type: ignore[attr-defined]
 if _LIBSSH in KEX_INFO:
     KEX_INFO[CURVE25519] = KEX_INFO[_LIBSSH]
@@ -38,13 +38,13 @@ KEX = tuple(
     for each in ((CURVE25519, _LIBSSH) if name == _LIBSSH else (name,))
 )
 
-_SHOWN = 40  # names of a list (OpenSSH's match.c looks at as many, MAX_PROP)
-_NAME = 60  # characters of one
+_SHOWN = 40  # names of a server's list (OpenSSH's match.c reads as many, MAX_PROP)
+_NAME = 60  # characters of a name
 _SUGGESTED = 4
 _NEWER = {"mlkem768x25519-sha256": "5.1"}  # the version of paramiko that has it
 
 
-# First the ciphers that need no separate MAC, which costs several times what AES does; then what the library prefers.
+# Ciphers to prefer to those of paramiko's order: they need no separate MAC, which costs several times what AES does.
 FAST = tuple(
     name
     for name in ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -53,13 +53,16 @@ FAST = tuple(
 
 
 class NoAlgorithm(Exception):
-    """None of the algorithms that are wanted is there."""
+    """Signal that none of the configured algorithms can be used."""
 
 
 def usable(
     keyword: str, wanted: tuple[str, ...] | None, usual: Sequence[str], known: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Those of the algorithms that are wanted which the library has and which are safe; the usual ones where none is said."""
+    """Return the configured algorithms that are safe and that paramiko has; the usual ones if none are configured.
+
+    :raises NoAlgorithm: none of the configured ones can be used.
+    """
     if wanted is None:
         return tuple(usual)
     found = tuple(dict.fromkeys(name for name in wanted if name in known and name not in ALL_WEAK))
@@ -69,11 +72,13 @@ def usable(
 
 
 class Offer(NamedTuple):
-    """What a server offers of one kind of algorithms, beside what there is here.
+    """Hold what a server offers of one kind of algorithms, and what can be used here.
 
-    :param keyword: of ssh_config and sshd_config.
-    :param usable: what is offered to it, the best first.
-    :param known: all that the library has.
+    :param kind: the name of the kind, for messages.
+    :param keyword: its keyword in ssh_config and sshd_config.
+    :param names: what the server offers.
+    :param usable: what is offered to the server, in order of preference.
+    :param known: all that paramiko has.
     """
 
     kind: str
@@ -84,7 +89,7 @@ class Offer(NamedTuple):
 
 
 def nothing_common(offers: Iterable[Offer]) -> tuple[str, str] | None:
-    """The first kind of which the two sides have nothing in common, as a problem and an advice; None if there is none."""
+    """Return a problem and an advice for the first kind without a common algorithm; None if each has one."""
     for offer in offers:
         if not set(offer.names) & set(offer.usable):
             return _reasons(offer), _advice(offer)

@@ -21,18 +21,20 @@ MSG_CHANNEL_CLOSE = 97  # RFC 4250 section 4.1.2
 _MSG_CHANNEL_WINDOW_ADJUST = 93
 _ATTENTION = 1.0
 _STDERR = 1  # RFC 4254 section 5.2
-#: A server may exceed its window by the tenth part of the whole (OpenSSH's channels.c, local_window_exceeded).
+#: A server may exceed a window by its size divided by this (OpenSSH's channels.c, local_window_exceeded).
 _GRACE = 10
-#: Answers on one channel that a server can let wait, as it takes none or exchanges keys.
+#: Replies that may be queued on one channel while the server reads none or exchanges keys.
 _WAITING = 64
-#: Seconds for a lock that is never held while something is sent or waited for.
+#: Seconds to wait for a lock that is never held while sending or waiting.
 SHORT = 20.0
 
 
 class TransportLock:
-    """A lock of a transport, or of its channels, that is not waited for where its holder may never let it go.
+    """Lock a transport or its channels; acquire() raises once the transport is dead or ``limit`` has passed.
 
-    :param limit: seconds that are more than anybody needs it for.
+    This replaces paramiko's threading.Lock, which deadlocks if its holder is stuck.
+
+    :param limit: seconds, more than any holder needs.
     """
 
     def __init__(self, transport: Any, limit: float = math.inf) -> None:
@@ -41,7 +43,10 @@ class TransportLock:
         self._lock = threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As of threading.Lock; raises paramiko.SSHException when the transport has ended, or the limit is reached."""
+        """Acquire the lock as threading.Lock does.
+
+        :raises paramiko.SSHException: the transport has ended, or ``limit`` has passed.
+        """
         if not blocking or timeout >= 0:
             return self._lock.acquire(blocking, timeout)
         if self._lock.acquire(blocking=False):
@@ -53,7 +58,7 @@ class TransportLock:
         return True
 
     def release(self) -> None:
-        """As of threading.Lock."""
+        """Release the lock."""
         self._lock.release()
 
     def __enter__(self) -> bool:
@@ -64,28 +69,28 @@ class TransportLock:
 
 
 class HopChannel(paramiko.Channel):
-    """A channel of a hop. Whoever opened it closes it.
+    """Represent a channel of a hop. The code that opens it must close it.
 
-    The library's own closes itself when it is collected, in a thread that may hold what this needs (paramiko#247).
+    paramiko's Channel closes itself when it is garbage collected, in a thread that may hold a lock that this needs (paramiko#247).
     """
 
     #: The name of the signal that ended the command; None if none did.
     exit_signal: str | None = None
-    #: Set when the server has closed it, and not when merely the connection ended.
+    #: Set when the server has closed the channel, not when only the connection ended.
     server_closed: threading.Event
-    #: Whether what comes on standard error is of no use; it is not kept then, and takes no room from the output.
+    #: Whether to discard standard error, so that it uses up none of the window.
     drops_stderr = False
-    #: What is done as it closes, by either side or with the connection; it may wait for nothing, and come twice.
+    #: Called when either side closes the channel or the connection ends, perhaps twice; must not block.
     on_close: Callable[[], None] | None = None
     _pipe: Any
     _window: _Window
 
     def __del__(self) -> None:
-        """Nothing."""
+        """Do nothing, in place of paramiko's, which closes the channel."""
 
     @staticmethod
     def upgrade(channel: Any, transport: Any) -> None:
-        """Makes one of a channel of the library's on which nothing has been received and that nobody uses yet."""
+        """Turn a paramiko Channel into a HopChannel, before it is used and before anything is received on it."""
         channel.__class__ = HopChannel
         channel.server_closed = threading.Event()
         channel.in_buffer = _Buffer()
@@ -95,7 +100,10 @@ class HopChannel(paramiko.Channel):
         channel.out_buffer_cv = threading.Condition(channel.lock)
 
     def receive(self, data: bytes) -> bytes:
-        """The same bytes, if the server may send so many now (RFC 4254 section 5.2)."""
+        """Return the data if the window allows it (RFC 4254 section 5.2), which paramiko does not check.
+
+        :raises Violation: the server sent more than it may.
+        """
         if len(data) > self.in_max_packet_size:
             raise Violation(
                 f"it sent {len(data)} bytes at once on a channel, and {self.in_max_packet_size} are the most"
@@ -105,7 +113,7 @@ class HopChannel(paramiko.Channel):
         return data
 
     def allow(self, count: int) -> None:
-        """Lets the server send so many bytes more, in place of those that were taken (RFC 4254 section 5.2)."""
+        """Let the server send as many bytes again as were consumed (RFC 4254 section 5.2)."""
         granted = self._check_add_window(count)
         if granted > 0:
             message = paramiko.Message()
@@ -115,22 +123,24 @@ class HopChannel(paramiko.Channel):
             self.transport._send_user_message(message)  # type: ignore[union-attr]
 
     def _check_add_window(self, n: int) -> int:
+        # paramiko returns what to grant, and does not record it.
         granted = int(super()._check_add_window(n))  # type: ignore[misc]
         self._window.grant(granted)
         return granted
 
     def close(self) -> None:
-        """Ends it. Harmless when repeated, and when the connection has just ended, so that nobody can be told."""
+        """Close the channel. Harmless when repeated, and when the connection has just ended, where paramiko may raise."""
         with contextlib.suppress(*BROKEN):
             super().close()
 
     def _set_closed(self) -> None:
+        # paramiko calls this whichever side closes the channel, but has no callback for it.
         super()._set_closed()  # type: ignore[misc]
         if self.on_close is not None:
             self.on_close()
 
     def abandon(self) -> None:
-        """Ends it for all who wait for it, whatever the thread of its transport is stuck in."""
+        """Fail all calls that wait for the channel, even if the thread of its transport is stuck."""
         self.closed = True
         self.in_buffer.close()
         self.in_stderr_buffer.close()
@@ -143,13 +153,13 @@ class HopChannel(paramiko.Channel):
         self._wake_senders()
 
     def _wake_senders(self) -> None:
-        """Wakes who waits for room in the window; a condition takes a lock that anybody holds for one that we hold."""
+        """Wake threads that wait for space in the window. notify_all() needs the lock to be held, by whichever thread."""
         while True:
-            ours = self.lock.acquire(timeout=0.1)  # whoever is about to wait lets it go within that
+            ours = self.lock.acquire(timeout=0.1)  # long enough for a thread that is about to wait to release it
             try:
                 self.out_buffer_cv.notify_all()
                 return
-            except RuntimeError:  # it was let go meanwhile
+            except RuntimeError:  # released meanwhile
                 continue
             finally:
                 if ours:
@@ -157,7 +167,7 @@ class HopChannel(paramiko.Channel):
 
 
 class _Window:
-    """Bytes that the other side may still send on a channel; it is counted in two threads."""
+    """Count the bytes that the server may still send on a channel, from two threads. paramiko keeps no such count."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -165,21 +175,21 @@ class _Window:
         self._lock = threading.Lock()
 
     def grant(self, count: int) -> None:
-        """Lets it send so many more."""
+        """Add bytes that the server may send."""
         with self._lock:
             self._left += count
 
     def take(self, count: int) -> bool:
-        """Counts bytes that came; whether that was still allowed."""
+        """Subtract received bytes. Return whether they were allowed."""
         with self._lock:
             self._left -= count
             return self._left + self._grace >= 0
 
 
 def send_in_background(send: Callable[..., None], *what: Any) -> bool:
-    """Sends something that is not waited for, in a thread of its own: that of the transport may have to read on first.
+    """Send in a new thread without waiting for it, as the thread of the transport may have to read on first.
 
-    :returns: False if no thread can be started; the end of the connection then says the same.
+    :returns: False if no thread can be started; nothing is sent then.
     """
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=send, args=what, name="farewell", daemon=True).start()
@@ -188,7 +198,10 @@ def send_in_background(send: Callable[..., None], *what: Any) -> bool:
 
 
 def of_open_channel(handle: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Handles a message, if its channel is open: one that is being opened has no bounds yet."""
+    """Return a handler that raises Violation unless the channel is open.
+
+    paramiko handles messages on a channel that is still being opened, and which has no bounds yet.
+    """
 
     def handle_if_open(channel: Any, message: paramiko.Message) -> None:
         if not isinstance(channel, HopChannel):
@@ -199,12 +212,12 @@ def of_open_channel(handle: Callable[[Any, Any], None]) -> Callable[[Any, Any], 
 
 
 def handle_data(channel: HopChannel, message: paramiko.Message) -> None:
-    """Keeps what a command writes (RFC 4254 section 5.2)."""
+    """Buffer what a command writes (RFC 4254 section 5.2); unlike paramiko, check the window."""
     channel.in_buffer.feed(channel.receive(message.get_binary()))
 
 
 def handle_extended_data(channel: HopChannel, message: paramiko.Message) -> None:
-    """Keeps what a command writes to standard error; there is no other kind."""
+    """Buffer or discard what a command writes to standard error, the only kind of extended data; unlike paramiko, check the window."""
     kind = message.get_int()
     data = channel.receive(message.get_binary())
     if kind == _STDERR and channel.drops_stderr:
@@ -214,23 +227,26 @@ def handle_extended_data(channel: HopChannel, message: paramiko.Message) -> None
 
 
 def handle_close(channel: HopChannel, message: paramiko.Message) -> None:
-    """Notes that the server has said all (RFC 4254 section 5.3), and hands the message on."""
+    """Record that the server has closed the channel (RFC 4254 section 5.3), and let paramiko handle the message.
+
+    paramiko does not distinguish this from the end of the connection.
+    """
     channel.server_closed.set()
     paramiko.Channel._handle_close(channel, message)  # type: ignore[attr-defined]
 
 
 def handle_request(channel: HopChannel, message: paramiko.Message) -> None:
-    """Keeps an exit signal (RFC 4254 section 6.10), which paramiko drops, and hands the request on."""
+    """Record an exit signal (RFC 4254 section 6.10), which paramiko drops, and let paramiko handle the request."""
     if message.get_text() == "exit-signal":
         message.get_boolean()
         channel.exit_signal = sanitize(message.get_binary(), 20)
     message.rewind()
-    message.get_int()  # the channel's number, read before
+    message.get_int()  # skip the channel's number
     paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]
 
 
 class _Buffer(paramiko.buffered_pipe.BufferedPipe):  # type: ignore[type-arg]
-    """What a channel received; the library's own moves all that is left with every piece that is taken."""
+    """Buffer what a channel received. paramiko's array moves all the rest with every read; a bytearray does not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -244,16 +260,16 @@ class _Buffer(paramiko.buffered_pipe.BufferedPipe):  # type: ignore[type-arg]
 
 
 class _CloseOrderedTransport:
-    """A transport as one channel sees it, which sends nothing after its CLOSE.
+    """Wrap a transport for one channel, so that nothing is sent after the channel's CLOSE.
 
-    The library makes a message under the channel's lock and sends it without; meanwhile its thread may answer a CLOSE of
-    the server's. What came after that, OpenSSH would take for an error of the protocol and end the whole connection.
+    paramiko builds a message under the channel's lock and sends it after releasing the lock; meanwhile its thread may answer the
+    server's CLOSE. OpenSSH treats a message after that as a protocol error, and ends the whole connection.
     """
 
     _transport: Any
 
     def __init__(self, transport: Any) -> None:
-        self._transport = transport  # which is a thread, too
+        self._transport = transport  # also the thread that receives
         self._sending = TransportLock(transport)
         self._closed = False
         self._waiting: deque[paramiko.Message] = deque()
@@ -274,7 +290,7 @@ class _CloseOrderedTransport:
             finally:
                 self._sending.release()
         else:
-            # Whoever holds the lock may wait for a key exchange, and that for this thread.
+            # The thread that holds the lock may be waiting for a key exchange, which needs this thread.
             self._send_later(message)
 
     def _send(self, message: paramiko.Message) -> None:
@@ -283,7 +299,7 @@ class _CloseOrderedTransport:
             self._transport._send_user_message(message)
 
     def _send_later(self, message: paramiko.Message) -> None:
-        """Leaves it to another thread, one for all that wait; a server that wants answers may not make them pile up."""
+        """Queue a message for one background thread. Bound the queue, as a server may request replies and read none."""
         with self._waiting_lock:
             if len(self._waiting) >= _WAITING:
                 raise Violation(f"it wants answers and takes none: {_WAITING} wait on one channel")

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""paramiko; or, where it is missing, as much of its names as this room needs to be imported and documented."""
+"""Import paramiko or, if it is missing, define those of its names that the collection needs to be imported and documented."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 @contextlib.contextmanager
 def _without(name: str) -> Iterator[None]:
-    """Lets an optional module be missing: paramiko wants invoke for Match exec in its own reader of ssh_config, which is
-    not used here, and it takes a third of the time to load and 7 MiB.
+    """Hide an optional module while paramiko is imported.
+
+    paramiko imports invoke for Match exec in its own reader of ssh_config, which is not used here. That takes a third of the time
+    of the import, and 7 MiB.
     """
     if name in sys.modules:
         yield
@@ -66,14 +68,14 @@ else:
             __version__="",
         )
 
-#: What paramiko raises, in any call, when a connection has ended or is in trouble.
+#: What any call of paramiko may raise when a connection has ended or is broken.
 BROKEN = (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError)
 
 _OLDEST = (3, 4)  # the first with strict key exchange (CVE-2023-48795)
 
 
 def why_unusable() -> str:
-    """Why this paramiko cannot be used, and what to do; empty if it can."""
+    """Return why this paramiko cannot be used and what to do; empty if it can be used."""
     found = str(paramiko.__version__)
     if found and tuple(int(part) for part in found.split(".")[:2]) >= _OLDEST:
         return ""

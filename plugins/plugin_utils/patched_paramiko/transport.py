@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""paramiko's Transport with what it leaves out: why the other side hung up, what it offered, an end when it is stuck."""
+"""Extend paramiko's Transport: why the server disconnected, what it offered, and an end when a thread is stuck."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _MSG_CHANNEL_REQUEST = 98
 _MSG_GLOBAL_REQUEST = 80
 _LOG = "bastion.ssh.paramiko"
 
-_AGENTS = 32  # connections to a forwarded agent at once; each takes two threads (OpenSSH's channels.c: 16,384 channels)
+_AGENTS = 32  # most connections to a forwarded agent, with two threads each (OpenSSH's channels.c: 16,384 channels)
 _RESOURCE_SHORTAGE = 4  # RFC 4254 section 5.1
 
 
 class ChannelRefused(Exception):
-    """The other side does not open a channel (RFC 4254 section 5.1).
+    """Signal that the server refused to open a channel (RFC 4254 section 5.1).
 
-    :param code: its reason.
-    :param words: its words, safe to show.
+    :param code: its reason code.
+    :param words: its description, sanitized.
     """
 
     def __init__(self, code: int, words: str) -> None:
@@ -61,9 +61,12 @@ class ChannelRefused(Exception):
 
 
 class _Until:
-    """A time limit that the library adds to the time of day and then compares with that, which can be set meanwhile.
+    """Serve as the timeout of paramiko's open_channel(), which adds it to time.time() and compares the sum with time.time().
 
-    A server that has said nothing since it let us in may not serve yet: it is asked for an answer, and the time begins with that.
+    The time of day can be set meanwhile. Besides, a server that has sent nothing since it accepted the login may not serve yet:
+    request an answer, and begin the timeout with it.
+
+    :param waits: called every few seconds.
     """
 
     def __init__(self, seconds: float, transport: HopTransport, waits: Callable[[], None]) -> None:
@@ -88,7 +91,7 @@ class _Until:
 
 
 class _ChannelIds:
-    """In place of the library's list of all channels that there ever were, which grows for as long as there is a connection."""
+    """Remember the highest channel number used, in place of paramiko's dict of all, which grows as long as the connection lasts."""
 
     def __init__(self) -> None:
         self._last = -1
@@ -101,10 +104,10 @@ class _ChannelIds:
 
 
 class _Handlers(dict[int, Any]):
-    """What is done with messages by their types; the library fails at a type that it has no name for.
+    """Map message types to handlers. paramiko raises KeyError for a type that it has no name for.
 
-    :param usual: the library's.
-    :param unknown: for such a type.
+    :param usual: paramiko's handlers.
+    :param unknown: the handler for such a type.
     """
 
     def __init__(self, usual: Mapping[int, Any], unknown: Callable[[paramiko.Message], None]) -> None:
@@ -119,16 +122,16 @@ class _Handlers(dict[int, Any]):
 
 
 class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined,misc]
-    """One SSH connection to one hop, not yet authenticated.
+    """Represent one SSH connection to one hop, at first without a login.
 
-    Strict key exchange is offered by default (CVE-2023-48795). Key exchange, login and channels take as long as their
-    deadlines allow, so the library's own shorter limits are lifted.
+    The base class (since paramiko 3.2) requests the userauth service only once. Strict key exchange is offered by default
+    (CVE-2023-48795). Key exchange, login and channels have their own deadlines, so paramiko's shorter timeouts are lifted.
 
     :param sock: a socket, or a channel of the hop before.
-    :raises NoAlgorithm: of those that are wanted, there is none.
+    :raises NoAlgorithm: none of the configured algorithms can be used.
     """
 
-    #: Seconds between looks of a thread that nothing wakes. What ends a link wakes it, so there is nothing to look for.
+    #: Seconds between checks of an idle thread, 0.1 in paramiko. What ends a link wakes the thread, so none are needed.
     _active_check_timeout = 30.0
     _preferred_ciphers = FAST + tuple(
         name
@@ -137,7 +140,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
     )
     _preferred_kex = KEX
     _kex_info = KEX_INFO | CHECKED
-    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets it, and the next two
+    server_extensions: dict[str, bytes]  # of RFC 8308; paramiko sets this and the next two
     auth_handler: Any
     _handler_table: dict[int, Any]
     _saved_exception: Exception | None = None
@@ -155,28 +158,29 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     def __init__(self, sock: Any, options: TransportOptions | None = None) -> None:
         super().__init__(sock, disabled_algorithms=WEAK, packetizer_class=Packetizer)
-        # A request that the server has no name for, such as a keepalive, was refused (RFC 4254 section 4), whatever it says.
+        # A server that does not know a request, such as a keepalive, may reply UNIMPLEMENTED instead of a failure (RFC 4254
+        # section 4). paramiko ignores that, and waits on.
         answers = {**self._handler_table, _MSG_UNIMPLEMENTED: self._parse_request_failure}
         self._handler_table = _Handlers(answers, self._pass_over)
         self.daemon = True
         if options is not None:
             self._follow(options)
-        # A channel of its own without handlers: nothing of paramiko's log is for users or for a log file.
+        # A logger without handlers, as paramiko's log is neither for users nor for log files.
         self.set_log_channel(_LOG)
         self.banner_timeout = self.auth_timeout = self.clear_to_send_timeout = 86400.0
-        #: Why the other side disconnected (RFC 4253 section 11.1), safe to show; empty if it did not say.
+        #: Why the server disconnected (RFC 4253 section 11.1), sanitized; empty if it sent no reason.
         self.disconnect_reason = ""
         self._shown_key: bytes | None = None
-        #: What the server has nothing in common with us of, once the key exchange has begun, and what to do.
+        #: A problem and an advice, if the key exchange finds no common algorithm.
         self.nothing_common: tuple[str, str] | None = None
         self.channels_seen = _ChannelIds()
-        # In place of the library's, which it does not use before it is started.
+        # Replace paramiko's locks, which it does not use before start_client().
         self.clear_to_send_lock = TransportLock(self)
         self.lock = TransportLock(self, SHORT)
         self.server_accept_cv = threading.Condition(self.lock)  # type: ignore[arg-type]
         self._userauth_accepted = threading.Event()
-        self._received_then: int | None = None  # when the login was over, until the server serves
-        #: Of the login, which is not over for users before the server serves: OpenSSH's has PAM open a session first.
+        self._received_then: int | None = None  # bytes received up to the end of the login; None once the server serves
+        #: Deadline of the login, which includes the wait until the server serves: OpenSSH's has PAM open a session first.
         self.login_deadline = Deadline(None)
         self._opening = threading.local()
         self._refused: dict[int, ChannelRefused] = {}
@@ -194,50 +198,49 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self.packetizer.rekey_seconds = options.rekey_seconds
 
     def host_key_algorithms(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The usual ones, in the library's order, and all that it has; none that is not safe."""
+        """Return paramiko's preferred host key algorithms in its order, and all that it has, both without unsafe ones."""
         there = (name for name in self._key_info if name not in ALL_WEAK)
         return tuple(self.preferred_keys), tuple(there)
 
     def sign_only_with(self, algorithms: tuple[str, ...] | None) -> None:
-        """Signs logins with no others (PubkeyAcceptedAlgorithms); None for all that are safe."""
+        """Sign logins with these algorithms only (PubkeyAcceptedAlgorithms); None for all that are safe."""
         if algorithms is not None:
             others = [name for name in self._preferred_pubkeys if name not in algorithms]
             self.disabled_algorithms = {**WEAK, "pubkeys": [*WEAK["pubkeys"], *others]}
 
     def forget_questions(self) -> None:
-        """Lets go of what answers questions of a login, and so of the answers, which the library keeps for as long as itself."""
+        """Drop the handler of interactive questions, and with it the answers, which paramiko keeps as long as the transport."""
         if self.auth_handler is not None:
             self.auth_handler.interactive_handler = lambda *_asked: []
 
     def get_banner(self) -> bytes | None:
-        """The last banner, also when the connection has ended, which is when it says why; the library's is none then."""
+        """Return the last banner, also after the connection has ended, when it may say why and paramiko returns None."""
         return None if self.auth_handler is None else self.auth_handler.banner
 
     @property
     def sent(self) -> int:
-        """Bytes that went to the hop, those of SSH itself included."""
+        """Return the bytes sent to the hop, including the overhead of SSH."""
         return int(self.packetizer.sent)
 
     @property
     def heard_at(self) -> float:
-        """When something arrived last, by the clock that never goes back."""
+        """Return the time of the last received data, of ``time.monotonic()``."""
         return float(self.packetizer.heard_at)
 
     @property
     def received(self) -> int:
-        """Bytes that came from the hop, those of SSH itself included."""
+        """Return the bytes received from the hop, including the overhead of SSH."""
         return int(self.packetizer.received)
 
     @property
     def greeting(self) -> str:
-        """What the server said before, or in place of, an SSH conversation, safe to show."""
+        """Return what the server sent before its version or in place of it, sanitized."""
         return sanitize(" ".join(self.packetizer.greeting))
 
     def abandon(self) -> None:
-        """Gives up a connection whose thread does not end, as it is stuck: whoever waits for it gets an error.
+        """Fail all calls that wait for a connection whose thread is stuck.
 
-        None of the locks that the thread may hold is waited for. The library knows several ways into such a deadlock
-        (paramiko#247, #2534, #2685).
+        Take none of the locks that the thread may hold. paramiko can deadlock in several ways (paramiko#247, #2534, #2685).
         """
         self.active = False
         self.packetizer.close()
@@ -253,10 +256,10 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
 
     @property
     def saved_exception(self) -> Exception | None:
-        """What went wrong last. The library forgets it when it has told it; why a connection ended is asked more than once.
+        """Return the last error. paramiko clears it once read, but why a connection ended is asked more than once.
 
-        Handling a message can raise anything, and what is raised is kept here, for this thread and for all that wait: always
-        as an error of a broken connection.
+        Handling a message can raise anything. paramiko stores it here and raises it in waiting threads, so turn it into an error
+        of a broken connection.
         """
         return self._saved_exception
 
@@ -266,18 +269,18 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             self._saved_exception = None if error is None else as_broken(error)
 
     def run(self) -> None:
-        """The thread. Its last act is to close what carries it, which fails where that is a channel of a dead hop."""
+        """Run the thread. paramiko closes the underlying stream at the end, which raises if that is a channel of a dead hop."""
         try:
             super().run()
         except Exception as error:
             if self._saved_exception is None:
                 self.saved_exception = error
-            self.abandon()  # what the library has not come to
+            self.abandon()  # do what paramiko did not get to
 
     def ensure_session(self) -> None:
-        """Asks for the userauth service once (RFC 4252 section 5): some servers hang up when it is asked for again.
+        """Request the userauth service once (RFC 4252 section 5), as some servers disconnect at a second request.
 
-        The library's own would wait for ever on a connection that has ended, and has no ears for a banner yet.
+        paramiko's version hangs on a dead connection and cannot yet handle a banner.
 
         :raises paramiko.SSHException: no answer within ``auth_timeout`` seconds, or the connection ended.
         """
@@ -294,7 +297,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
                 raise paramiko.SSHException("no userauth service")
 
     def _check_banner(self) -> None:
-        """Reads the version. The library has words of its own for whatever goes wrong, also for what we found."""
+        """Read the server's version. paramiko turns any error into one of its own, so raise the Violation behind it."""
         try:
             super()._check_banner()
         except paramiko.SSHException as error:
@@ -303,25 +306,30 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             raise
 
     def _pass_over(self, m: paramiko.Message) -> None:
-        """Says of a message that there is no such type (RFC 4253 section 11.4)."""
+        """Reply UNIMPLEMENTED to a message of unknown type (RFC 4253 section 11.4)."""
         answer = paramiko.Message()
         answer.add_byte(bytes([_MSG_UNIMPLEMENTED]))
         answer.add_int(m.seqno)
         self._send_message(answer)
 
     def _parse_service_accept(self, m: paramiko.Message) -> None:
+        # paramiko sets a flag that its ensure_session() polls.
         if m.get_text() == "ssh-userauth":
             self._userauth_accepted.set()
 
     def _parse_ext_info(self, msg: paramiko.Message) -> None:
-        """What the server can do (RFC 8308). The library reads a value as UTF-8 when it signs, and so might not log in."""
+        """Store the server's extensions (RFC 8308). paramiko decodes a value as UTF-8 when it signs, which may fail the login."""
         super()._parse_ext_info(msg)
         self.server_extensions = {
             name: value.decode("utf-8", "replace").encode() for name, value in self.server_extensions.items()
         }
 
     def _verify_key(self, host_key: bytes, sig: bytes) -> None:
-        """The host key of a key exchange; that of a later one must be the one that was verified (clientloop.c asks anew)."""
+        """Verify the host key and signature of a key exchange.
+
+        paramiko does not check that they match the negotiated algorithm, and accepts another host key in a later exchange, which
+        ssh(1) verifies again (clientloop.c).
+        """
         problem = rejection_reason(self.host_key_type, host_key, sig)
         if not problem and self._shown_key not in (None, host_key):
             problem = "the server shows another host key than before in a new key exchange"
@@ -331,16 +339,17 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._shown_key = host_key
 
     def _parse_disconnect(self, m: paramiko.Message) -> None:
+        # paramiko only logs the reason.
         m.get_int()
         self.disconnect_reason = sanitize(m.get_binary())
 
     def let_in(self) -> None:
-        """The server has let us in."""
+        """Record that the server has accepted the login."""
         self._received_then = self.received
 
     @property
     def serves(self) -> bool:
-        """Whether the server has said anything since it let us in, or has had its time for that."""
+        """Return whether the server has sent anything since it accepted the login, or the login's deadline has passed."""
         silent = self._received_then is not None and self.received == self._received_then
         if silent and not self.login_deadline.expired:
             return False
@@ -348,7 +357,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         return True
 
     def ask_for_life(self) -> None:
-        """Asks for an answer, whatever it is."""
+        """Send a request to which the server must reply, whatever the reply is."""
         request = paramiko.Message()
         request.add_byte(bytes([_MSG_GLOBAL_REQUEST]))
         request.add_string("keepalive@openssh.com")
@@ -362,12 +371,13 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         timeout: float = 10.0,
         waits: Callable[[], None] = lambda: None,
     ) -> HopChannel:
-        """A channel. The library keeps one refusal for all that are being opened, and so may tell it to the wrong one.
+        """Open a channel. paramiko stores one refusal for all channels being opened, and may raise it for the wrong one.
 
         :param kind: ``session``, or ``direct-tcpip`` with a destination.
-        :param timeout: seconds, from when the server serves.
-        :param waits: called now and then until it is open.
-        :raises ChannelRefused: by the server.
+        :param destination: host and port.
+        :param timeout: in seconds, from when the server serves.
+        :param waits: called every few seconds until the channel is open.
+        :raises ChannelRefused: the server refused.
         :raises paramiko.SSHException: no answer in time, or the connection ended.
         """
         origin = None if destination is None else ("127.0.0.1", 65535)
@@ -382,7 +392,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             raise refusal from None
 
     def _take_refusal(self, number: int) -> ChannelRefused | None:
-        """Why a channel was not opened; where there was no answer, it is not wanted any more."""
+        """Return why a channel was not opened; None if there was no answer, and then close it if it is opened later."""
         with self.lock:
             if self.channel_events.pop(number, None) is not None:
                 self._unwanted.add(number)
@@ -390,7 +400,10 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             return self._refused.pop(number, None)
 
     def _close_unwanted(self, number: int) -> None:
-        """Else a channel that was opened too late would stay open at the server, with the connection that it forwards."""
+        """Close a channel that was opened too late, which would stay open at the server with the connection that it forwards.
+
+        :param number: the server's number of the channel.
+        """
         message = paramiko.Message()
         message.add_byte(bytes([MSG_CHANNEL_CLOSE]))
         message.add_int(number)
@@ -398,17 +411,19 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             self._send_user_message(message)
 
     def _next_channel(self) -> int:
+        # Remember the number for each thread that opens a channel; paramiko does not return it if that fails.
         self._opening.number = number = super()._next_channel()
         return int(number)
 
     def _parse_channel_open_success(self, m: paramiko.Message) -> None:
+        # paramiko confirms the channel even after open_channel() has timed out, and only logs one that was not requested.
         number, theirs, window, packet_size = (m.get_int() for _field in range(4))
         with self.lock:
             opened = self.channel_events.pop(number, None)
             channel = self._channels.get(number)
             late = number in self._unwanted
             self._unwanted.discard(number)
-            if opened is not None and channel is not None:  # nothing has been received on it, and it is not in use
+            if opened is not None and channel is not None:  # not in use yet, and nothing received on it
                 HopChannel.upgrade(channel, self)
                 channel._set_remote_channel(theirs, window, packet_size)
                 opened.set()
@@ -418,6 +433,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
             raise Violation("it confirmed a channel that was not requested")
 
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
+        # paramiko stores the refusal in saved_exception, without the server's description, for whichever thread reads it first.
         number = m.get_int()
         refusal = ChannelRefused(m.get_int(), sanitize(m.get_binary()))
         with self.lock:
@@ -428,9 +444,11 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
                 opened.set()
 
     def _set_forward_agent_handler(self, handler: Any) -> None:
-        """Hands over the channels that the server opens to a forwarded agent, the only ones that it may open.
+        """Set the handler for channels that the server opens to a forwarded agent, the only ones that it may open.
 
-        :param handler: returns the thread that ends with what the connection takes; None if there is none.
+        paramiko passes it a plain Channel, and does not track what it starts.
+
+        :param handler: returns the thread that carries the connection; None if there is none.
         """
 
         def opened(channel: Any) -> None:
@@ -442,10 +460,9 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         super()._set_forward_agent_handler(opened)
 
     def _parse_channel_open(self, m: paramiko.Message) -> None:
-        """The library refuses all but those to an agent that is forwarded, and knows no bound for these."""
-        self._agents = [
-            carrier for carrier in self._agents if carrier.is_alive()
-        ]  # a channel may be closed long before
+        """Bound the channels to a forwarded agent. paramiko refuses all others, and has no bound for these."""
+        # Count threads, not channels: a channel may be closed long before its thread ends.
+        self._agents = [carrier for carrier in self._agents if carrier.is_alive()]
         if len(self._agents) < _AGENTS:
             super()._parse_channel_open(m)
             return
@@ -459,6 +476,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         self._send_message(refusal)
 
     def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> Any:
+        # paramiko's error for algorithms that do not match does not say what the server offered.
         parsed = super()._really_parse_kex_init(m, ignore_first_byte)
         if not ignore_first_byte:
             self._pass_over_macs(parsed)
@@ -466,7 +484,7 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
         return parsed
 
     def _pass_over_macs(self, parsed: dict[str, Any]) -> None:
-        """Needs no MAC where the cipher is one itself (OpenSSH's kex.c, kex_choose_conf); the library looks for one."""
+        """Let the MACs match if the cipher is AEAD and needs none (OpenSSH's kex.c, kex_choose_conf); paramiko requires one."""
         for side in ("client", "server"):
             offered = parsed[f"{side}_encrypt_algo_list"]
             cipher = next((name for name in self.preferred_ciphers if name in offered), "")
@@ -474,8 +492,8 @@ class HopTransport(paramiko.ServiceRequestingTransport):  # type: ignore[name-de
                 parsed[f"{side}_mac_algo_list"] = list(self.preferred_macs)
 
     def _offers(self, parsed: Mapping[str, Any]) -> Iterator[Offer]:
-        """In the order in which the library looks for what is common."""
-        # Some names in this list are of no key exchange, but say what else a server can do (RFC 8308; CVE-2023-48795).
+        """Yield the server's offers in the order in which paramiko negotiates them."""
+        # Some names in this list are not key exchange methods, but announce extensions (RFC 8308; CVE-2023-48795).
         kex = [name for name in parsed["kex_algo_list"] if not name.startswith(("ext-info-", "kex-strict-"))]
         yield Offer("key exchanges", "KexAlgorithms", kex, self.preferred_kex, self._kex_info)
         keys = parsed["server_key_algo_list"]

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""paramiko's side of a login (RFC 4252, RFC 4256) with what it leaves out: answers that come early, and bounds."""
+"""Extend paramiko's client side of a login (RFC 4252, RFC 4256): early answers, and bounds."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from .violation import Violation
 
 _MSG_USERAUTH_REQUEST = 50  # RFC 4250 section 4.1.2
 
-# What a login may hold. OpenSSH's client knows no bound for these but its deadline; where there is one in its server, it is that.
+# Bounds of one login. OpenSSH's client has only a deadline; a bound that its server has is used here.
 _BANNERS = 100
-_BANNER = 4096  # bytes that are kept of one; a line of it is shown
-_METHODS = 4096  # bytes of their names
+_BANNER = 4096  # bytes to keep of a banner, of which one line is shown
+_METHODS = 4096  # bytes of a list of methods
 _QUESTIONS = 100  # in one round (OpenSSH's auth2-chall.c: "too many replies")
-_QUESTION = 4096  # bytes of one; a terminal of 24 lines has 1,920
+_QUESTION = 4096  # bytes of a question; a terminal of 24 lines has 1,920
 _ROUNDS = 20
 
 
 class Withheld(paramiko.SSHException):
-    """The user's side has no answer to a question, and none was sent, so that the server counts no failure."""
+    """Signal that a question has no known answer. None was sent, so that the server counts no failure."""
 
 
 class PasswordExpired(paramiko.SSHException):
-    """The server wants the password to be changed first (RFC 4252 section 8); the words are its own, safe to show."""
+    """Signal that the password must be changed first (RFC 4252 section 8). The text is the server's, sanitized."""
 
 
 class Userauth(paramiko.auth_handler.AuthOnlyHandler):
-    """The library makes the event after it has sent the request, and so misses an answer that comes between.
+    """Send login requests, and bound what the server sends; the login's deadline bounds the time.
 
-    What a server says while it lets a user in is bounded; the deadline of the login is what bounds its time.
+    paramiko's AuthOnlyHandler (since 3.2) creates its event after sending the request, and misses an answer that comes in between.
+    It bounds nothing.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -43,11 +44,17 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
 
     @property
     def _client_handler_table(self) -> dict[int, Any]:
-        """Nothing once the login is over: what comes then is answered as unknown, as OpenSSH's clientloop.c does."""
+        """Return no handlers once the login is over, so that messages get UNIMPLEMENTED, as from OpenSSH's clientloop.c.
+
+        paramiko handles such messages during the whole connection.
+        """
         return {} if self.authenticated else dict(super()._client_handler_table)  # type: ignore[misc]
 
     def send_auth_request(self, username: str, method: str, finish_message: Any = None) -> list[str]:
-        """Sends a request (RFC 4252 section 5) and waits for its answer: methods still wanted, none if it is over."""
+        """Send a request (RFC 4252 section 5) and wait for the answer. Return the methods still required; none after a login.
+
+        Unlike paramiko, create the event before sending.
+        """
         self.auth_method = method
         self.username = username
         self.auth_event = threading.Event()
@@ -61,20 +68,23 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
         return list(self.wait_for_response(self.auth_event))
 
     def auth_none(self, username: str) -> list[str]:  # type: ignore[override]
-        """Asks for the methods (RFC 4252 section 5.2)."""
+        """Request the list of methods (RFC 4252 section 5.2). paramiko's version (as of 5.1) calls None and raises TypeError."""
         return self.send_auth_request(username, "none", lambda _request: None)
 
     def _parse_userauth_success(self, m: paramiko.Message) -> None:
+        # Before paramiko wakes the thread that waits for the login.
         self.transport.let_in()  # type: ignore[attr-defined]
         super()._parse_userauth_success(m)  # type: ignore[misc]
 
     def _parse_userauth_banner(self, m: paramiko.Message) -> None:
+        # paramiko keeps the whole banner, and accepts any number.
         self._banners += 1
         if self._banners > _BANNERS:
             raise Violation(f"it sent more than {_BANNERS} banners in one login")
         self.banner = m.get_binary()[:_BANNER]  # type: ignore[assignment]
 
     def _parse_userauth_failure(self, m: paramiko.Message) -> None:
+        # paramiko splits a list of any length.
         size = len(m.get_binary())
         if size > _METHODS:
             raise Violation(f"it sent a list of methods of {size} bytes, and {_METHODS} are the most")
@@ -82,7 +92,9 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
         super()._parse_userauth_failure(m)  # type: ignore[misc]
 
     def _parse_userauth_info_request(self, m: paramiko.Message) -> None:
-        if self.auth_method == "password":  # the number has another meaning then (RFC 4252 section 8)
+        # paramiko accepts any number of rounds and questions, and lets the handler's errors end the connection. After a password
+        # it raises, too, though the message is PASSWD_CHANGEREQ then (RFC 4252 section 8).
+        if self.auth_method == "password":
             self._end_attempt(PasswordExpired(sanitize(m.get_binary())))
             return
         if self.auth_method == "keyboard-interactive":
@@ -94,12 +106,12 @@ class Userauth(paramiko.auth_handler.AuthOnlyHandler):
             self._end_attempt(error)
 
     def _end_attempt(self, error: Exception) -> None:
-        """Ends an attempt that the server has not ended: the next request takes its place (RFC 4252 section 5.1)."""
+        """End an attempt that the server has not ended; the next request replaces it (RFC 4252 section 5.1)."""
         self.transport.saved_exception = error
         self.auth_event.set()  # type: ignore[union-attr]
 
     def _check_questions(self, m: paramiko.Message) -> None:
-        """Looks whether a round of questions is within its bounds (RFC 4256 section 3.2)."""
+        """Raise Violation if a round of questions exceeds its bounds (RFC 4256 section 3.2)."""
         self._rounds += 1
         if self._rounds > _ROUNDS:
             raise Violation(f"it asked more than {_ROUNDS} times in one login")

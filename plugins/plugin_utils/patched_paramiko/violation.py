@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What a server sent and may not send, or what could not be read: the end of its connection, and of nothing else."""
+"""Define the error for what a server may not send or what cannot be parsed, which ends its connection and nothing else."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ log = logging.getLogger("bastion.ssh.broker")
 
 
 class Violation(paramiko.SSHException):
-    """The server broke the protocol, or a bound of ours; the words are ours, and safe to show."""
+    """Signal that the server violated the protocol or a bound. The text is not the server's, and safe to show."""
 
 
 def as_broken(error: Exception) -> Exception:
-    """The same error, if it is one of a broken connection; else one that is, as it came from handling what a server sent.
+    """Return an error of a broken connection as it is. Turn any other, from handling what a server sent, into a Violation.
 
-    It may be a defect of ours, or of the library, so the log says where in the code it came from.
+    It may be a bug here or in paramiko, so log where in the code it came from.
     """
     if isinstance(error, BROKEN):
         return error
     kind = type(error).__name__
-    # The error's own words are left out, as they may be the server's; the lines of code are not.
+    # Log lines of code only, as the error's text may be the server's.
     log.error("%s: %s while reading what a server sent, at %s", threading.current_thread().name, kind, where(error))
     broken = Violation(f"what it sent cannot be read ({kind})")
     broken.__cause__ = error
@@ -35,6 +35,6 @@ def as_broken(error: Exception) -> Exception:
 
 
 def where(error: BaseException) -> str:
-    """The places in the code that an error came through."""
+    """Return the files and lines that an error passed through, innermost first."""
     frames = traceback.extract_tb(error.__traceback__)
     return " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))
