@@ -72,7 +72,10 @@ class _Client(paramiko.SFTPClient):
         return data[0], data[1:]
 
     def _shell_says(self, begin: bytes) -> str:
-        """Return what a shell's startup file printed before SFTP, sanitized. SFTP begins with a zero byte, of a message's length."""
+        """Return what a shell's startup file printed before SFTP, sanitized.
+
+        It ends at the first zero byte, with which the length of SFTP's first message begins.
+        """
         waiting = self.sock.recv(_SHOWN) if self.sock.recv_ready() else b""
         return sanitize((begin + waiting).partition(b"\0")[0], _SHOWN) or "a blank line"
 

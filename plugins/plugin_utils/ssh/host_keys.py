@@ -292,7 +292,11 @@ class HostKeyCheck:
         return self._let_pass(problem, "CheckHostIP wants it to be; if the address is right, remove that line.")
 
     def _let_pass(self, problem: str, advice: str) -> bool:
-        """Accept a target's key in doubt, without secrets, if checking is off; refuse it otherwise."""
+        """Refuse a key in doubt, unless checking is off and the hop is the target.
+
+        :returns: False, as no secrets may be sent to such a target.
+        :raises HostKeyRefused: for any other hop.
+        """
         off = self._policy.checking is HostKeyChecking.OFF
         if not off or self._hop.setting != TARGET:
             raise HostKeyRefused(self._place, problem, advice + _JUMP_HOST_TOO * off)

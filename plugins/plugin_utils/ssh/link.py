@@ -51,7 +51,7 @@ class Link:
         self.used_fallback = False
         #: Blobs of the agent's keys used for the login, as the agent lists them.
         self.agent_keys: frozenset[bytes] = frozenset()
-        #: Seconds from the start of the connection attempt to the end of the login.
+        #: Seconds until the end of the login, including any wait for the login lock.
         self.login_seconds = 0.0
         #: What a shell prints in place of SFTP, empty for nothing; None unless SFTP is known to be missing.
         self.no_sftp: str | None = None
