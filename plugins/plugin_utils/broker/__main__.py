@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The broker as a program: DIRECTORY NAME PATH, with its listening socket as standard input.
+"""Run the broker as a program: DIRECTORY NAME PATH, with its listening socket as standard input.
 
-PATH is where its starter's Python looks for modules, as JSON: paramiko may be found by a launcher only.
+PATH is the starter's sys.path as JSON, as a launcher may be what made paramiko importable.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import sys
 
 
 def main() -> None:
-    """Serves until it is idle or told to stop."""
+    """Serve until idle or stopped."""
     directory, name, path = sys.argv[1:]
     here = os.path.dirname(os.path.abspath(__file__))
-    # Python has put this folder first, whose modules are no top-level ones; the collection's root is six above.
+    # Replace this directory, which Python puts first, by the directory of ansible_collections, six levels up.
     sys.path[0] = os.path.normpath(os.path.join(here, *[os.pardir] * 6))
     sys.path += [entry for entry in json.loads(path) if os.path.isabs(entry) and entry not in sys.path]
     from ansible_collections.bastion.ssh.plugins.plugin_utils.broker.server import serve

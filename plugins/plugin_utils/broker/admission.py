@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""How many workers are served at once: as many as there are file descriptors for."""
+"""Limit how many workers are served at once by the file descriptors that are free."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from collections.abc import Callable, Iterator
 from ..pool.transports import TransportPool
 
 _OF_OURS = 16
-_OF_A_WORKER = 3  # what a command is waited for with, a file that is read, a connection that is dialled
+_OF_A_WORKER = 3  # to wait for a command, to read a file, to open a connection
 _POLL_SECONDS = 5.0
 
 
 class Admission:
-    """Gives turns to workers, in any order.
+    """Admit workers, in any order, as long as there are file descriptors for them.
 
-    :param transports: of which some are closed when they leave no room for anybody.
-    :param limit: of this process, as ``ulimit -n``.
+    :param transports: a pool; its unused transports are closed if no worker could be served otherwise.
+    :param limit: file descriptors that this process may open, as ``ulimit -n``.
     """
 
     def __init__(self, transports: TransportPool, limit: int) -> None:
         self._transports = transports
         self._limit = limit
-        self._workers = 0  # that are here, whether or not it is their turn
+        self._workers = 0  # connected, whether served or queued
         self._served = 0
         self._ended = threading.Condition()
 
     @property
     def workers(self) -> int:
-        """How many are here."""
+        """Return how many workers are connected."""
         return self._workers
 
     def admits(self) -> bool:
-        """Whether one worker more can come in, to be served or to be told that it has to wait."""
+        """Return whether another worker can be accepted, to be served or queued."""
         with self._ended:
             return not self._workers or self._has_room(1)
 
     def enter(self) -> None:
-        """A worker is here."""
+        """Record that a worker has connected."""
         with self._ended:
             self._workers += 1
 
     def leave(self) -> None:
-        """A worker has left."""
+        """Record that a worker has left."""
         with self._ended:
             self._workers -= 1
             self._ended.notify_all()
 
     def all_gone(self, seconds: float) -> bool:
-        """Waits until no worker is here any more; False if the time is up before."""
+        """Wait until no worker is connected. Return False if some still are after ``seconds``."""
         with self._ended:
             return self._ended.wait_for(lambda: not self._workers, seconds)
 
     @contextlib.contextmanager
     def slot(self, waits: Callable[[], None]) -> Iterator[None]:
-        """A worker's turn, which it waits for.
+        """Hold a slot for a worker, after waiting for one.
 
-        :param waits: called now and then meanwhile; what it raises ends the wait.
+        :param waits: called repeatedly meanwhile; an exception ends the wait.
         """
         while not self._begin():
             waits()
@@ -73,22 +73,22 @@ class Admission:
                 self._ended.notify_all()
 
     def _begin(self) -> bool:
-        """Whether it is a worker's turn, which begins; else something has changed, or some time has passed."""
+        """Take a slot and return True; without one, wait for a change or some seconds, and return False."""
         with self._ended:
-            # Half of all descriptors is for those who wait: whoever cannot come in is told nothing, and gives us up.
+            # Reserve half of the descriptors for queued workers; one that cannot be accepted hears nothing and times out.
             reserve = max(0, self._limit // 2 - (self._workers - self._served))
             if not self._has_room(_OF_A_WORKER + reserve):
                 if self._served:
                     self._ended.wait(_POLL_SECONDS)
                     return False
-                # Nobody can leave, so this one is served, or fails with what the system says.
+                # No slot can become free, so serve this worker, even if it then fails for lack of descriptors.
                 self._transports.retire_idle()
             self._served += 1
             return True
 
     def _has_room(self, wanted: int) -> bool:
-        """Whether there are so many descriptors, whatever those that are served may still open."""
+        """Return whether so many descriptors are free, besides those that served workers may still open."""
         wanted += _OF_OURS + _OF_A_WORKER * self._served
         if wanted + _OF_A_WORKER * (self._workers + self._transports.count) < self._limit:
-            return True  # without a look, which takes its time where there are many
+            return True  # without counting them, which is slow where there are many
         return len(os.listdir("/dev/fd")) + wanted < self._limit

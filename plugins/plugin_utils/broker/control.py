@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What brokers there are, for people: asked one by one, and ended when that is wanted."""
+"""Query and stop the running brokers, for users."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SECONDS = 10.0
 
 
 def ask(paths: Iterable[str], request: str) -> Iterator[dict[str, Any]]:
-    """What each broker says.
+    """Yield the answer of each broker.
 
-    :param paths: of the directories to look into; those that are not there are passed over.
-    :param request: ``status``, or ``stop``, which ends it after that.
-    :returns: of each its directory and name, and what :meth:`server.Broker.status` has, or ``problem``, and ``ended`` where
-        there is nothing left to be ended. A directory that cannot be used has no name, and a problem.
+    :param paths: directories to search; missing ones are skipped.
+    :param request: ``status``, or ``stop``, which also stops the broker.
+    :returns: per broker its ``directory`` and ``name``, and either the fields of :meth:`server.Broker.status` or ``problem``, with
+        ``ended`` if only its socket was left to be removed. A directory that cannot be used has a ``problem``, and no ``name``.
     """
     for path in dict.fromkeys(paths):
         try:
@@ -56,11 +56,11 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
     pid = peer(sock).pid
     with contextlib.closing(FrameStream(sock)) as connection:
         try:
-            with contextlib.suppress(PeerClosed):  # one that is gone already may have said why
+            with contextlib.suppress(PeerClosed):  # a broker that has closed already may have sent a reason
                 connection.send({"op": request})
             frame = connection.receive(_SECONDS)
             if request == "stop":
-                connection.receive(_SECONDS)  # its end
+                connection.receive(_SECONDS)  # the end of the stream
         except (OSError, ProtocolError):
             frame = None
     if frame is not None and frame.header.get("event") == "refused":
@@ -74,7 +74,7 @@ def _answer(directory: Directory, file: str, request: str) -> dict[str, Any]:
 
 
 def _remove(directory: Directory, file: str) -> None:
-    """Takes away what a killed broker has left, unless somebody starts another one just now."""
+    """Remove the socket of a killed broker, unless another process is starting a new one."""
     with contextlib.suppress(BrokerUnavailable, OSError), locked(directory, file.rpartition(".")[0]):
         sock = directory.connect(file)
         if sock is None:
@@ -84,7 +84,7 @@ def _remove(directory: Directory, file: str) -> None:
 
 
 def described(broker: dict[str, Any]) -> list[str]:
-    """A broker in words, a line for itself and one for each of its connections."""
+    """Describe a broker in lines of text: one for itself and one for each of its connections."""
     if "name" not in broker:
         return [str(broker["problem"])]
     place = f"{broker['directory']}/{broker['name']}.sock"
@@ -101,7 +101,7 @@ def described(broker: dict[str, Any]) -> list[str]:
 
 
 def _connected(transport: dict[str, Any]) -> str:
-    """A connection that there is now."""
+    """Describe a current connection."""
     if transport["state"] != "open":
         return "connecting"
     use = f"in use by {transport['leases']}" if transport["leases"] else f"idle for {transport['idle']:.0f} s"
@@ -109,7 +109,7 @@ def _connected(transport: dict[str, Any]) -> str:
 
 
 def _counted(hop: dict[str, Any]) -> str:
-    """What has become of a hop since the broker began."""
+    """Describe the counts of a hop since the broker started."""
     failures = "; ".join(f"{count} x {cause}" for cause, count in hop["failures"].items())
     failed = f", {sum(hop['failures'].values())} of them failed ({failures})" if failures else ""
     alive = "" if hop["round_trip"] is None else f", last keepalive answered in {1000 * hop['round_trip']:.0f} ms"

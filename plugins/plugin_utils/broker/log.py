@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The log that several brokers write to, of other versions or agents, in a directory that they have open."""
+"""Write the log that several brokers share, of other versions or limits, in a directory that they hold open."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..client.address import Directory
 
 
 class LogFile(logging.Handler):
-    """Keeps the last lines: when a file is full it gets the name with ``.1``, and a new one is begun.
+    """Write to a file of limited size: a full file is renamed with ``.1`` appended, and a new one begun.
 
-    What one broker has moved away, another opens anew. A line that cannot be written is lost.
+    A file that another broker has renamed is reopened. A line that cannot be written is lost.
 
-    :param limit: of each of the two files, in bytes.
-    :raises OSError: it cannot be written, or is a symlink.
+    :param limit: size of each of the two files, in bytes.
+    :raises OSError: the file cannot be written, or is a symlink.
     """
 
     def __init__(self, directory: Directory, name: str, limit: int) -> None:
@@ -30,14 +30,14 @@ class LogFile(logging.Handler):
         self._descriptor = self._opened()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a line. There is only one thread at a time in it, as :meth:`logging.Handler.handle` sees to."""
+        """Write a line. :meth:`logging.Handler.handle` lets only one thread in at a time."""
         line = f"{self.format(record)}\n".encode(errors="backslashreplace")
         with contextlib.suppress(OSError):  # the disk is full, or the directory was removed
             self._find(len(line))
             os.write(self._descriptor, line)
 
     def close(self) -> None:
-        """Closes the file. Harmless when repeated."""
+        """Close the file. Idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -47,12 +47,12 @@ class LogFile(logging.Handler):
         return self._directory.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def _find(self, more: int) -> None:
-        """Sees that the file is the one that has the name, and has room for so many bytes more."""
+        """Ensure that the open file is the one with the name, and has room for ``more`` bytes."""
         found = os.fstat(self._descriptor)
         if found.st_ino == self._directory.inode(self._name):
             if found.st_size + more <= self._limit:
                 return
-            # Two that find the same file full would move the next one, too. A stopped broker holds up nothing.
+            # Two brokers that find the same file full must not both rename. Do not wait for the lock: its holder may be stopped.
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if found.st_ino == self._directory.inode(self._name):

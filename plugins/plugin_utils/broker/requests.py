@@ -31,35 +31,35 @@ _LOG_SAYS = "Its log says more: broker.log, beside its socket."
 
 
 class Broker(Protocol):
-    """What a conversation needs of the broker."""
+    """Define what a request handler needs of the broker."""
 
     transports: TransportPool
     admission: Admission
 
     def settings(self, options: dict[str, Any]) -> SessionConfig:
-        """The settings in a request's options; raises SettingsError."""
+        """Return the settings in a request's options; raise SettingsError if one is invalid."""
 
     def status(self) -> dict[str, Any]:
-        """What there is now."""
+        """Return the current state."""
 
     def stop(self) -> None:
-        """Ends everything."""
+        """Stop the broker."""
 
 
 class RequestHandler:
-    """Serves one request.
+    """Serve one request.
 
-    :param connection: of a worker of the same user.
+    :param connection: to a worker of the same user.
     """
 
     def __init__(self, connection: FrameStream, broker: Broker) -> None:
         self._connection = connection
         self._broker = broker
         self._process: Process | None = None
-        self._has_run = False  # the command, which need not have read its input
+        self._has_run = False  # whether the command has ended; it need not have read its input
 
     def run(self) -> None:
-        """Serves it; whatever goes wrong, the worker hears of it if it is still there."""
+        """Serve the request, and report any error to the worker if it is still connected."""
         try:
             request = self._request()
             if request is not None:
@@ -74,7 +74,7 @@ class RequestHandler:
             failed = CommandError(CONTROLLER, f"the broker cannot read the request: {error}", _LOG_SAYS)
             self._tell({"event": "error", **to_wire(failed)})
         except Exception as error:
-            # The error's own words are left out, as nobody knows what is in them; the lines of code are not.
+            # Log where it was raised, but not its message, which may hold a secret.
             log.error("%s at %s", type(error).__name__, where(error))
             self._tell({"event": "error", **to_wire(_failure(error))})
 
@@ -104,7 +104,7 @@ class RequestHandler:
             raise ProtocolError("no such request")
 
     def _wait(self) -> None:
-        """Keeps the worker from giving us up."""
+        """Keep a queued worker from timing out."""
         self._connection.send({"event": "queued"})
 
     def _start(self, header: dict[str, Any]) -> None:
@@ -113,12 +113,12 @@ class RequestHandler:
             self._connection.send({"event": "started"})
             self._pump(process)
         finally:
-            self._has_run = True  # before there is none, for the other thread
-            self._process = None  # which knows us, too
+            self._has_run = True  # before the process is cleared, as the input thread checks both
+            self._process = None  # breaks a reference cycle
             process.close()
 
     def _pump(self, process: Process) -> None:
-        """Output to the worker, as fast as it takes it."""
+        """Send the command's output to the worker, as fast as it reads."""
         while True:
             event = process.read(None)
             if isinstance(event, Output):
@@ -130,7 +130,7 @@ class RequestHandler:
                 return
 
     def _receive_stdin(self, session: PooledSession) -> None:
-        """Input from the worker, as fast as the command takes it; without the worker, nothing goes on."""
+        """Pass input from the worker to the command, as fast as it reads; cancel the session when the worker is gone."""
         try:
             while (frame := self._connection.receive()) is not None:
                 process = self._process
@@ -182,7 +182,7 @@ class RequestHandler:
             self._broker.stop()
 
     def _session(self, header: dict[str, Any]) -> PooledSession:
-        """The session that a request is about; tells the worker how long it may have to wait for it."""
+        """Return the session for a request, after reporting to the worker how long it may have to wait."""
         if not isinstance(header.get("options"), dict):
             raise ProtocolError("no options")
         settings = self._broker.settings(header["options"])
@@ -196,7 +196,7 @@ class RequestHandler:
 
     @contextlib.contextmanager
     def _file(self, name: str, mode: str) -> Iterator[LocalFile]:
-        """The worker's file, of which it has sent a descriptor: what it may open is its own matter."""
+        """Open the file whose descriptor the worker sent, so that the worker's permissions apply, not the broker's."""
         descriptor = self._connection.take_descriptor()
         if descriptor is None:
             raise ProtocolError("no descriptor")
@@ -205,7 +205,7 @@ class RequestHandler:
             yield file
             file.flush()
         finally:
-            with contextlib.suppress(OSError):  # what could not be written was told before
+            with contextlib.suppress(OSError):  # a failed write was reported before
                 file.stream.close()
 
     def _waits(self) -> None:
@@ -222,11 +222,11 @@ class RequestHandler:
         self._tell({"event": "warn", "line": line})
 
     def _commit(self) -> None:
-        """Without this frame the worker knows that nothing was sent, however we end."""
+        """Report that a command or file is about to be sent. Without this frame the worker knows that none was."""
         self._connection.send({"event": "committed"})
 
     def _tell(self, header: dict[str, Any]) -> None:
-        """Says something that no worker need be there for: a dial goes on for those who wait for it."""
+        """Send best effort: the worker may be gone, but others wait for this connection."""
         with contextlib.suppress(PeerClosed):
             self._connection.send(header)
 
@@ -239,18 +239,20 @@ def _text(header: dict[str, Any], name: str) -> str:
 
 
 def _failure(error: Exception) -> JumpError:
-    """What a worker is told of an error that is none of ours."""
+    """Return the error to report for an unexpected exception."""
     if is_thread_limit(error):
         return thread_limit_error()
     return CommandError(CONTROLLER, f"the broker failed with {type(error).__name__}", _LOG_SAYS)
 
 
 def _patience(settings: SessionConfig) -> float:
-    """Seconds of silence after which a worker may give us up; it hears of each hop, of each pause before it begins, and now and then
-    of a login that takes its time."""
+    """Return the seconds of silence after which a worker may time out.
+
+    Frames are sent for each hop, before each pause, and every few seconds during a login.
+    """
     hops = settings.chain.hops
-    # Somebody else's dial and one of ours, each after a turn to log in; and then a session.
+    # Two connection attempts, another task's and ours, each after waiting for the login lock; then a session.
     longest = 5 * max(hop.timeout for hop in hops)
-    # What is sent on a link that takes nothing waits for its end.
+    # Sending on a stalled link blocks until the keepalives close it.
     silence = max(hop.transport.alive_interval * hop.transport.alive_count for hop in hops)
     return longest + silence + longest_pause(settings.retries) + _REPLY_SLACK

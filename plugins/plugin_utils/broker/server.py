@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The broker: takes requests of workers on a Unix socket, and serves each in a thread of its own."""
+"""Serve requests of workers on a Unix socket, each in its own thread."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ _DESCRIPTORS = 65536
 _POLL_SECONDS = 1.0
 _RENAME_GRACE = 10.0
 _DRAIN_TIMEOUT = 2.0
-# What was read for a run, which has its secrets, is kept for so many seconds after the last request, and for no more than twice
-# as many as the second after it was used last, where there are requests of others.
+# Seconds to keep the settings of a run, which hold its secrets: _QUIET after the last request of any run, or, while other requests
+# continue, at most twice _BUSY after their last use.
 _QUIET = 2.0
 _BUSY = 30.0
-_WITHOUT_ANY = 3600.0  # where connections are kept for ever (ControlPersist yes), and none is left
+_WITHOUT_ANY = 3600.0  # seconds to stay without a connection, if connections are kept for ever (ControlPersist yes)
 
 
 class Broker:
-    """Keeps transports, and serves workers until it is idle or told to stop.
+    """Keep transports, and serve workers until idle or stopped.
 
-    :param directory: where its socket is.
-    :param name: of the socket, without its suffix.
+    :param directory: the directory of its socket.
+    :param name: name of the socket, without its suffix.
     :param listening: the socket.
     """
 
@@ -70,8 +70,8 @@ class Broker:
         self._name = name
         self._listening = listening
         self._rights = rights(SELF)
-        listening.listen(WAITING)  # once more, so that those who connect are told our process, not the starter's
-        self._inode = directory.inode(f"{name}.new")  # its starter gives it its name
+        listening.listen(WAITING)  # again, so that SO_PEERCRED names this process, not the starter
+        self._inode = directory.inode(f"{name}.new")  # the starter renames it to .sock
         self._started = time.time()
         self._idle_since = clock.lifetime()
         self._persist = 60.0
@@ -81,10 +81,10 @@ class Broker:
         self._config = ClientConfig()
         self._settings: Recent[SessionConfig] = Recent()
         self._served_at, self._forgot_at = -math.inf, clock.lifetime()
-        self._has_read = False  # since what is in cycles was collected
+        self._has_read = False  # whether settings were read since the last gc.collect()
 
     def settings(self, options: dict[str, Any]) -> SessionConfig:
-        """The settings in a request's options, which are read once; raises SettingsError."""
+        """Return the settings in a request's options, read once and cached; raise SettingsError if one is invalid."""
         options = dict(options)
         others = {
             name: options.pop(name, None) for name in ("run_directory", "run_key", "task")
@@ -98,23 +98,23 @@ class Broker:
         return replace(settings, **others)
 
     def status(self) -> dict[str, Any]:
-        """What there is now, without secrets. Times are seconds since 1970 and lengths of time in seconds."""
+        """Return the current state, without secrets. Times are seconds since 1970, durations are seconds."""
         now = clock.lifetime()
         return {
             "pid": os.getpid(),
             "since": self._started,
-            "workers": self.admission.workers - 1,  # without the one who asks
+            "workers": self.admission.workers - 1,  # without the one that asks
             "transports": [_described(shared, now) for shared in self.transports.shared()],
             "hops": self.transports.statistics(),
         }
 
     def stop(self) -> None:
-        """Ends all connections soon, and serves nobody any more."""
+        """Close all connections soon, and serve no further worker."""
         self._stopped = True
         self._wake()
 
     def run(self) -> None:
-        """Serves. Returns when nothing is left."""
+        """Serve until idle or stopped."""
         self._woken.setblocking(False)
         signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -129,7 +129,7 @@ class Broker:
             self._forget_runs()
             if self._is_unused() and self._is_over() and self._try_shutdown():
                 break
-            # Whoever comes when there is no room waits in the socket's queue; who leaves wakes us.
+            # Without room, new workers wait in the socket's queue; one that leaves wakes this loop.
             poll.register(self._listening, select.POLLIN if self.admission.admits() else 0)
             ready = [number for number, event in poll.poll(1000 * _POLL_SECONDS) if event & select.POLLIN]
             if self._listening.fileno() in ready:
@@ -138,7 +138,7 @@ class Broker:
                 self._waker.recv(4096)
         clock.rest()
         self.transports.close()
-        self.admission.all_gone(_DRAIN_TIMEOUT)  # so that each is told what has happened
+        self.admission.all_gone(_DRAIN_TIMEOUT)  # so that each worker receives its error
         if self._stopped:
             with contextlib.suppress(OSError), locked(self._directory, self._name):
                 self._remove_socket()
@@ -170,9 +170,9 @@ class Broker:
             self._gone()
 
     def _refusal(self, sock: socket.socket) -> dict[str, Any] | None:
-        """What a process hears whose request is not even read; None if it is served.
+        """Return the only answer to a process whose request is not read, empty for none; None if the request is served.
 
-        Looked at before there is a thread, so that one descriptor more is enough for all who come at once.
+        Called before a thread is started, so that one further descriptor is enough for all that connect at once.
         """
         who = peer(sock)
         if who.uid != os.geteuid():
@@ -198,7 +198,7 @@ class Broker:
         return {"event": "refused", "why": why, "lasting": lasting}
 
     def _refuse(self, system: OSError) -> None:
-        """Tells a worker that cannot be served; the spare descriptor is for its socket."""
+        """Report to a worker that it cannot be served; the spare descriptor is for its socket."""
         error = _no_descriptor(system)
         log.error("%s", error)
         if self._spare >= 0:
@@ -206,7 +206,7 @@ class Broker:
             self._spare = -1
         with contextlib.suppress(OSError):
             _turn_away(self._listening.accept()[0], _failed(error))
-        with contextlib.suppress(OSError):  # somebody else was faster
+        with contextlib.suppress(OSError):  # another thread took it
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _serve(self, sock: socket.socket) -> None:
@@ -230,12 +230,12 @@ class Broker:
             self._woken.send(b".")
 
     def _is_unused(self) -> bool:
-        """Whether there is neither a worker nor a transport."""
+        """Return whether there is neither a worker nor a transport."""
         return not (self.admission.workers or self.transports.shared())
 
     def _forget_runs(self) -> None:
-        """Lets go of what was read for runs that are over, with their secrets."""
-        working = self.admission.workers > 0  # before anything else: one that leaves meanwhile lets go a moment later
+        """Drop the settings of runs that are over, with their secrets."""
+        working = self.admission.workers > 0  # read first: what a worker that leaves meanwhile drops is collected the next time
         now = clock.lifetime()
         if self._forgot_at > self._served_at:
             return
@@ -250,16 +250,16 @@ class Broker:
         self._forgot_at = now
         if self._has_read:
             self._has_read = working
-            gc.collect()  # what ended with an error is in cycles, which Python collects when it is busy only
+            gc.collect()  # errors leave reference cycles, which Python collects only while it allocates
 
     def _is_over(self) -> bool:
-        """Whether the time is over in which somebody may come."""
-        # Without the socket nobody can find us any more; it gets its name a moment after we are ready.
+        """Return whether the idle timeout has passed."""
+        # Without its socket the broker cannot be found, but the starter names the socket only once the broker is ready.
         patience = min(self._persist, _WITHOUT_ANY) if self._has_socket() else min(self._persist, _RENAME_GRACE)
         return clock.lifetime() >= self._idle_since + patience
 
     def _try_shutdown(self) -> bool:
-        """Takes the socket away, unless somebody has come meanwhile."""
+        """Remove the socket and return True; return False if a worker has connected meanwhile."""
         poll = select.poll()
         poll.register(self._listening, select.POLLIN)
         with contextlib.suppress(OSError), locked(self._directory, self._name):  # the directory may be gone, too
@@ -277,7 +277,7 @@ class Broker:
 
 
 def _turn_away(sock: socket.socket, last: dict[str, Any]) -> None:
-    """Says a last word to a worker that is not served, if there is one."""
+    """Close the connection to a worker that is not served, after sending its only frame, if any."""
     with contextlib.suppress(OSError), contextlib.closing(FrameStream(sock)) as worker:
         if last:
             worker.send(last)
@@ -293,7 +293,7 @@ def _no_descriptor(error: OSError) -> HopUnreachable:
 
 
 def _described(shared: PooledTransport, now: float) -> dict[str, Any]:
-    """One transport, for people."""
+    """Describe one transport, for users."""
     return {
         "hop": shared.label,
         "via": shared.parent.label if shared.parent else None,
@@ -308,9 +308,10 @@ def _described(shared: PooledTransport, now: float) -> dict[str, Any]:
 
 
 def serve(path: str, name: str) -> None:
-    """Serves on the socket that is our standard input, until nobody needs us.
+    """Serve on the socket that is standard input, until idle or stopped.
 
-    :param path: of the directory.
+    :param path: path of the socket's directory.
+    :param name: name of the socket, without its suffix.
     """
     forbid_core_dumps()
     set_missing_home()
@@ -327,7 +328,7 @@ def serve(path: str, name: str) -> None:
         log.info("serves %s", name)
         try:
             broker = Broker(directory, name, listening)
-            gc.freeze()  # all that was imported: it is looked at each time that is collected, while no link can work
+            gc.freeze()  # exempts imported objects from each collection, which stalls all links
             _detach()
             broker.run()
         except BaseException as error:
@@ -337,16 +338,16 @@ def serve(path: str, name: str) -> None:
 
 
 def _reset_signals() -> None:
-    """Ignores and blocks no signal that its starter did (nohup(1), a shell's background), since all commands inherit that."""
+    """Reset signals that the starter ignored or blocked (nohup(1), a shell's background job), as commands inherit that."""
     for number in signal.valid_signals():
-        # Python's own, which it takes back for commands.
+        # Python itself ignores these two, and resets them for commands.
         if signal.getsignal(number) is signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _detach() -> None:
-    """Tells the starter that we are ready, and lets go of all that we have from it."""
+    """Report to the starter that the broker is ready, and close the standard streams inherited from it."""
     os.write(1, READY)
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):

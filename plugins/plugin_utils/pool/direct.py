@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A session that its own process holds, for whoever does without a broker."""
+"""Provide a session in the caller's own process, without a broker."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .transports import TransportPool
 
 
 class DirectSession(PooledSession):
-    """Implements :class:`interface.Session`; its connections are dialled when it is used, and end with it.
+    """Implement :class:`interface.Session` without a broker: connect on first use, disconnect on close.
 
-    :param options: what the inventory says, as plain values.
-    :raises SettingsError: with the variable's name.
+    :param options: inventory options as plain values.
+    :raises SettingsError: an option is invalid; names its variable.
     """
 
     def __init__(self, options: Mapping[str, Any], report: Report) -> None:
         set_missing_home()
-        # Nobody else has a use for them, so they are kept for as long as there is a use for the session.
+        # These connections are not shared, so keep them as long as the session.
         config = ClientConfig()
         settings = replace(read_settings(options, config.config_lookup, config.ask_anew), persist=math.inf)
         self._own = TransportPool()
         super().__init__(self._own, settings, report)
 
     def close(self) -> None:
-        """Hangs up on all hops. Harmless when repeated."""
+        """Close the connections to all hops. Idempotent."""
         self._own.close()

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What makes two hops the same: everything that distinguishes a login and the way to it.
+"""Compute the identity of hops: digests of everything that distinguishes a login and the route to it.
 
-Secrets enter as a keyed digest only; the key never leaves the process.
+Secrets enter only as a keyed digest; the key never leaves the process.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from ..chain.model import (
 )
 from ..recent import digest
 
-# RFC 4226 section 5.3 and RFC 6238: a code that is another one next time, and proves the same.
+# A one-time code (RFC 4226 section 5.3, RFC 6238): differs at each login, and proves the same identity.
 _CODE = re.compile(r"(\d{6,10})?")
-# Digits alone do not tell a code from a PIN or a password, which prove nothing if they are others, so that the pattern has to name
-# it, and no other kind of answer. "Code" alone may be either: it is one only where something else tells who logs in.
+# Digits may also be a PIN or a password, and a different one of those proves nothing. So the pattern must name a one-time code, and no
+# other kind of answer. "Code" alone is ambiguous: it counts only where another credential identifies the user.
 _CALLED_CODE = re.compile(r"(?<![a-z])code(?![a-z])", re.IGNORECASE)
 _CALLED_STATIC = re.compile(r"pin|pass", re.IGNORECASE)
 
 
 class HopIdentity(NamedTuple):
-    """One hop of a chain, without its secrets.
+    """Represent one hop of a chain by digests, without its secrets.
 
-    :param identity: the same for hops that one transport can serve, if the hops before them are the same, too.
-    :param fallback: the same for the same keys of last resort, which count only where one of them was needed.
-    :param dial: the same for dials that would end in the same way: one-time codes and the time there is count, too.
-    :param agent: the same for the same agents, which count while a dial may need one.
+    :param identity: equal for hops that one transport can serve, provided that the hops before them are equal, too.
+    :param fallback: equal for the same fallback keys; compared only if the login needed one of them.
+    :param dial: equal for connection attempts that would end in the same way: one-time codes and timeouts count, too.
+    :param agent: equal for the same agents; compared while a connection attempt may need one.
     """
 
     identity: str
@@ -51,11 +51,11 @@ class HopIdentity(NamedTuple):
     agent: str = ""
 
 
-_known: WeakKeyDictionary[Chain, tuple[HopIdentity, ...]] = WeakKeyDictionary()  # for as long as a chain is in use
+_known: WeakKeyDictionary[Chain, tuple[HopIdentity, ...]] = WeakKeyDictionary()  # an entry lives as long as its chain
 
 
 def hop_identities(chain: Chain) -> tuple[HopIdentity, ...]:
-    """The hops of a chain in order."""
+    """Return the identity of each hop of a chain, in order."""
     found = _known.get(chain)
     if found is None:
         found = _known[chain] = tuple(
@@ -71,12 +71,12 @@ def hop_identities(chain: Chain) -> tuple[HopIdentity, ...]:
 
 
 def _may_pass(hop: Hop) -> bool:
-    """Whether a changed host key is let pass, which it is for a target only."""
+    """Return whether a changed host key is accepted, which is possible for a target only."""
     return hop.setting == TARGET and hop.host_keys.checking is HostKeyChecking.OFF
 
 
 def _login(hop: Hop) -> Hop:
-    """Not where the hop is written, nor the time that it has, nor how its link is looked after."""
+    """Drop what does not distinguish connections: setting names, timeouts, keepalives, one-time codes, agent sockets."""
     alone = not _has_another(hop.credentials)
     prompts = tuple(
         (pattern, "" if _is_one_time(pattern, answer, alone) else answer) for pattern, answer in hop.credentials.prompts
@@ -97,23 +97,26 @@ def _login(hop: Hop) -> Hop:
 
 
 def _wherever_held(identity: Identity) -> Identity | None:
-    """Of an agent, not where it is: what it holds is asked where it is needed. Which of its keys may be used counts."""
+    """Return an identity without its agent's socket; None if nothing else is set.
+
+    Which keys an agent holds is looked up when needed; which of them may be used counts here.
+    """
     if not isinstance(identity, AgentKeys):
         return identity
     return None if identity.listed is None else AgentKeys(None, identity.listed)
 
 
 def _has_another(credentials: Credentials) -> bool:
-    """Whether there is something that proves who logs in, and is no code."""
+    """Return whether anything but a one-time code identifies the user: a key, a password or another answer."""
     keys = any(isinstance(identity, KeyFile | KeyText) for identity in credentials.identities)
     answers = any(not _CODE.fullmatch(answer) for _pattern, answer in credentials.prompts)
     return keys or answers or credentials.password is not None
 
 
 def _is_one_time(pattern: str, answer: str, alone: bool) -> bool:
-    """Whether another answer of this kind, next time, proves the same.
+    """Return whether an answer is a one-time code, so that a different one proves the same identity.
 
-    :param alone: whether nothing else proves who logs in.
+    :param alone: whether no other credential identifies the user.
     """
     rest = without_names(pattern)
     called = rest != pattern or (not alone and _CALLED_CODE.search(pattern) is not None)

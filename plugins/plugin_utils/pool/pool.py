@@ -21,20 +21,20 @@ from .identity import HopIdentity
 
 
 class State(Enum):
-    """How far a shared transport is."""
+    """Name the states of a pooled transport."""
 
     DIALLING = "dialling"
     OPEN = "open"
-    RETIRED = "retired"  # for nobody new; those who have a lease keep it
+    RETIRED = "retired"  # no new leases; existing ones stay valid
 
 
 class PooledTransport:
-    """One transport that is shared, or about to be. Only the pool changes it.
+    """Represent a shared transport that is open or being connected. Only the pool changes it.
 
     :param parent: the transport that carries it; None for a first hop.
-    :param place: the hop, as whoever dials it names it.
-    :param label: the hop, whoever names it.
-    :param cancelled: set when whoever dials it has gone.
+    :param place: the hop, as described in the chain of the task that connects to it.
+    :param label: the hop's name, independent of any chain.
+    :param cancelled: set when the task that connects to it is gone.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class PooledTransport:
         self.used_fallback = False
         self.agent_keys: frozenset[bytes] = frozenset()
         self.leases = 0
-        self.sessions = 0  # those leases that are for the hop itself, not for others behind it
+        self.sessions = 0  # leases for the hop itself, not for hops behind it
         self.served = 0
         self.opened_at = self.idle_since = self.kept_until = 0.0
 
     @property
     def depth(self) -> int:
-        """How many transports carry it."""
+        """Return how many transports carry this one."""
         return 0 if self.parent is None else self.parent.depth + 1
 
     def __repr__(self) -> str:
@@ -72,10 +72,11 @@ class PooledTransport:
 
 @dataclass(frozen=True)
 class DialFailure:
-    """A jump host that could not be reached, so that no other host of a task need dial it for a while.
+    """Record that a jump host could not be reached, so that other hosts of the same task fail fast for a while.
 
-    :param kind: of the error of that dial; not the error itself, which holds all that was at hand, secrets among it.
-    :param task: that dialled; one that comes after it may have put it right.
+    :param kind: class of the error; the error itself is not kept, as its traceback holds secrets.
+    :param task: the task that failed; a later one may have fixed the cause.
+    :param since: when it failed; like ``until``, in seconds of :func:`clock.lifetime`.
     """
 
     kind: type[HopError]
@@ -90,12 +91,12 @@ _Troubles = dict[_PoolKey, dict[tuple[str, str], DialFailure]]
 
 
 class PoolState:
-    """The transports of one process. Times are seconds of one clock that never goes back, nor stands still in suspend."""
+    """Hold the transports of one process. Times are seconds of a monotonic clock that continues during suspend."""
 
     def __init__(self) -> None:
         self._shared: dict[_PoolKey, list[PooledTransport]] = {}
         self._limits: dict[_PoolKey, int] = {}
-        self._troubles: _Troubles = {}  # by what was connected to, and for which task
+        self._troubles: _Troubles = {}  # by connection, then by attempt and task
         self._closing: list[PooledTransport] = []
 
     def find(
@@ -107,17 +108,17 @@ class PoolState:
         session: bool = False,
         held: frozenset[bytes] = frozenset(),
     ) -> PooledTransport | None:
-        """A transport to a hop: one that is open, else one that is being dialled, else None.
+        """Return a transport to a hop: an open one, else one that is being connected, else None.
 
-        :param lifetime: seconds after which a transport is too old; None for never.
-        :param session: whether room for a session is needed, and not only for connections that are forwarded.
-        :param held: keys of the agent of who asks; a login that needed others of an agent is not for them.
+        :param lifetime: maximum age of a transport, in seconds; None for no limit.
+        :param session: whether a session is needed, and not only forwarding.
+        :param held: the keys that the caller's agent holds, as on the wire; a login that needed others is not shared with it.
         """
         place = _place(parent, step)
         for over in [
             shared for shared in self._siblings(place) if _is_old(shared, now, lifetime) or _is_over(shared, now)
         ]:
-            self.retire(over)  # the sweeper may not have looked since its time was over
+            self.retire(over)  # the sweeper may not have run since it expired
         fitting = [shared for shared in self._siblings(place) if _fits(shared, step, held)]
         limit = self._limits.get(place)
         room = [shared for shared in fitting if not session or limit is None or shared.sessions < limit]
@@ -135,9 +136,9 @@ class PoolState:
         session: bool = False,
         cancelled: threading.Event | None = None,
     ) -> PooledTransport:
-        """A transport that the caller dials now; it has the first lease.
+        """Return a new transport for the caller to connect; the caller holds its first lease.
 
-        :param cancelled: set when the caller has gone, so that nobody else waits for a login that somebody may have to complete.
+        :param cancelled: set when the caller is gone, so that no other task waits for a login that a user may have to complete.
         """
         shared = PooledTransport(parent, step, place, label, cancelled)
         self.claim(shared, session)
@@ -147,7 +148,7 @@ class PoolState:
         return shared
 
     def is_of_agent(self, parent: PooledTransport | None, step: HopIdentity) -> bool:
-        """Whether there is a login to a hop for those only whose agent holds certain keys."""
+        """Return whether a transport to a hop is limited to tasks whose agent holds certain keys."""
         return any(shared.agent_keys for shared in self._siblings(_place(parent, step)))
 
     def opened(
@@ -158,7 +159,7 @@ class PoolState:
         now: float,
         agent_keys: frozenset[bytes] = frozenset(),
     ) -> None:
-        """The dial has succeeded."""
+        """Record that the connection attempt succeeded."""
         shared.agent_keys = agent_keys
         shared.link = link
         shared.used_fallback = used_fallback
@@ -168,9 +169,10 @@ class PoolState:
         self._troubles.pop(_place(shared.parent, shared.step), None)
 
     def failed(self, shared: PooledTransport, error: BaseException | None, trouble: DialFailure | None = None) -> None:
-        """The dial has failed; those who waited find the error in it.
+        """Record that the connection attempt failed; waiting tasks read ``shared.error``.
 
-        :param error: None if it was not brought to its end.
+        :param error: None if the attempt was abandoned.
+        :param trouble: the failure to remember for other hosts, if any.
         """
         shared.error = error
         shared.leases -= 1
@@ -184,24 +186,24 @@ class PoolState:
     def trouble(
         self, parent: PooledTransport | None, step: HopIdentity, now: float, task: str | None
     ) -> DialFailure | None:
-        """What a dial would most likely end in, as another one of this task has just done."""
+        """Return the recent failure of an equal connection attempt by the same task, if any."""
         trouble = None if task is None else self._troubles.get(_place(parent, step), {}).get((step.dial, task))
         return None if trouble is None or now >= trouble.until else trouble
 
     def forget_failure(self, parent: PooledTransport | None, step: HopIdentity) -> None:
-        """Whoever resets a connection expects something to have changed."""
+        """Forget the failures of a hop, as a reset implies that something has changed."""
         self._troubles.pop(_place(parent, step), None)
 
     def claim(self, shared: PooledTransport, session: bool = False) -> None:
-        """One lease more."""
+        """Add a lease."""
         shared.leases += 1
         shared.sessions += session
 
     def release(self, path: Sequence[PooledTransport], persist: float, now: float, session: bool = False) -> None:
-        """One lease less, of each transport on a way.
+        """Drop one lease of each transport on a path.
 
-        :param persist: seconds for which they are kept from now on, or for longer if somebody else wants that.
-        :param session: whether the last one was claimed for a session.
+        :param persist: seconds to keep them from now on, unless another task asked for longer.
+        :param session: whether the last transport was claimed for a session.
         """
         if session:
             path[-1].sessions -= 1
@@ -214,20 +216,23 @@ class PoolState:
                 self._close_unused(shared)
 
     def note_session_limit(self, shared: PooledTransport) -> bool:
-        """Takes note that a server let nobody open one session more; False if nobody has any, which is no limit then."""
+        """Record the server's session limit.
+
+        Return False if no other session is open, as the refusal then says nothing about a limit.
+        """
         others = shared.sessions - 1
         if others > 0:
             self.limit(shared, others)
         return others > 0
 
     def limit(self, shared: PooledTransport, sessions: int) -> None:
-        """Takes note of how many sessions a server can have on one connection."""
+        """Record how many sessions the server allows on one connection."""
         place = _place(shared.parent, shared.step)
         if place in self._shared:
             self._limits[place] = min(sessions, self._limits.get(place, sessions))
 
     def retire(self, shared: PooledTransport) -> None:
-        """Nobody new may use it, nor what it carries."""
+        """Allow no new leases of a transport, nor of those that it carries."""
         if shared.state is State.RETIRED:
             return
         self._unlink(shared)
@@ -236,9 +241,9 @@ class PoolState:
         self._close_unused(shared)
 
     def expire(self, now: float) -> float:
-        """Retires what nothing has used for its time.
+        """Retire transports that have been idle for as long as they are kept.
 
-        :returns: when to ask again; infinity if nothing is idle.
+        :returns: when to call again; infinity if nothing is idle.
         """
         while True:
             idle = [shared for shared in self if _is_idle(shared)]
@@ -250,11 +255,11 @@ class PoolState:
 
     @property
     def closing(self) -> bool:
-        """Whether there is something to close."""
+        """Return whether there is anything to close."""
         return bool(self._closing)
 
     def pop_closing(self) -> list[PooledTransport]:
-        """What the caller closes now, those that are carried before those that carry them."""
+        """Return the transports that the caller must close now, carried ones before their carriers."""
         closing, self._closing = self._closing, []
         return sorted(closing, key=lambda shared: -shared.depth)
 
@@ -273,7 +278,7 @@ class PoolState:
     def _close_unused(self, shared: PooledTransport) -> None:
         if shared.leases or shared.link is None:
             return
-        for child in list(shared.children):  # which somebody began on it when it was retired already
+        for child in list(shared.children):  # begun after this one was retired
             self.retire(child)
         self._closing.append(shared)
 
@@ -281,7 +286,7 @@ class PoolState:
         if shared.state is State.RETIRED:
             return
         shared.state = State.RETIRED
-        # What comes after it may have the same number.
+        # id() values are reused, so drop failures keyed by this connection.
         self._troubles = {place: kept for place, kept in self._troubles.items() if place[0] != id(shared)}
         if shared.parent is not None:
             shared.parent.children.discard(shared)
@@ -294,7 +299,10 @@ class PoolState:
 
 
 def _lasting(troubles: _Troubles, now: float) -> _Troubles:
-    """Without what is over; a hop whose secret is another one each time never comes back to take its own away."""
+    """Return the failures that have not expired.
+
+    A hop whose secret changes never connects under the same key again, so its failures are removed only here.
+    """
     kept = {place: {key: each for key, each in of.items() if each.until > now} for place, of in troubles.items()}
     return {place: of for place, of in kept.items() if of}
 
@@ -304,8 +312,11 @@ def _place(parent: PooledTransport | None, step: HopIdentity) -> _PoolKey:
 
 
 def _fits(shared: PooledTransport, step: HopIdentity, held: frozenset[bytes]) -> bool:
-    """A login that needed a key of last resort, or keys of an agent, serves those only who have the same ones. Which keys a dial
-    will need is not known yet, and an agent may be slow, so that one with another agent is not waited for."""
+    """Return whether a transport may serve a hop.
+
+    A login that needed a fallback key or keys of an agent serves only tasks that have the same ones. Which keys an attempt in
+    progress will need is not known yet, and an agent may be slow, so an attempt with another agent is not waited for.
+    """
     if shared.state is State.DIALLING:
         return shared.step.agent == step.agent and not shared.cancelled.is_set()
     return shared.agent_keys <= held and (not shared.used_fallback or shared.step.fallback == step.fallback)
@@ -316,7 +327,7 @@ def _is_old(shared: PooledTransport, now: float, lifetime: float | None) -> bool
 
 
 def _is_over(shared: PooledTransport, now: float) -> bool:
-    """Whether nothing has used it, nor what it carries, for its time."""
+    """Return whether a transport and all that it carries are unused and have expired."""
     unused = shared.state is State.OPEN and not shared.leases and now >= shared.kept_until
     return unused and all(_is_over(child, now) for child in shared.children)
 

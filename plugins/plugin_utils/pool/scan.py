@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The host keys of a chain, looked at one hop after the other; nobody logs in to the target."""
+"""Fetch the host keys of a chain, hop by hop, without logging in to the target."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from ..ssh.host_keys import HostKey, HostKeyCheck
 from .transports import Lease, TransportPool
 
 _PASSABLE = ("known", "added")
-_ASKING = 600.0  # seconds for somebody to compare a fingerprint; a one-time code would not log in once more
+_ASKING = 600.0  # seconds for a user to compare a fingerprint; a one-time code could not log in again
 
 
 @dataclass(frozen=True)
 class AcceptPolicy:
-    """Which keys that are not known are added to known_hosts.
+    """Decide which unknown keys are added to known_hosts.
 
-    :param fingerprints: of the only ones that are; None for all.
+    :param new: whether any are.
+    :param fingerprints: add only keys with these; None for all.
     """
 
     new: bool = False
     fingerprints: Collection[str] | None = None
 
     def takes(self, key: HostKey) -> bool:
-        """Whether a key is to be added."""
+        """Return whether to add a key."""
         return self.new and (self.fingerprints is None or fingerprint(key.blob) in self.fingerprints)
 
 
 class HostKeyScan:
-    """One way.
+    """Scan the hops of one chain.
 
-    :param settings: of the target; its policy for unknown keys does not count.
+    :param settings: of the target; its policy for unknown keys is ignored.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class HostKeyScan:
         self._lease: Lease | None = None
 
     def run(self) -> list[dict[str, Any]]:
-        """What was found of each hop, as JSON's types; it ends at the first that cannot be passed."""
+        """Return one JSON-serializable dictionary per hop, up to the first hop that cannot be passed."""
         found: list[dict[str, Any]] = []
         try:
             for index, hop in enumerate(self._chain.hops):
@@ -77,7 +78,7 @@ class HostKeyScan:
             finding = self._look(index)
         except HopError as error:
             return self._unreachable(index, error)
-        if finding["status"] in _PASSABLE:  # known: another task has added it meanwhile
+        if finding["status"] in _PASSABLE:  # another task has added it meanwhile
             try:
                 self._pass(index)
             except HopError as error:
@@ -85,14 +86,14 @@ class HostKeyScan:
         return finding
 
     def _unreachable(self, index: int, error: HopError) -> dict[str, Any]:
-        """Names the hop as the whole chain does."""
+        """Return the finding for an unreachable hop, described as in the whole chain."""
         place = self._chain.place(index)
         return {"hop": place, "status": "unreachable", "msg": str(type(error)(place, error.problem, error.advice))}
 
     def _pass(self, index: int) -> dict[str, Any]:
-        """Logs in to a bastion whose key is known, or uses the connection that there is."""
+        """Log in to a jump host whose key is known, or reuse its connection."""
         chain = replace(self._chain, hops=self._chain.hops[: index + 1])
-        # The chain stays what it is, as another one would not end at this hop.
+        # Without ask_anew: another chain need not end at this hop.
         settings = replace(self._settings, chain=chain, ask_anew=())
         lease = self._transports.lease(settings, self._report)
         self._release()
@@ -106,7 +107,7 @@ class HostKeyScan:
         self._report.note(f"{place}: looking at its host key")
         try:
             key, address = fetch_host_key(self._chain, index, before, Deadline(self._chain.timeout))
-        except HostKeyRefused as error:  # a file of known hosts cannot be read
+        except HostKeyRefused as error:  # a known_hosts file cannot be read
             return {"hop": place, "status": "refused", "msg": str(error)}
         except HopError as error:
             return {"hop": place, "status": "unreachable", "msg": str(error)}

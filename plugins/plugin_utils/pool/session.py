@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A session on a target over transports of this process, for the broker and for whoever does without one."""
+"""Run sessions on a target over pooled transports of this process, with or without a broker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROOM_FOR_THREADS = "Raise the limit of its user (ulimit -u) or of its container
 
 
 class LeasedProcess:
-    """Implements :class:`interface.Process`: a command, and the lease that it needs for as long as it runs."""
+    """Implement :class:`interface.Process`: a command that holds a lease for as long as it runs."""
 
     def __init__(self, process: ChannelProcess, lease: Lease) -> None:
         self.place = process.place
@@ -40,13 +40,13 @@ class LeasedProcess:
         self.close_stdin: Callable[[], None] = process.close_stdin
 
     def close(self) -> None:
-        """Lets go of the command, and gives the lease back."""
+        """Close the command's channel and release the lease."""
         self._process.close()
         self._lease.release()
 
 
 class PooledSession:
-    """Implements :class:`interface.Session`."""
+    """Implement :class:`interface.Session` over a pool of transports."""
 
     def __init__(self, transports: TransportPool, settings: SessionConfig, report: Report) -> None:
         self._transports = transports
@@ -70,11 +70,11 @@ class PooledSession:
             Deadline(None).limit(lambda: self.fetch_file(source, file))
 
     def put_file(self, source: LocalFile, target: str) -> None:
-        """As :meth:`put`, of a file that is open."""
+        """Copy an open file to the target; see :meth:`put`."""
         self._leased(lambda lease: lease.session.put(source, target, self._settings.transfer_method))
 
     def fetch_file(self, source: str, target: LocalFile) -> None:
-        """As :meth:`fetch`, to a file that is open."""
+        """Copy a file of the target to an open file; see :meth:`fetch`."""
         self._leased(lambda lease: lease.session.fetch(source, target, self._settings.transfer_method))
 
     def reset(self) -> None:
@@ -90,18 +90,18 @@ class PooledSession:
         return HostKeyScan(self._transports, self._settings, self._report, AcceptPolicy(accept, fingerprints)).run()
 
     def close(self) -> None:
-        """See :class:`interface.Session`. The transports stay."""
+        """See :class:`interface.Session`. The transports stay open."""
 
     def cancel(self) -> None:
-        """Ends what is under way, with an error for whoever waits for it, and begins nothing any more."""
+        """End the operation in progress with an error, and start no other."""
         self._cancelled.set()
         if self._lease is not None:
             self._lease.session.cancel()
 
     def _leased(self, use: Callable[[Lease], _T], kept: bool = False) -> _T:
-        """Uses a lease; once more, with another one, where nothing can have taken effect.
+        """Call a function with a lease, and again with another lease where nothing can have taken effect.
 
-        :param kept: whether what is made of the lease gives it back.
+        :param kept: whether what the function returns releases the lease.
         """
         failures = 0
         busy = Deadline(self._settings.chain.target.timeout)
@@ -143,29 +143,29 @@ class PooledSession:
 
 
 def is_thread_limit(error: Exception) -> bool:
-    """Whether no thread can be started, for which Python has no error of its own."""
+    """Return whether an error says that no thread can be started; Python has no class for it."""
     return isinstance(error, RuntimeError) and "start new thread" in str(error)
 
 
 def thread_limit_error() -> HopUnreachable:
-    """The error of a task for which no thread can be started."""
+    """Return the error for a task for which no thread can be started."""
     return HopUnreachable(CONTROLLER, "no thread can be started", _ROOM_FOR_THREADS)
 
 
 class _RetryLease(Exception):
-    """Nothing was done, and no dial has failed: another lease is to be tried."""
+    """Signal that another lease is to be tried: nothing was done, and no connection attempt has failed."""
 
 
 def _another_may_do(lease: Lease, error: HopError, busy: Deadline) -> bool:
-    """What a failure says of the transport that was leased, and whether to take another one at once."""
+    """Record what a failure says about the leased transport. Return whether to try another lease at once."""
     if isinstance(error, SessionLimitReached):
         if lease.note_session_limit():
             return True
         if lease.fresh or busy.expired:
             return False
-        time.sleep(_SESSION_CLOSE_LAG)  # the server may not have noticed yet that the session before has ended
+        time.sleep(_SESSION_CLOSE_LAG)  # the server may not have noticed yet that the previous session ended
         return True
     if error.retry:
         lease.retire()
-    # One that was kept may have died since, which is no failure to connect.
+    # A reused transport may have died meanwhile, which is not a failure to connect.
     return error.retry and not lease.fresh

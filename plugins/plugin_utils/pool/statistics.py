@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What has become of each hop since the broker began: counted, and nothing else."""
+"""Count connections, failures and traffic per hop, since the broker started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import HopError, sanitize
 from .pool import PooledTransport
 
-# Together they are to fit into a frame, beside what there is to say of many connections.
+# Limits that let the counts fit into one frame, beside the status of many connections.
 _HOPS = 2000
 _CAUSES = 5
 _CAUSE_LENGTH = 100
@@ -21,7 +21,7 @@ _HopPath = tuple[str, ...]
 
 
 class HopCount:
-    """One hop, reached in one way."""
+    """Count the use of one hop, reached through the same hops."""
 
     def __init__(self, way: _HopPath) -> None:
         self.way = way
@@ -30,48 +30,48 @@ class HopCount:
         self.reused = 0
         self.sent = 0
         self.received = 0
-        #: Seconds until its last keepalive was answered; None if there was none.
+        #: Round-trip time of the last keepalive, in seconds; None if there was none.
         self.round_trip: float | None = None
 
     def add_link(self, link: Any) -> None:
-        """What a connection has carried."""
+        """Add the traffic of a connection."""
         self.sent += link.transport.sent
         self.received += link.transport.received
         self.round_trip = self.round_trip if link.round_trip is None else link.round_trip
 
 
 class Statistics:
-    """Counts of all hops; those that nobody has used for the longest time are forgotten when there are very many."""
+    """Hold the counts of all hops, forgetting the least recently used ones if there are very many."""
 
     def __init__(self) -> None:
         self._hops: dict[_HopPath, HopCount] = {}
-        self._open: dict[PooledTransport, None] = {}  # those whose bytes are not counted yet
+        self._open: dict[PooledTransport, None] = {}  # connections whose bytes are not counted yet
 
     def attempted(self, shared: PooledTransport) -> None:
-        """A dial has begun."""
+        """Record the start of a connection attempt."""
         self._of(shared).dials += 1
 
     def failed(self, shared: PooledTransport, error: BaseException) -> None:
-        """A dial has failed."""
+        """Record a failed connection attempt."""
         failures = self._of(shared).failures
         cause = _cause(shared, error)
         failures[cause if cause in failures or len(failures) < _CAUSES else _OTHER] += 1
 
     def reused(self, shared: PooledTransport) -> None:
-        """A connection that was there has been used."""
+        """Record the reuse of a connection."""
         self._of(shared).reused += 1
 
     def opened(self, shared: PooledTransport) -> None:
-        """A connection may carry something."""
+        """Record an open connection."""
         self._open[shared] = None
 
     def closed(self, shared: PooledTransport) -> None:
-        """A connection will carry nothing more."""
+        """Record a closed connection, with its traffic."""
         self._open.pop(shared, None)
         self._of(shared).add_link(shared.link)
 
     def described(self) -> list[dict[str, Any]]:
-        """All of it as JSON's types, the first hops first; of those as far away, the ones that were used last come last."""
+        """Return all counts as JSON-serializable dictionaries, ordered by depth, then by last use."""
         totals = {way: HopCount(way) for way in self._hops}
         for shared in self._open:
             if _way(shared) in totals:
@@ -82,7 +82,7 @@ class Statistics:
     def _of(self, shared: PooledTransport) -> HopCount:
         way = _way(shared)
         count = self._hops.pop(way, None) or HopCount(way)
-        self._hops[way] = count  # the last one of all
+        self._hops[way] = count  # at the end: most recently used
         if len(self._hops) > _HOPS:
             self._hops.pop(next(iter(self._hops), way))
         return count
@@ -109,5 +109,5 @@ def _way(shared: PooledTransport) -> _HopPath:
 def _cause(shared: PooledTransport, error: BaseException) -> str:
     if not isinstance(error, HopError):
         return type(error).__name__
-    where = "" if error.place == shared.place else "at a hop before it: "  # which may be up, and forward nothing
+    where = "" if error.place == shared.place else "at a hop before it: "  # that hop may be up, but not forward
     return sanitize(where + error.problem, _CAUSE_LENGTH)

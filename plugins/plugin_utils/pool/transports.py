@@ -42,10 +42,10 @@ _NEXT_TASK = "The next task starts another one."
 
 
 class Lease:
-    """A claim on all transports on the way to a target, until it is released.
+    """Hold a claim on all transports on the route to a target, until it is released.
 
-    :param path: the target's last.
-    :param fresh: whether the target was dialled for it.
+    :param path: the transports, the target's last.
+    :param fresh: whether the target was connected for this lease.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Lease:
         self._released = False
 
     def hops(self) -> list[dict[str, Any]]:
-        """Return what is known of the login of each hop; see :meth:`interface.Session.connect`."""
+        """Return the login time and age of each hop; see :meth:`interface.Session.connect`."""
         now = lifetime()
         return [
             {
@@ -74,7 +74,7 @@ class Lease:
         ]
 
     def release(self) -> None:
-        """Harmless when repeated."""
+        """Release the claim. Idempotent."""
         released, self._released = self._released, True
         if not released:
             if not self.session.has_ended():
@@ -82,20 +82,20 @@ class Lease:
             self._transports.release(self._path, self._persist, session=True)
 
     def keep(self, seconds: float) -> None:
-        """Keeps its connections for so long at least, when it is released."""
+        """Keep the connections for at least this many seconds after the release."""
         self._persist = max(self._persist, seconds)
 
     def retire(self) -> None:
-        """Takes care that nobody else uses this transport to the target, which does not work."""
+        """Retire the transport to the target, which does not work."""
         self._transports.retire(self._path[-1])
 
     def note_session_limit(self) -> bool:
-        """Takes note that the target opens no further session; whether another transport may help."""
+        """Record that the target opens no further session. Return whether another transport may help."""
         return self._transports.note_session_limit(self._path[-1])
 
 
 class _LeaseRequest:
-    """One request for a lease, and the time it has."""
+    """Hold one request for a lease, and the time left for it."""
 
     def __init__(
         self, settings: SessionConfig, report: Report, ignore_recent_failure: bool, cancelled: threading.Event
@@ -112,20 +112,26 @@ class _LeaseRequest:
         self._asked: set[int] = set()
 
     def settings_before_login(self, index: int) -> SessionConfig | None:
-        """Other settings, if OpenSSH has some by now; it is asked once for each hop, as each answer may be another one."""
+        """Return changed settings, if OpenSSH's configuration gives others now.
+
+        Look them up once per hop only, as each answer may differ.
+        """
         if index in self._asked:
             return None
         self._asked.add(index)
         return self.settings.before_login(index)
 
     def again(self, settings: SessionConfig) -> _LeaseRequest:
-        """The same request with other settings, and what is left of its time."""
+        """Return the same request with other settings and the remaining time."""
         way = _LeaseRequest(settings, self.report, self.ignore_recent_failure, self.cancelled)
         way.total, way.held, way._asked = self.total, self.held, self._asked
         return way
 
     def unreachable(self, index: int, error: BaseException, newly_connected: PooledTransport) -> BaseException:
-        """The error of a dial, for one who waited for it; the chain of that one may be longer or shorter."""
+        """Translate the error of another task's connection attempt, whose chain may be longer or shorter.
+
+        :param newly_connected: the transport of that attempt.
+        """
         if not isinstance(error, HopError):
             return error
         place = self.chain.place(index) if error.place == newly_connected.place else error.place
@@ -133,7 +139,7 @@ class _LeaseRequest:
 
 
 class _OtherSettings(Exception):
-    """OpenSSH's configuration says something else of a hop by now, so that the chain is another one."""
+    """Signal that OpenSSH's configuration gives other settings now, and so another chain."""
 
     def __init__(self, settings: SessionConfig) -> None:
         super().__init__()
@@ -141,7 +147,7 @@ class _OtherSettings(Exception):
 
 
 class TransportPool:
-    """Shared transports. Everything here may be called from any thread; no lock is held over I/O."""
+    """Share the transports of one process. All methods are thread-safe; no lock is held during I/O."""
 
     def __init__(self) -> None:
         self._pool = PoolState()
@@ -153,7 +159,7 @@ class TransportPool:
         self._sweeper: threading.Thread | None = None
         self._closers: set[threading.Thread] = set()
         self._statistics = Statistics()
-        self._links: dict[Link, None] = {}  # all that are not closed yet, in order: those that carry come first
+        self._links: dict[Link, None] = {}  # all that are not closed yet, carriers before what they carry
         self._closed = False
 
     def lease(
@@ -163,11 +169,11 @@ class TransportPool:
         ignore_recent_failure: bool = False,
         cancelled: threading.Event | None = None,
     ) -> Lease:
-        """A lease on the way to a target; what is missing is dialled.
+        """Return a lease on the route to a target, after connecting to the hops that are missing.
 
-        :param ignore_recent_failure: whether to dial a jump host, too, that somebody could not reach a moment ago.
-        :param cancelled: set when nobody waits for it any more; None if that does not happen.
-        :raises HopError: which names the hop.
+        :param ignore_recent_failure: whether to connect even to a jump host that could not be reached a moment ago.
+        :param cancelled: set when the lease is no longer needed; None if that cannot happen.
+        :raises HopError: a hop failed; the error names it.
         :raises RuntimeError: no thread can be started.
         """
         self._start()
@@ -188,7 +194,7 @@ class TransportPool:
         return Lease(self, path, path[-1] in way.newly_connected, way)
 
     def reset(self, settings: SessionConfig, report: Report) -> None:
-        """Lets nobody use the connections to a target that there are; what went wrong on the way to it is forgotten."""
+        """Retire the connections to a target, and forget failures on the route to it."""
         hops = settings.chain.hops
         held = asking_once(Deadline(settings.chain.timeout), report.waits)
         parent: PooledTransport | None = None
@@ -209,7 +215,7 @@ class TransportPool:
         LoginLock(settings.run_directory, settings.run_key).forget(hops)
 
     def release(self, path: Sequence[PooledTransport], persist: float, session: bool) -> None:
-        """Ends claims; what has died meanwhile is kept for nobody."""
+        """Release claims, and retire transports that have died meanwhile."""
         now = lifetime()
         with self._lock:
             for shared in path:
@@ -220,19 +226,19 @@ class TransportPool:
                 self._due.notify()
 
     def retire(self, shared: PooledTransport) -> None:
-        """Takes a transport out of use."""
+        """Retire a transport."""
         with self._lock:
             self._pool.retire(shared)
             self._due.notify()
 
     def look(self) -> None:
-        """Wakes the sweeper where it is late: its wait stands still while the machine is suspended."""
+        """Wake the sweeper if it is late, as its wait stands still while the machine is suspended."""
         if lifetime() >= self._next_look:
             with self._lock:
                 self._due.notify()
 
     def retire_idle(self) -> None:
-        """Takes all out of use that nothing uses."""
+        """Retire all unused transports."""
         with self._lock:
             self._pool.expire(math.inf)
             self._due.notify()
@@ -243,22 +249,22 @@ class TransportPool:
             return self._pool.note_session_limit(shared)
 
     def shared(self) -> list[PooledTransport]:
-        """Those there are now, the first hops first."""
+        """Return the current transports, ordered by depth."""
         with self._lock:
             return sorted(self._pool, key=lambda shared: shared.depth)
 
     def statistics(self) -> list[dict[str, Any]]:
-        """What has become of each hop; see :meth:`Statistics.described`."""
+        """Return the counts of each hop; see :meth:`Statistics.described`."""
         with self._lock:
             return self._statistics.described()
 
     @property
     def count(self) -> int:
-        """How many are open, those included that nobody new uses."""
+        """Return how many links are open, those of retired transports included."""
         return len(self._links)
 
     def close(self) -> None:
-        """Ends all of them, and whatever uses them. Harmless when repeated."""
+        """Close all transports, also those in use. Idempotent."""
         self._keepalive.stop()
         with self._lock:
             self._closed = True
@@ -273,7 +279,7 @@ class TransportPool:
             closer.join(_CLOSING)
 
     def _start(self) -> None:
-        """What looks after connections is there before the first of them."""
+        """Start the sweeper and the keepalives, before the first connection."""
         with self._lock:
             if self._sweeper is None:
                 sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
@@ -282,7 +288,7 @@ class TransportPool:
         self._keepalive.start()
 
     def _go(self, way: _LeaseRequest) -> list[PooledTransport]:
-        """All transports on a way, claimed. Where one that was kept turns out to be dead, the way is gone anew."""
+        """Return all transports on a route, claimed; start over if a reused one turns out to be dead."""
         tries = 0
         while True:
             path: list[PooledTransport] = []
@@ -302,10 +308,10 @@ class TransportPool:
     def _reach(
         self, way: _LeaseRequest, index: int, step: HopIdentity, path: Sequence[PooledTransport]
     ) -> PooledTransport:
-        """A transport to one hop, claimed: one that is open and trusted, or one that is dialled now."""
+        """Return a claimed transport to one hop: an open and trusted one, or a new one."""
         parent = path[-1] if path else None
         is_target = index == len(way.chain.hops) - 1
-        # Somebody else's dial waits for its turn to log in, is made, and has a moment to say why it failed.
+        # Allow the other task one timeout for the login lock, one for its connection, and slack to report.
         deadline = Deadline(2 * way.chain.hops[index].patience + _REPORT_SLACK, way.total)
         while True:
             with self._lock:
@@ -337,7 +343,7 @@ class TransportPool:
     def _await(
         self, way: _LeaseRequest, index: int, step: HopIdentity, shared: PooledTransport, deadline: Deadline
     ) -> None:
-        """Waits until somebody else's dial is done; raises its error if a dial of ours would end in the same way."""
+        """Wait for another task's connection attempt. Raise its error if an own attempt would end in the same way."""
         place = way.chain.place(index)
         way.report.note(f"{place}: waiting for another task to connect to it")
         heart = Heartbeat(way.report.waits)
@@ -353,12 +359,12 @@ class TransportPool:
                 raise way.unreachable(index, shared.error, shared)
 
     def _is_dialling(self, shared: PooledTransport, seconds: float) -> bool:
-        """Whether a dial is not done, after some time at most."""
+        """Return whether a connection attempt is still in progress after at most ``seconds``."""
         with self._lock:
             return not self._dialled.wait_for(lambda: shared.state is not State.DIALLING, seconds)
 
     def _fail_fast(self, way: _LeaseRequest, index: int, step: HopIdentity, parent: PooledTransport | None) -> None:
-        """Spares a jump host in trouble one dial more, and whoever is behind it the time that this would take."""
+        """Raise an error at once if the same task could not reach a jump host a moment ago."""
         now = lifetime()
         trouble = None if way.ignore_recent_failure else self._pool.trouble(parent, step, now, way.settings.task)
         if trouble is not None:
@@ -368,7 +374,7 @@ class TransportPool:
             raise trouble.kind(way.chain.place(index), problem, advice)
 
     def _is_usable(self, way: _LeaseRequest, index: int, shared: PooledTransport) -> bool:
-        """Whether a claimed transport is alive and still trusted; else it is given back, and nobody gets it any more."""
+        """Return whether a claimed transport is alive and still trusted; retire and release it if not."""
         usable = False
         try:
             usable = _is_good(shared.link, way.chain.hops[index], way.chain.place(index), way.report)
@@ -383,7 +389,7 @@ class TransportPool:
         return usable
 
     def _watch(self, hop: Hop, shared: PooledTransport) -> None:
-        """Lets a link be given up as early as the least patient of its users wants."""
+        """Shorten the silence after which a link is closed to what its least patient user wants."""
         interval, count = hop.transport.alive_interval, hop.transport.alive_count
         with self._lock:
             patience = interval * count or math.inf
@@ -409,7 +415,7 @@ class TransportPool:
             with self._lock:
                 if not stopped:
                     self._statistics.failed(mine, error)
-                if stopped or way.cancelled.is_set():  # which says nothing of the hop, and who waits dials by himself
+                if stopped or way.cancelled.is_set():  # says nothing about the hop, so waiting tasks connect themselves
                     self._pool.failed(mine, None)
                 else:
                     self._pool.failed(mine, _alone(error), _trouble(way, index, error))
@@ -435,7 +441,7 @@ class TransportPool:
         raise HopUnreachable(way.chain.place(index), _STOPPED, _NEXT_TASK)
 
     def _sweep(self) -> None:
-        """Closes what is not needed any more."""
+        """Close transports that are no longer needed, until the pool is closed."""
         while not self._closed:
             with self._lock:
                 now = lifetime()
@@ -451,7 +457,7 @@ class TransportPool:
                 self._close_aside(links)
 
     def _close_aside(self, links: list[Link]) -> None:
-        """In a thread of its own, as the farewell of a link goes through those before it, which may be stuck."""
+        """Close links in a separate thread, as the disconnect of one goes through its carriers, which may be stuck."""
         thread = threading.Thread(target=self._hang_up, args=(links,), name="closer", daemon=True)
         try:
             thread.start()
@@ -462,24 +468,24 @@ class TransportPool:
             self._closers = {closer for closer in self._closers if closer.is_alive()} | {thread}
 
     def _hang_up(self, links: Sequence[Link]) -> None:
-        """Closes links, of which those that carry come before those that are carried."""
+        """Close links, given with carriers before what they carry."""
         for link in links:
             link.abort(_STOPPED, _NEXT_TASK)
         for link in reversed(links):
             try:
                 link.close()
-            except Exception as error:  # the others are to be closed all the same
+            except Exception as error:  # must not keep the others open
                 log.error("%s: %s while it was closed", link.place, type(error).__name__)
         with self._lock:
             for link in links:
                 self._links.pop(link, None)
             idle = not self._links and not self._closed
-        if idle:  # the library's transports are cycles, which Python collects when it is busy only
+        if idle:  # paramiko's transports are reference cycles, which Python collects only while it allocates
             gc.collect()
 
 
 def _by_first_hop(closing: Iterable[PooledTransport]) -> list[list[Link]]:
-    """Those links together that one first hop carries, in the order in which they come."""
+    """Group links by the first hop that carries them, in the given order."""
     groups: dict[int, list[Link]] = {}
     for shared in closing:
         first = shared
@@ -490,9 +496,9 @@ def _by_first_hop(closing: Iterable[PooledTransport]) -> list[list[Link]]:
 
 
 def _trouble(way: _LeaseRequest, index: int, error: BaseException) -> DialFailure | None:
-    """What an error of a dial spares others; a target has no others, and the trouble of a hop before is not its own.
+    """Return the failure to remember so that other hosts fail fast; None for the target, and for failures of an earlier hop.
 
-    A login that was refused is remembered for longer, with the credentials that it was refused to.
+    Refused logins are remembered by :class:`LoginLock`, for the whole run.
     """
     hops, task, now = way.chain.hops, way.settings.task, lifetime()
     if not isinstance(error, (HopUnreachable, HostKeyRefused, AlgorithmsRefused)) or task is None:
@@ -503,7 +509,7 @@ def _trouble(way: _LeaseRequest, index: int, error: BaseException) -> DialFailur
 
 
 def _alone(error: BaseException) -> BaseException:
-    """An error for those who wait for it, without the places that it came through: secrets are at hand there."""
+    """Return a copy of an error for waiting tasks, without its traceback, whose frames hold secrets."""
     return type(error)(error.place, error.problem, error.advice) if isinstance(error, HopError) else error
 
 
@@ -515,7 +521,7 @@ def _is_good(link: Link, hop: Hop, place: str, report: Report) -> bool:
     if link.is_dead or link.trust is None:
         return False
     trust = link.trust.renewed(hop, place, report.warn)
-    # Where secrets may not be sent any more, a login with them may not be used either; nor by a task that has claimed it already.
+    # If the permission to send secrets has changed, do not reuse the login; a task that has claimed it and checks it next sees None.
     good = trust.secrets_allowed == link.trust.secrets_allowed
     link.trust = trust if good else None
     return good
