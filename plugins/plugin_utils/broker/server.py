@@ -235,7 +235,7 @@ class Broker:
 
     def _forget_runs(self) -> None:
         """Drop the settings of runs that are over, with their secrets."""
-        working = self.admission.workers > 0  # read first: what a worker that leaves meanwhile drops is collected the next time
+        working = self.admission.workers > 0  # first; what one that leaves later drops is collected next time
         now = clock.lifetime()
         if self._forgot_at > self._served_at:
             return

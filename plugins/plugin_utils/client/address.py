@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Where the broker of a worker is: a socket in a directory that no other user can look into, move or replace.
+"""Find the broker of a worker: a socket in a directory that no other user can read, move or replace.
 
-One broker serves those who would open the same connections, and may do the same: of one user, with one home and
-Python, the same rights and limits, and the same code of this collection. Every worker loads this for every task, so it is short.
+One broker serves processes that would open the same connections and may do the same: same user, home, Python, rights, limits and code
+of this collection. Every worker loads this for every task, so it is short.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _TIME = struct.Struct("@ll")  # struct timeval
 _SECONDS = 20
 
 
-# What passes, of errno(3): others give back what is short.
+# Temporary errors of errno(3): other processes will release the resource.
 _PASSING = frozenset({errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class BrokerUnavailable(Exception):
-    """There is no broker for this request; the text says why.
+    """Report that no broker can serve a request; the message says why.
 
-    :param lasting: whether there cannot be one for the next request either.
+    :param lasting: whether the next request would fail, too.
     """
 
     def __init__(self, why: str, lasting: bool = True) -> None:
@@ -44,26 +44,26 @@ class BrokerUnavailable(Exception):
 
 
 def is_lasting(error: OSError) -> bool:
-    """Whether the next try would end in the same way."""
+    """Return whether another attempt would fail in the same way."""
     return error.errno not in _PASSING
 
 
 class Directory:
-    """A directory of ours, open, so that it stays the same whatever happens to its name.
+    """Hold a private directory open, so that it stays the same whatever happens to its name.
 
-    :param create: whether to make it; else FileNotFoundError is raised where it is not there.
-    :raises BrokerUnavailable: it cannot be made, or another user could put something into it, or another one into its place.
+    :param create: whether to create it if it is missing; else FileNotFoundError is raised.
+    :raises BrokerUnavailable: it cannot be created, or another user could write to it or replace it.
     """
 
     def __init__(self, path: str, create: bool = True) -> None:
         try:
             above, name = os.path.split(path)
             above = _checked(above)
-            path = self.path = os.path.join(above, name)  # with no symlink in it that could lead elsewhere next time
+            path = self.path = os.path.join(above, name)  # without symlinks, which could lead elsewhere next time
             if create:
                 _make(path)
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except ValueError as error:  # a NUL
+        except ValueError as error:  # it contains a NUL
             raise BrokerUnavailable(f"{path!r} is no path") from error
         except OSError as error:
             if error.errno == errno.ENOENT and not create:
@@ -83,51 +83,51 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Closes it. Harmless when repeated."""
+        """Close the directory. Idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def open(self, name: str, flags: int) -> int:
-        """A descriptor of a file in it; raises OSError."""
+        """Open a file in it and return the descriptor; raise OSError."""
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self._descriptor)
 
     def inode(self, name: str) -> int | None:
-        """The number of a file in it; None if there is none."""
+        """Return the inode number of a file in it; None if there is none."""
         try:
             return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_ino
         except FileNotFoundError:
             return None
 
     def names(self) -> list[str]:
-        """The files in it."""
+        """Return the names of the files in it, sorted."""
         return sorted(os.listdir(self._descriptor))
 
     def rename(self, old: str, new: str) -> None:
-        """Gives a file another name; raises OSError."""
+        """Rename a file in it; raise OSError."""
         os.rename(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Remove a file in it, if it exists."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
 
     def address(self, name: str) -> str:
-        """A file in it as bind(2) and connect(2) take it: in this very directory, and short enough for sockaddr_un."""
+        """Return a path for bind(2) and connect(2) that leads to this very directory, and is short enough for sockaddr_un."""
         return f"{SELF}/fd/{self._descriptor}/{name}"
 
     def connect(self, name: str) -> socket.socket | None:
-        """A connection to the broker that listens there; None if there is none.
+        """Connect to the broker that listens at a name; return None if there is none.
 
-        Until :func:`without_limit`, sending fails when nothing is taken for 20 seconds.
+        Until :func:`without_limit` is called, sending fails if the peer reads nothing for 20 seconds.
 
-        :raises BrokerUnavailable: somebody else listens there, or sockets do not work there.
-        :raises TimeoutError: so many wait there already that nobody more can.
+        :raises BrokerUnavailable: another user's process listens there, or sockets do not work there.
+        :raises TimeoutError: the socket's queue is full.
         """
         address = self.address(name)
         sock = socket.socket(socket.AF_UNIX)
         try:
-            # As a socket's own timeout does not wait where the queue is full: connect(2), EAGAIN.
+            # Python's socket timeout does not wait while the queue is full: connect(2), EAGAIN.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(_SECONDS, 0))
             sock.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -146,12 +146,12 @@ class Directory:
 
 
 def without_limit(sock: socket.socket) -> None:
-    """Lets sending wait for as long as it takes."""
+    """Remove the send timeout that :meth:`Directory.connect` has set."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIME.pack(0, 0))
 
 
 class Peer:
-    """The process at the other end of a Unix socket: who connected, or who listened last."""
+    """Identify the process at the other end of a Unix socket: the one that connected, or that called listen(2) last."""
 
     __slots__ = ("pid", "uid")
 
@@ -161,7 +161,7 @@ class Peer:
 
 
 def peer(sock: socket.socket) -> Peer:
-    """The process at the other end; raises OSError."""
+    """Return the process at the other end; raise OSError."""
     pid, uid, _gid = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return Peer(pid, uid)
 
@@ -171,12 +171,13 @@ def _is_private(found: os.stat_result) -> bool:
 
 
 def _checked(path: str) -> str:
-    """The path without symlinks. As OpenSSH's safe_path() (misc.c), which does not know of directories such as /tmp, where only its
-    owner may move a file.
+    """Return the path without symlinks, if no other user can replace a directory in it.
 
-    :raises BrokerUnavailable: a user who is neither root nor ours can put another directory into the place of one in it.
+    As OpenSSH's safe_path() (misc.c), but sticky directories such as /tmp are allowed, as only a file's owner may move it there.
+
+    :raises BrokerUnavailable: a user other than root and ours can replace a directory in it.
     """
-    # abspath() leaves two slashes at the beginning.
+    # abspath() keeps two leading slashes.
     found = _components(path) if path == os.path.abspath(path) and not path.startswith("//") else {}
     if not found or any(stat.S_ISLNK(each.st_mode) for each in found.values()):
         path = os.path.realpath(path)
@@ -190,7 +191,7 @@ def _checked(path: str) -> str:
 
 
 def _components(path: str) -> dict[str, os.stat_result]:
-    """What is there on the way from a path to the root; what is missing is to be made by us."""
+    """Return lstat(2) of a path and of all directories above it; missing ones are left out, as this process will create them."""
     found = {}
     while True:
         with contextlib.suppress(FileNotFoundError):
@@ -201,10 +202,10 @@ def _components(path: str) -> dict[str, os.stat_result]:
 
 
 def _has_no_number(uid: int) -> bool:
-    """Whether this stands for all users who have no number in our user namespace (user_namespaces(7)).
+    """Return whether this is the overflow id, which all users have that are not mapped in our user namespace (user_namespaces(7)).
 
-    The owner of ``/`` and ``/run`` is one of them in a namespace without the system's root (bwrap(1)), and the system does not tell
-    them apart. What another of them could put into the place of our directory is still not ours, and so refused.
+    In a namespace without the system's root (bwrap(1)), ``/`` and ``/run`` have this owner, and the users behind it cannot be told
+    apart. A directory that another of them put in place of ours would not be owned by our user, and so be refused.
     """
     try:
         overflow = int(read("/proc/sys/kernel/overflowuid"))
@@ -228,13 +229,13 @@ def _is_writable_by_others(path: str, found: os.stat_result) -> bool:
 
 
 def _has_acl(path: str) -> bool:
-    """Whether more users and groups than those of its mode may have rights; the group's bits there are then the most of any (acl(5)).
+    """Return whether an ACL may grant rights to further users and groups; the group bits of the mode are their mask then (acl(5)).
 
-    :raises OSError: it cannot be known.
+    :raises OSError: it cannot be determined.
     """
     try:
         os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
-    except (AttributeError, OSError) as error:  # Python made for another system
+    except (AttributeError, OSError) as error:  # Python built for another system
         if isinstance(error, OSError) and error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
             raise
         return False
@@ -242,9 +243,10 @@ def _has_acl(path: str) -> bool:
 
 
 def _is_own_group(number: int) -> bool:
-    """Whether a group is root's, or that of our user alone: called the same, and without other members, as where the umask is 002.
+    """Return whether a group is root's, or our user's private one: of the same name, without other members, as used with umask 002.
 
-    Images for any user id have homes that root's group may write to, which is that of the process (OpenShift, execution environments).
+    Images for arbitrary user ids have homes that root's group may write to; the process has that group (OpenShift, execution
+    environments).
     """
     if number == 0:
         return True
@@ -257,12 +259,12 @@ def _is_own_group(number: int) -> bool:
         return False
     if (group.gr_name, number) != (user.pw_name, user.pw_gid) or not {*group.gr_mem} <= {user.pw_name}:
         return False
-    # A group does not name those who have it as their first one.
+    # gr_mem does not list the users whose primary group it is.
     return all(each.pw_uid == user.pw_uid for each in pwd.getpwall() if each.pw_gid == number)
 
 
 def _make(path: str, mode: int = 0o700) -> None:
-    """Makes a directory; those above it that are missing cannot be written by other users, whatever the umask is."""
+    """Create a directory and its missing parents, which other users cannot write to, whatever the umask is."""
     try:
         os.mkdir(path, mode)
     except FileExistsError:
@@ -274,25 +276,26 @@ def _make(path: str, mode: int = 0o700) -> None:
 
 
 def directories(wanted: str | None, ansible_home: str) -> Iterator[str]:
-    """The paths to try in turn.
+    """Yield the paths to try, in order.
 
-    :param wanted: the user's choice, which is the only one then.
+    :param wanted: the user's choice; if set, no other is tried.
+    :param ansible_home: Ansible's home directory (ANSIBLE_HOME).
     """
     if wanted:
         yield os.path.abspath(os.path.expanduser(wanted))
         return
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     with contextlib.suppress(OSError):
-        # sudo(8) may have kept that of another user; a relative one is none, says the specification.
+        # sudo(8) may have kept that of another user; the XDG specification says to ignore a relative path.
         if os.path.isabs(runtime) and _is_private(os.stat(runtime)):
             yield os.path.join(runtime, _FOLDER)
     yield os.path.join(os.path.abspath(os.path.expanduser(ansible_home)), _FOLDER)
 
 
 def open_directory(wanted: str | None, ansible_home: str) -> Directory:
-    """The first of the directories that can be used.
+    """Return the first usable directory; see :func:`directories`.
 
-    :raises BrokerUnavailable: none can.
+    :raises BrokerUnavailable: none is usable.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         raise BrokerUnavailable("this system does not tell who is at the other end of a socket")
@@ -307,9 +310,9 @@ def open_directory(wanted: str | None, ansible_home: str) -> Directory:
 
 
 def broker_name() -> str:
-    """The name of our broker: the same for those who would open the same connections, and may do and use the same.
+    """Return the name of our broker: equal for processes that would open the same connections, with the same rights and limits.
 
-    :raises BrokerUnavailable: the system does not say what we may do, or a broker would be ended in the middle of its work.
+    :raises BrokerUnavailable: our rights cannot be read, or a limit would end the broker during its work.
     """
     try:
         ours, use = own()
@@ -319,7 +322,7 @@ def broker_name() -> str:
     if has_cpu_limit(use):
         raise BrokerUnavailable("a limit on processor time (ulimit -t) would soon end a process that serves many tasks")
     same = [
-        os.uname().nodename,  # as a home may be shared by machines
+        os.uname().nodename,  # machines may share a home
         sorted(ours.items()),
         sorted(use.items()),
         os.geteuid(),
@@ -334,13 +337,13 @@ def broker_name() -> str:
 
 
 def _code() -> Iterator[tuple[str, str, int, int]]:
-    """The files of this collection that a broker runs: another version of them is another broker."""
+    """Yield folder, name, size and mtime of the files that a broker runs, as another version of them needs another broker."""
     for folder in ("", "chain", "ssh", "broker"):
         descriptor = os.open(os.path.join(_PACKAGE, folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in sorted(os.listdir(descriptor)):
                 if name.endswith(".py"):
-                    found = os.stat(name, dir_fd=descriptor)  # the whole path takes longer
+                    found = os.stat(name, dir_fd=descriptor)  # faster than the whole path
                     yield folder, name, found.st_size, found.st_mtime_ns
         finally:
             os.close(descriptor)

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The prompt state machine of privilege escalation: bytes in, action out.
+"""Handle the prompts of privilege escalation as a state machine: bytes in, action out.
 
-What an escalation program prints before the command starts is not the command's output. The success marker
-travels on the command's own stdout, so all of stdout up to it is the program's; on the other stream
-only the prompt, and what stood before it, is known to be the program's, and only that is taken away.
+What an escalation program prints before the command starts is not the command's output. The success marker arrives on the command's
+stdout, so everything before it there is the program's. On the other stream only the prompt and what precedes it are known to be the
+program's, and only that is removed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from enum import Enum
 
 
 class Stream(Enum):
-    """The two output streams of a command."""
+    """Name the output streams of a command."""
 
     STDOUT = "stdout"
     STDERR = "stderr"
 
 
 class Action(Enum):
-    """What the caller does next."""
+    """Name what the caller must do next."""
 
     WAIT = "wait"
     SEND_PASSWORD = "send password"
@@ -32,9 +32,9 @@ class Action(Enum):
 
 
 class BecomeRules:
-    """How to read one escalation program; the predicates take one line, the last of which may not be complete.
+    """Describe how to read one escalation program. The predicates take one line, of which the last may be incomplete.
 
-    :param success: the marker that is printed, in a line of its own, just before the command runs.
+    :param success: the marker that is printed on its own line just before the command runs.
     :param expects_prompt: whether there is a password to answer a prompt with.
     """
 
@@ -54,21 +54,21 @@ class BecomeRules:
 
 
 class Escalation:
-    """One command's way through an escalation program.
+    """Track one command through its escalation program.
 
-    :param rules: None where the command runs as the login user; then everything is output at once.
+    :param rules: None if the command runs as the login user; then everything is output at once.
     """
 
     def __init__(self, rules: BecomeRules | None) -> None:
         self._rules = rules
         self._held = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
-        self._line = {Stream.STDOUT: 0, Stream.STDERR: 0}  # where the first line begins that has no end yet
+        self._line = {Stream.STDOUT: 0, Stream.STDERR: 0}  # start of the first incomplete line
         self._prompted: Stream | None = None
         self._blank_may_come = False
         self.started = rules is None
 
     def feed(self, stream: Stream, data: bytes) -> Action:
-        """Takes bytes of a stream.
+        """Process bytes of a stream.
 
         :returns: START exactly once, when the command runs; SEND_PASSWORD at most once.
         """
@@ -97,11 +97,11 @@ class Escalation:
         return Action.WAIT
 
     def take(self, stream: Stream) -> bytes:
-        """The command's own output so far, once; nothing before it has started."""
+        """Return the command's own output since the last call; nothing before the command has started."""
         return self._drain(stream) if self.started else b""
 
     def rest(self, stream: Stream) -> bytes:
-        """What is left at the end, the escalation program's own words included if the command never ran."""
+        """Return what is left at the end, including the escalation program's output if the command never ran."""
         return self._drain(stream)
 
     def _drain(self, stream: Stream) -> bytes:
@@ -117,7 +117,7 @@ class Escalation:
             return False
         del held[: end + 1]
         if self._prompted and self._prompted is not stream and self._blank_may_come:
-            # The blank that ends a prompt may come after the text that was recognised.
+            # The space that ends a prompt may arrive after the text that was recognized.
             other = self._held[self._prompted]
             if other.startswith(b" "):
                 del other[:1]

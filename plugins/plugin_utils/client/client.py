@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""A session that the broker holds, for the worker that asks for it.
+"""Use a session that the broker holds.
 
-Every worker loads this for every task, so it is short, and neither it nor what it loads needs paramiko.
+Every worker loads this for every task, so it is short, and neither it nor its imports need paramiko.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _LOG_SAYS = "Its log may say why: broker.log, beside its socket."
 
 
 class BrokerSession:
-    """Implements :class:`interface.Session`; nothing is asked of the broker before it is used.
+    """Implement :class:`interface.Session` by requests to the broker, the first of them on first use.
 
-    :param options: what the inventory says, as plain values.
-    :param directory: where the user wants the broker to be; None for where it is by itself.
-    :param home: ansible's own directory of this user.
+    :param options: inventory options as plain values.
+    :param directory: the broker's directory as set by the user; None for the default.
+    :param home: Ansible's home directory (ANSIBLE_HOME).
     """
 
     def __init__(self, options: dict[str, Any], directory: str | None, home: str, report: Report) -> None:
@@ -37,18 +37,16 @@ class BrokerSession:
         self._directory = directory
         self._home = home
         self._report = report
-        self._name: str | None = (
-            None  # of the broker: a task has many requests, and finding it out takes longer than asking
-        )
+        self._name: str | None = None  # the broker's; cached, as computing it takes longer than a request
 
     def start(self, command: str, pty: bool = False) -> BrokerProcess:
-        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
+        """See :class:`interface.Session`. Raise BrokerUnavailable if no broker can serve it."""
         request = _Request(self._report, {"op": "start", "command": command, "pty": pty, "options": self._options})
         self._ask(request)
         return BrokerProcess(request)
 
     def put(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
+        """See :class:`interface.Session`. Raise BrokerUnavailable if no broker can serve it."""
         from . import local_files
 
         with local_files.source(source) as file:
@@ -56,7 +54,7 @@ class BrokerSession:
             self._done(_Request(self._report, header, file.stream.fileno()))
 
     def fetch(self, source: str, target: str) -> None:
-        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
+        """See :class:`interface.Session`. Raise BrokerUnavailable if no broker can serve it."""
         from . import local_files
 
         with local_files.complete(target) as file:
@@ -65,24 +63,24 @@ class BrokerSession:
             file.mode = mode if isinstance(mode, int) else None
 
     def reset(self) -> None:
-        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
+        """See :class:`interface.Session`. Raise BrokerUnavailable if no broker can serve it."""
         self._done(_Request(self._report, {"op": "reset", "options": self._options}))
 
     def connect(self) -> list[dict[str, Any]]:
-        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
+        """See :class:`interface.Session`. Raise BrokerUnavailable if no broker can serve it."""
         found: list[dict[str, Any]] = self._done(
             _Request(self._report, {"op": "connect", "options": self._options})
         ).header["found"]
         return found
 
     def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
-        """See :class:`interface.Session`. Raises BrokerUnavailable where there cannot be one."""
+        """See :class:`interface.Session`. Raise BrokerUnavailable if no broker can serve it."""
         header = {"op": "survey", "accept": accept, "fingerprints": fingerprints, "options": self._options}
         found: list[dict[str, Any]] = self._done(_Request(self._report, header)).header["found"]
         return found
 
     def close(self) -> None:
-        """See :class:`interface.Session`. The broker keeps the connection."""
+        """See :class:`interface.Session`. The broker keeps its connections."""
 
     def _done(self, request: _Request) -> Frame:
         try:
@@ -91,14 +89,14 @@ class BrokerSession:
             request.close()
 
     def _ask(self, request: _Request) -> Frame:
-        """Brings a request to its first result; once more where a broker ended before it did anything."""
+        """Return the first result of a request; send it again if a broker ended before it did anything."""
         for _try in range(_TRIES):
             try:
                 request.send(self._connect())
                 return request.first_result()
             except _BrokerEnded:
                 request.close()
-            except TimeoutError:  # so many wait that nobody more can
+            except TimeoutError:  # the socket's queue is full
                 raise _silent(CONTROLLER) from None
             except BaseException:
                 request.close()
@@ -111,20 +109,20 @@ class BrokerSession:
             sock = directory.connect(f"{name}.sock")
             if sock is not None:
                 return sock
-            # What only the one needs who starts it.
+            # Needed only to start a broker.
             from ..settings import read_settings
             from .spawn import start
 
-            read_settings(self._options)  # so that a mistake is told before there is any process
+            read_settings(self._options)  # reports mistakes before any process is started
             return start(directory, name)
 
 
 class _BrokerEnded(Exception):
-    """Before it did anything."""
+    """Signal that the broker ended before it did anything."""
 
 
 class _Request:
-    """One request, and what the broker says to it."""
+    """Send one request, and receive the broker's answers to it."""
 
     def __init__(self, report: Report, header: dict[str, Any], descriptor: int | None = None) -> None:
         self._report = report
@@ -133,10 +131,10 @@ class _Request:
         self._connection: FrameStream | None = None
         self._committed = False
         self._given_up = False
-        self.place = ""  # of the target; empty until the broker has taken the request
+        self.place = ""  # of the target; empty until the broker has accepted the request
 
     def send(self, sock: socket.socket) -> None:
-        """Sends it to a broker; one that is gone already may have said why."""
+        """Send the request. A broker that has closed already is no error here, as it may have sent a reason."""
         self.place = ""
         self._connection = FrameStream(sock)
         try:
@@ -147,7 +145,7 @@ class _Request:
         without_limit(sock)
 
     def first_result(self) -> Frame:
-        """Waits until the command runs, or all is done."""
+        """Wait until the command runs or the request is done, and return that frame."""
         seconds: float | None = _ANSWER_SECONDS
         while True:
             try:
@@ -165,11 +163,12 @@ class _Request:
                 self._committed, seconds = True, None
 
     def receive(self, timeout: float | None) -> Frame:
-        """The next frame that is not only to be shown.
+        """Return the next frame, after showing the messages before it.
 
-        :raises JumpError: what the broker says has happened.
-        :raises BrokerUnavailable: it does nothing for us.
-        :raises TimeoutError: the time is up.
+        :param timeout: seconds to wait for each frame; None waits indefinitely.
+        :raises JumpError: the broker reported an error, or ended.
+        :raises BrokerUnavailable: the broker refuses to serve this process.
+        :raises TimeoutError: no frame arrived in time.
         """
         while True:
             frame = self._next(timeout)
@@ -188,12 +187,12 @@ class _Request:
                 return frame
 
     def tell(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """Sends a frame more; raises PeerClosed if nobody takes it."""
+        """Send another frame; raise PeerClosed if the broker is gone."""
         if self._connection is not None:
             self._connection.send(header, body)
 
     def close(self) -> None:
-        """Ends the request, and whatever the broker does for it. Harmless when repeated."""
+        """End the request, and what the broker does for it. Idempotent."""
         if self._connection is not None:
             self._connection.close()
 
@@ -207,13 +206,13 @@ class _Request:
         raise self._ended()
 
     def _give_up(self) -> None:
-        """Takes the request back: the broker cannot begin any more. What it has said by now is still to be heard."""
+        """Withdraw the request by shutting down the socket; frames already received stay readable."""
         self._given_up = True
         if self._connection is not None:
             self._connection.hang_up()
 
     def _ended(self) -> Exception:
-        """What it means that there comes nothing any more."""
+        """Return the error that the end of the stream means."""
         if self._given_up:
             if self._committed:
                 return LinkLost(self.place, "the broker gave no answer in time", _LOOK)
@@ -228,7 +227,7 @@ def _silent(place: str) -> HopUnreachable:
 
 
 class BrokerProcess:
-    """Implements :class:`interface.Process`: a command that the broker runs."""
+    """Implement :class:`interface.Process`: a command that the broker runs."""
 
     def __init__(self, request: _Request) -> None:
         self.place = request.place

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Brings one started command to its end: feeds stdin, answers privilege escalation, collects both streams."""
+"""Run one started command to its end: feed stdin, answer privilege escalation, collect both streams."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from .interface import Exited, Output, Process
 
 
 class Request:
-    """A command, and how to treat it.
+    """Describe a command and how to run it.
 
-    :param line: for the login shell of the target's user.
+    :param line: command line for the login shell of the target's user.
     :param stdin: bytes for the command; None for none.
-    :param rules: how privilege escalation is read; None where there is none.
-    :param become_password: answers its prompt.
-    :param become_timeout: seconds for the escalation to let the command start.
+    :param pty: whether the command has a terminal.
+    :param rules: how to read the escalation program; None without one.
+    :param become_name: name of the escalation program, for messages.
+    :param become_password: answer to its prompt.
+    :param become_timeout: seconds that it may take to start the command.
     """
 
     def __init__(
@@ -44,10 +46,10 @@ class Request:
 
 
 class Result:
-    """How a command went: ``status`` is from 0 to 255, and 0 only if the server said 0.
+    """Hold the result of a command: ``status`` is from 0 to 255, and 0 only if the server reported 0.
 
-    With a signal, it is 128 plus its number as in a shell, or 255 if that is unknown. Of a larger status it has the low eight bits,
-    as that of ssh(1) has, or 255 where they are all zero, which would be a success.
+    For a signal it is 128 plus its number, as in a shell, or 255 if that is unknown. A larger status is reduced to its low eight bits,
+    as by ssh(1), or to 255 where these are all zero, which would mean success.
     """
 
     def __init__(self, status: int, stdout: bytes, stderr: bytes) -> None:
@@ -69,10 +71,10 @@ _SIGNALLED = "If nobody did that, look at the limits of the target, of memory fo
 
 
 def run(process: Process, request: Request) -> Result:
-    """Brings a command to its end, and lets go of it.
+    """Run a command to its end, and close it.
 
-    :raises CommandError: the escalation's password is wrong or missing.
-    :raises EscalationTimeout: it did not answer in time.
+    :raises CommandError: the escalation password is wrong or missing.
+    :raises EscalationTimeout: the escalation program did not answer in time.
     :raises HopError: the connection ended before the command did.
     """
     try:
@@ -98,7 +100,7 @@ class _Run:
                 return self._result(event)
             if isinstance(event, Output):
                 self._take(event)
-            if not self._escalation.started and self._deadline.expired:  # also if it never stops to talk
+            if not self._escalation.started and self._deadline.expired:  # also if its output never pauses
                 raise self._stuck()
 
     def _take(self, output: Output) -> None:
@@ -114,13 +116,13 @@ class _Run:
             taken.extend(self._escalation.take(stream))
 
     def _send_password(self) -> None:
-        # As long again: with ansible.builtin.ssh, each word of the program begins the time anew.
+        # Restart the timeout; ansible.builtin.ssh restarts it at any output.
         self._deadline = Deadline(self._request.become_timeout)
-        with contextlib.suppress(OSError):  # if it has gone, its exit status says so
+        with contextlib.suppress(OSError):  # if it has ended, its exit status is the answer
             self._process.write((self._request.become_password or "").encode() + b"\n")
 
     def _feed_stdin(self) -> None:
-        """In a thread, so that a command that writes before it has read everything is never waited for in vain."""
+        """Write stdin in a thread, as a command that writes before it has read everything would deadlock."""
         if self._request.stdin is None:
             if not self._request.pty:
                 self._process.close_stdin()
@@ -142,7 +144,7 @@ class _Run:
         return Result(status, stdout, stderr + f"bastion.ssh.jump: {why}\n".encode() if why else stderr)
 
     def _status(self, ending: Exited) -> tuple[int, CommandError | None]:
-        """The exit status, and what there is to say of it."""
+        """Return the exit status, and an error that explains it where it needs that."""
         place, status = self._process.place, ending.status
         if status is None:
             name = ending.signal or "unknown"
@@ -155,7 +157,7 @@ class _Run:
         return low, CommandError(place, f"the command ended with status {status}", _LARGE.format(status=low))
 
     def _stuck(self) -> EscalationTimeout:
-        # The first words are those of ansible-core's ssh plugin, which playbooks and its own tests look for.
+        # Begins like the message of ansible-core's ssh plugin, which playbooks and its own tests search for.
         return EscalationTimeout(
             self._process.place,
             f"Timeout ({self._request.become_timeout:g}s) waiting for privilege escalation prompt: {self._request.become_name} "

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What a process may do and use, as Linux tells it: a broker does nothing for a process with other rights than its own.
+"""Read what a process may do and use on Linux. A broker serves only processes with the same rights as its own.
 
-It reads files and runs commands (ProxyCommand, KnownHostsCommand, Match exec) for those who ask. A process that was
-confined (setpriv(1), a container, a security module) would leave its confinement through a broker that is not. Limits
-are no rights, but a broker has those of its starter for ever, so they are part of its name (:func:`address.broker_name`).
-Every worker loads this for every task, so it is short.
+A broker reads files and runs commands (ProxyCommand, KnownHostsCommand, Match exec) for its workers. A confined process (setpriv(1), a
+container, a security module) would escape its confinement through a broker without it. Limits are not rights, but a broker keeps
+those of its starter for ever, so they are part of its name (:func:`address.broker_name`). Every worker loads this for every task, so it
+is short.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 
-#: A process as the functions below take it: our own.
+#: Our own process, as an argument of the functions below.
 SELF = "/proc/self"
-#: What the functions below return: the name of each right, and what the kernel says of it.
+#: The kernel's value of each right, by the name of the right.
 Rights = Mapping[str, object]
 
 # Lines of /proc/PID/status, proc_pid_status(5); the last one since Linux 5.9.
@@ -28,10 +28,10 @@ _LINES = re.compile(
     r"^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp|Seccomp_filters):[\t ]*(.*?)[\t ]*$",
     re.MULTILINE,
 )
-# The mode of new files, and the processors and memory that may be used.
+# The mode of new files, and the processors and memory nodes that may be used.
 _LINES_OF_USE = re.compile(r"^(Umask|Cpus_allowed|Mems_allowed):[\t ]*(.*?)[\t ]*$", re.MULTILINE)
-# The scope of a login (pam_systemd(8)), or of a terminal of VTE or tmux(1), as they name it; none has limits of its own.
-# Any other may have some, as those of systemd-run(1), which bear any name.
+# The scope of a login (pam_systemd(8)), or of a terminal of VTE or tmux(1); these have no limits of their own. Other scopes may have
+# some, such as those of systemd-run(1), which can have any name.
 _SCOPE = re.compile(
     r"((?<=/user\.slice)/user-[0-9]+\.slice)/session-c?[0-9]+\.scope$|/(?:vte|tmux)-spawn-[0-9a-f-]{32,36}\.scope$",
     re.MULTILINE,
@@ -44,19 +44,19 @@ _SO_PEERPIDFD = 77
 
 
 def rights(process: str) -> Rights:
-    """What a process may do.
+    """Return what a process may do.
 
     :param process: its directory in /proc.
-    :raises OSError: it is gone, or may not be looked at.
+    :raises OSError: the process is gone, or may not be inspected.
     """
     return _rights(process, read(f"{process}/status"), lambda: read(f"{process}/cgroup"))
 
 
 def own() -> tuple[Rights, Rights]:
-    """The rights of our own process, and what it may use of the machine, in what order it gets that, and who it is on record.
+    """Return the rights of our own process, and its limits, priorities, control group and audit user.
 
-    An unprivileged process can only lower most of the latter, so one that was started with less cannot serve those with more.
-    What systemd limits and ends is a unit, which is a control group. Not seen is the priority of ionice(1).
+    An unprivileged process can only lower most of the latter, so a broker that was started with less cannot serve processes with more.
+    systemd limits and ends units, which are control groups. The priority of ionice(1) is not included.
 
     :raises OSError: they cannot be read.
     """
@@ -78,39 +78,39 @@ def _rights(process: str, status: str, groups: Callable[[], str]) -> Rights:
     found["root directory"] = _root(process)
     found["security label"] = _label(process)
     if (found.get("NoNewPrivs"), found.get("Seccomp")) != ("0", "0"):
-        # What a filter of system calls or Landlock forbids cannot be seen, so a process that may have one shares only
-        # with those that were started together: in a container, or in a unit of systemd.
+        # What seccomp or Landlock forbids cannot be read, so a process that may be restricted by them shares a broker only within
+        # its control group: a container, or a unit of systemd.
         found["control group"] = groups()
     return found
 
 
 def has_cpu_limit(found: Rights) -> bool:
-    """Whether a process with these limits is ended after some time at work."""
+    """Return whether these limits end a process after some processor time."""
     (line,) = [line for line in str(found["limits"]).split("\n") if line.startswith("Max cpu time")]
     return line.split()[3] != "unlimited"
 
 
 def shared_group(groups: str) -> str:
-    """The control groups (/proc/PID/cgroup) that all logins and terminals of a user have in common."""
+    """Return control groups (/proc/PID/cgroup) without the scope of a login or terminal, so that all of a user's are equal."""
     return _SCOPE.sub(r"\1", groups)
 
 
 def differing(ours: Rights, theirs: Rights) -> str:
-    """The names of those that are not the same; empty if all are."""
+    """Return the names of the rights that differ, separated by commas; empty if none do."""
     return ", ".join(name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name))
 
 
 def rights_of_peer(sock: socket.socket, number: int) -> Rights:
-    """What the process may do that has connected a Unix socket; if it is gone by now, OSError is raised.
+    """Return the rights of the process that connected a Unix socket.
 
-    :param number: of the process, as SO_PEERCRED has it. Before Linux 6.5 nothing says whether another process has got
-        it meanwhile.
+    :param number: process id, from SO_PEERCRED. Before Linux 6.5, its reuse by another process meanwhile cannot be detected.
+    :raises OSError: the process is gone, or may not be inspected.
     """
     descriptor = _peer_descriptor(sock, number)
     if descriptor < 0:
         return rights(f"/proc/{number}")
     try:
-        # As the file system in /proc has it, which may be that of another PID namespace.
+        # The id in the PID namespace of the mounted /proc, which may not be our own.
         number = _number(descriptor)
         found = rights(f"/proc/{number}")
         if _number(descriptor) != number:
@@ -121,7 +121,7 @@ def rights_of_peer(sock: socket.socket, number: int) -> Rights:
 
 
 def _peer_descriptor(sock: socket.socket, number: int) -> int:
-    """A pidfd; -1 where there are none."""
+    """Return a pidfd of the peer; -1 where pidfds are not supported."""
     try:
         return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError as error:
@@ -129,14 +129,14 @@ def _peer_descriptor(sock: socket.socket, number: int) -> int:
             raise
     try:
         return os.pidfd_open(number)
-    except (AttributeError, OSError) as error:  # Python made for another system, or Linux before 5.3
+    except (AttributeError, OSError) as error:  # Python built for another system, or Linux before 5.3
         if isinstance(error, OSError) and error.errno != errno.ENOSYS:
             raise
         return -1
 
 
 def _number(descriptor: int) -> int:
-    """The number of a process that has not been reaped; it is no other one's until then."""
+    """Return the id of the process of a pidfd; raise ProcessLookupError if it was reaped, as its id may be reused then."""
     fields = dict(line.split(":", 1) for line in read(f"{SELF}/fdinfo/{descriptor}").split("\n") if ":" in line)
     number = int(fields.get("Pid", "-1"))
     if number <= 0:
@@ -145,7 +145,7 @@ def _number(descriptor: int) -> int:
 
 
 def read(path: str) -> str:
-    """A file in /proc; raises OSError."""
+    """Return the content of a file in /proc; raise OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = iter(lambda: os.read(descriptor, _CHUNK), b"")
@@ -155,8 +155,8 @@ def read(path: str) -> str:
 
 
 def _priority(stat: str) -> tuple[str, ...]:
-    """Nice value, priority and policy of /proc/PID/stat (proc_pid_stat(5)); musl has no calls that tell the last two."""
-    fields = stat.rpartition(")")[2].split()  # from the third on; there may be anything in a name, which is the second
+    """Return nice value, real-time priority and policy of /proc/PID/stat (proc_pid_stat(5)); musl has no calls for the last two."""
+    fields = stat.rpartition(")")[2].split()  # from the third on; the second, a name, may contain anything
     return fields[19 - 3], fields[40 - 3], fields[41 - 3]
 
 
@@ -168,7 +168,7 @@ def _namespace(process: str, kind: str) -> str:
 
 
 def _root(process: str) -> tuple[str, int]:
-    """Its root directory: the mount (fdinfo, proc_pid_fdinfo(5)) and the number of the file there."""
+    """Return the mount (fdinfo, proc_pid_fdinfo(5)) and the inode number of the root directory of a process."""
     descriptor = os.open(f"{process}/root", os.O_PATH | os.O_CLOEXEC)
     try:
         return read(f"{SELF}/fdinfo/{descriptor}"), os.fstat(descriptor).st_ino
@@ -177,8 +177,8 @@ def _root(process: str) -> tuple[str, int]:
 
 
 def _label(process: str) -> str:
-    """What AppArmor, SELinux or Smack call it."""
+    """Return the label that AppArmor, SELinux or Smack gives to a process."""
     try:
         return read(f"{process}/attr/current")
-    except OSError:  # there is no such module; if it is hidden for the other process only, that differs
+    except OSError:  # no such module; a label hidden for only one of two processes differs
         return ""

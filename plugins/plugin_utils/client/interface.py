@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What a session on a target offers, whoever carries it. Imports no paramiko: its users need not have it loaded.
+"""Define what a session on a target offers, with or without a broker. Does not import paramiko, which its users need not load.
 
-Every worker loads this for every task. Therefore plain classes: a dataclass takes Python a millisecond to make.
+Every worker loads this for every task, hence plain classes: creating a dataclass takes a millisecond.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def _ignored(_line: str) -> None:
 
 
 class Report:
-    """Where work on connections says what it does.
+    """Receive the progress of work on connections.
 
-    :param note: takes one line without secrets.
-    :param warn: the same, for what everybody should see.
-    :param commit: called just before the first thing is sent that may have an effect.
-    :param remark: takes one line for who wants to know what becomes of settings.
-    :param waits: called now and then while a login takes its time.
+    :param note: takes one line of verbose output, without secrets.
+    :param warn: takes one line of a warning, without secrets.
+    :param commit: called just before anything is sent that may take effect.
+    :param remark: takes one line on settings that have no effect.
+    :param waits: called every few seconds while a login is in progress.
     """
 
     __slots__ = ("commit", "note", "remark", "waits", "warn")
@@ -50,7 +50,7 @@ class Report:
 
 
 class Output:
-    """Bytes of one stream, as they came."""
+    """Hold bytes of one stream, as received."""
 
     __slots__ = ("data", "stream")
 
@@ -60,7 +60,7 @@ class Output:
 
 
 class Exited:
-    """The end of a command: its status, which has 32 bits (RFC 4254 section 6.10), or the name of the signal, without SIG."""
+    """Report the end of a command: its 32-bit status (RFC 4254 section 6.10), or the name of the signal, without SIG."""
 
     __slots__ = ("signal", "status")
 
@@ -70,52 +70,52 @@ class Exited:
 
 
 class Process(Protocol):
-    """A command on the target that was started, and the target's place on its chain."""
+    """Define a command that was started on the target; ``place`` describes the target."""
 
     place: str
 
     def read(self, timeout: float | None) -> Output | Exited | None:
-        """The next output or the end; None after ``timeout`` seconds. Raises HopError if the link is lost."""
+        """Return the next output or the end; None after ``timeout`` seconds. Raise HopError if the link is lost."""
 
     def write(self, data: bytes) -> None:
-        """Sends to stdin; blocks while the other side takes nothing. Raises OSError if it takes no more."""
+        """Send to stdin; block while the other side reads nothing. Raise OSError if it accepts no more."""
 
     def close_stdin(self) -> None:
-        """Ends stdin."""
+        """Send the end of stdin."""
 
     def close(self) -> None:
-        """Lets go of the command; one that still runs is hung up on."""
+        """Close the command's channel, even if the command still runs."""
 
 
 class Session(Protocol):
-    """What a target offers."""
+    """Define what a target offers."""
 
     def start(self, command: str, pty: bool = False) -> Process:
-        """Starts a command line in the login shell of the target's user."""
+        """Start a command line in the login shell of the target's user."""
 
     def put(self, source: str, target: str) -> None:
-        """Copies a file of the controller to the target, whole or with an error."""
+        """Copy a file from the controller to the target, completely or with an error."""
 
     def fetch(self, source: str, target: str) -> None:
-        """Copies a file of the target to the controller, whole or with an error."""
+        """Copy a file from the target to the controller, completely or with an error."""
 
     def reset(self) -> None:
-        """Ends the connection to the target, and lets a login that it refused be tried again; its bastions stay."""
+        """Close the connection to the target, and allow a login that it refused to be tried again; jump hosts stay connected."""
 
     def connect(self) -> list[dict[str, Any]]:
-        """Connects to all hops on the way that are not connected yet.
+        """Connect to all hops on the route that are not connected yet.
 
-        :returns: of each hop ``hop``, ``label``, ``login`` (seconds that its login took) and ``age`` (seconds since then).
+        :returns: per hop ``hop``, ``label``, ``login`` (seconds that its login took) and ``age`` (seconds since then).
         """
 
     def scan_host_keys(self, accept: bool, fingerprints: list[str] | None) -> list[dict[str, Any]]:
-        """Looks at the host key of each hop on the way, without logging in to the target.
+        """Check the host key of each hop on the route, without logging in to the target.
 
-        :param accept: whether keys that are not known are added to known_hosts.
-        :param fingerprints: of the only ones that are; None for all.
-        :returns: of each hop ``hop``, ``label``, ``target``, ``status`` (known, new, added, refused, unreachable), and, as far as they
-            are there, ``key_type``, ``fingerprint``, ``certified``, ``line`` and ``msg``.
+        :param accept: whether to add unknown keys to known_hosts.
+        :param fingerprints: add only keys with these; None for all.
+        :returns: per hop ``hop``, ``label``, ``target``, ``status`` (known, new, added, refused, unreachable), and, if available,
+            ``key_type``, ``fingerprint``, ``certified``, ``line`` and ``msg``.
         """
 
     def close(self) -> None:
-        """Ends the session."""
+        """End the session."""

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The controller's end of a transfer: a file that is read, or one that changes when all has come.
+"""Open the controller's files of a transfer: one to be sent, or one to be replaced when all bytes have arrived.
 
-A fetched file is left as sftp's get leaves it (OpenSSH's sftp-client.c, sftp_download), which opens its name for writing: a new
-one has the source's permissions without those of the umask, one that exists keeps what it has besides its bytes, links are
-followed, and devices written to. But sftp writes while the bytes come, and here a temporary file takes them first.
+A fetched file ends up as with sftp's get (OpenSSH's sftp-client.c, sftp_download), which opens its name for writing: a new file has the
+source's permissions minus the umask, an existing one keeps everything but its content, links are followed, and devices written to.
+Unlike sftp, a temporary file receives the bytes first, so that an error does not leave half a file.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from typing import BinaryIO, NamedTuple
 
 from ..errors import CONTROLLER, CommandError
 
-#: What to do about a file that cannot be read or written, here or on the target.
+#: Advice for a file that cannot be read or written, on the controller or on the target.
 CHECK_FILE = "Check its path, its permissions and its disk."
-#: All of a mode that a source has a say in: never setuid, setgid and sticky (as sftp_download).
+#: The mode bits that are copied from a source: never setuid, setgid and sticky (as sftp_download).
 PERMISSIONS = 0o777
 
 _PRIVATE = 0o600
-_LINKS = 40  # that lead to a file, at most (Linux's MAXSYMLINKS)
+_LINKS = 40  # symlinks to follow, at most (Linux's MAXSYMLINKS)
 _BLOCK = 1024 * 1024
-# To find what is in a directory, no permission to read it is needed.
+# Opening a file in a directory requires no permission to read the directory.
 _FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
 _FOREIGN_LINK = "it is another user's link in a directory where all may write"
 
 
 class LocalFile:
-    """A file of the controller, open.
+    """Represent an open file on the controller.
 
     :param name: for messages.
     """
@@ -43,28 +43,28 @@ class LocalFile:
     def __init__(self, name: str, stream: BinaryIO) -> None:
         self.name = name
         self.stream = stream
-        #: The permissions of what is fetched into it; None while they are not known.
+        #: Permissions of the file that is fetched into it; None while unknown.
         self.mode: int | None = None
 
     def blocks(self, size: int) -> Iterator[bytes]:
-        """What is in it, ``size`` bytes at a time."""
+        """Yield the content in blocks of ``size`` bytes."""
         with _named(f"cannot read {self.name}"):
             yield from iter(lambda: self.stream.read(size), b"")
 
     def write(self, data: bytes) -> None:
-        """Adds bytes."""
+        """Write bytes."""
         with _named(f"cannot write {self.name}"):
             self.stream.write(data)
 
     def flush(self) -> None:
-        """Hands the bytes over to the system."""
+        """Flush buffered bytes to the system."""
         with _named(f"cannot write {self.name}"):
             self.stream.flush()
 
 
 @contextlib.contextmanager
 def source(name: str) -> Iterator[LocalFile]:
-    """A file to be sent."""
+    """Open a file to be sent."""
     with _named(f"cannot read {name}"):
         stream = open(name, "rb")  # noqa: SIM115
     with stream:
@@ -73,9 +73,9 @@ def source(name: str) -> Iterator[LocalFile]:
 
 @contextlib.contextmanager
 def complete(name: str) -> Iterator[LocalFile]:
-    """A file to be fetched into: what is under its name changes when all has come, and stays as it was on an error.
+    """Open a file to be fetched into: its content changes when all bytes have arrived, and is kept on an error.
 
-    Where there is nothing that could be whole, such as in a pipe or a device, the bytes go there as they come.
+    To a pipe or a device, the bytes are written as they arrive.
     """
     with contextlib.ExitStack() as stack:
         with _named(f"cannot write {name}"):
@@ -98,32 +98,32 @@ def complete(name: str) -> Iterator[LocalFile]:
 
 
 def new_mode(source: int | None, umask: int) -> int:
-    """The mode of a file that was not there before: as sftp_download's, or its owner's alone if the source's is not known."""
+    """Return the mode of a new file: as of sftp_download, or for its owner alone if the source's is unknown."""
     return (_PRIVATE if source is None else source & PERMISSIONS | stat.S_IWUSR) & ~umask
 
 
 class _Place(NamedTuple):
-    """Where a name leads."""
+    """Locate the file that a name leads to."""
 
-    folder: int  # a descriptor of the directory
-    base: str  # in it: no link, if not one to an open file
-    to_open_file: bool  # of some process, by a link that the system alone can follow
+    folder: int  # descriptor of its directory
+    base: str  # name in that directory; not a symlink, except to an open file
+    to_open_file: bool  # whether it is a link in /proc to an open file, which only the kernel can follow
 
 
 class _Temporary(NamedTuple):
-    """A file for what has come so far, which its owner alone can read."""
+    """Hold the bytes received so far in a file that only its owner can read."""
 
     descriptor: int
     folder: int
     base: str
-    beside: bool  # whether it is in the directory of the file that it is for
+    beside: bool  # whether it is in the same directory as the destination
 
 
 @contextlib.contextmanager
 def _followed(name: str, links: int = _LINKS) -> Iterator[_Place]:
-    """Follows the links at the end of a name, of which the last may lead to nothing.
+    """Follow the symlinks at the end of a name; the last one may be dangling.
 
-    What is done in the directory is done by its descriptor: nothing that is renamed meanwhile leads elsewhere.
+    The directory is used by its descriptor, so that a rename meanwhile leads nowhere else.
     """
     path, base = os.path.split(name)
     folder = os.open(path or ".", _FOLDER)
@@ -142,9 +142,9 @@ def _followed(name: str, links: int = _LINKS) -> Iterator[_Place]:
 
 
 def _link(place: _Place) -> str | None:
-    """Where a link leads; None if it is none.
+    """Return the target of a symlink; None if it is not one.
 
-    :raises PermissionError: it may be there to lead us astray (fs.protected_symlinks in proc(5), which not every system has).
+    :raises PermissionError: it may be an attack (fs.protected_symlinks in proc(5), which not every system has).
     """
     try:
         found = os.stat(place.base, dir_fd=place.folder, follow_symlinks=False)
@@ -159,7 +159,7 @@ def _link(place: _Place) -> str | None:
 
 
 def _has_open_files(folder: int) -> bool:
-    """Whether the links in a directory lead to what processes have open, whatever they read (proc(5), /proc/pid/fd)."""
+    """Return whether the links in a directory lead to open files of processes, whatever path they show (proc(5), /proc/pid/fd)."""
     try:
         return os.fstat(folder).st_dev == os.stat("/proc/self/fd").st_dev
     except FileNotFoundError:  # another system
@@ -167,20 +167,20 @@ def _has_open_files(folder: int) -> bool:
 
 
 def _opened(place: _Place) -> int | None:
-    """What is there, open for writing; None if nothing is."""
+    """Open an existing file for writing and return the descriptor; None if there is none."""
     if place.to_open_file:
         return os.open(place.base, os.O_WRONLY | os.O_TRUNC, dir_fd=place.folder)
     try:
         os.stat(place.base, dir_fd=place.folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    # O_CREAT, as sftp does: fs.protected_regular and fs.protected_fifos (proc(5)) are for that.
+    # With O_CREAT, as sftp does, since fs.protected_regular and fs.protected_fifos (proc(5)) apply only then.
     return os.open(place.base, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, _PRIVATE, dir_fd=place.folder)
 
 
 @contextlib.contextmanager
 def _temporary(place: _Place, old: int | None) -> Iterator[_Temporary]:
-    """A temporary file beside a place; elsewhere, if there is a file already that can be written and its directory cannot."""
+    """Create a temporary file beside the destination; elsewhere if the destination exists and its directory is not writable."""
     base = f".{place.base[:40]}.{os.urandom(8).hex()}"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with contextlib.ExitStack() as stack:
@@ -204,17 +204,17 @@ def _stream(descriptor: int) -> Iterator[BinaryIO]:
     try:
         yield stream
     finally:
-        with contextlib.suppress(OSError):  # what could not be written was told before
+        with contextlib.suppress(OSError):  # a failed write was reported before
             stream.close()
 
 
 def _remove(base: str, folder: int) -> None:
-    with contextlib.suppress(OSError):  # it has its name by now
+    with contextlib.suppress(OSError):  # it was renamed
         os.unlink(base, dir_fd=folder)
 
 
 def _settle(new: _Temporary, place: _Place, old: int | None, mode: int | None) -> None:
-    """Brings what has come under its name: as a file of its own, unless one is there that has what a new one would not."""
+    """Rename the temporary file to its destination, or copy its content if the old file has properties that would be lost."""
     if old is None:
         os.fchmod(new.descriptor, new_mode(mode, _umask()))
         _rename(new, place)
@@ -224,7 +224,7 @@ def _settle(new: _Temporary, place: _Place, old: int | None, mode: int | None) -
         try:
             _rename(new, place)
             return
-        except OSError:  # something is mounted there, for one
+        except OSError:  # for example a mount point
             pass
     _copy(new.descriptor, old)
 
@@ -234,19 +234,19 @@ def _rename(new: _Temporary, place: _Place) -> None:
 
 
 def _besides(descriptor: int) -> tuple[object, ...]:
-    """What a file has besides its bytes and its permissions: other names, owner, setuid, access lists, labels."""
+    """Return what a file has besides content and permissions: link count, owner, setuid, access lists, labels."""
     found = os.fstat(descriptor)
     try:
         attributes: object = {name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
-    except (AttributeError, OSError):  # no such call here, or no answer: it may have what no other has
+    except (AttributeError, OSError):  # not supported, or failed: equal to no other file
         attributes = descriptor
     return found.st_nlink, found.st_uid, found.st_gid, found.st_mode & ~PERMISSIONS, attributes
 
 
 def _copy(new: int, old: int) -> None:
-    """Copies a file into another one; first what goes beyond its end, as it is as it was where there is no room for that.
+    """Copy a file into another one; first what goes beyond the old end, so that the old content is kept if there is no space.
 
-    Room within it is taken before, as it may have holes. Where a disk copies what is written, that says nothing.
+    Space is allocated before, as the old file may have holes. On a copy-on-write file system that guarantees nothing.
     """
     end, size = os.fstat(old).st_size, os.fstat(new).st_size
     try:
@@ -260,12 +260,12 @@ def _copy(new: int, old: int) -> None:
 
 
 def _allocate(descriptor: int, size: int) -> None:
-    """Takes room for all of a file, where the system can do so; raises OSError if there is none."""
+    """Allocate space for all of a file, where the system can do so; raise OSError if there is not enough."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except AttributeError:  # another system
         pass
-    except OSError as error:  # the others say that it cannot be done there, or with nothing
+    except OSError as error:  # other errors mean that it is not supported, or that the size is 0
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
 
@@ -284,7 +284,7 @@ def _named(what: str) -> Iterator[None]:
 
 
 def _umask() -> int:
-    """That of our process: by itself, the call that tells it changes it, also for the files of other threads."""
+    """Return the umask of this process, from /proc where possible, as umask(2) cannot read it without changing it for all threads."""
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="latin-1", newline="\n") as status:
         for line in status:
             if line.startswith("Umask:"):  # since Linux 4.7

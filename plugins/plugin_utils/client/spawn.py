@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Starting the broker: one, however many workers want it at once.
+"""Start the broker, once, however many workers need it at the same time.
 
-Whoever comes first binds the socket and hands it over; the others wait for its lock. Only when the broker says that it is
-ready does the socket get its name, so that nobody waits for one that cannot run. The broker is executed anew, in a session
-of its own, and keeps nothing but the socket: no worker, terminal or pipe can hold it, and it holds none.
+The first worker binds the socket and hands it over; the others wait for its lock. The socket gets its name only when the broker is
+ready, so that no worker waits for one that cannot run. The broker is a new program in its own session and inherits only the socket, so
+that it keeps no worker, terminal or pipe open and depends on none.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from ..errors import sanitize
 from .address import BrokerUnavailable, Directory, is_lasting
 
 _MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "broker", "__main__.py")
-# What a program needs to find its files. Nothing else: a variable may hold a secret, and each run names its own agent.
+# What a program needs to find its files. Nothing else, as a variable may hold a secret, and each run names its own agent.
 _ENVIRONMENT = (
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED",
     "PYTHONHOME", "PYTHONPATH", "PYTHONWARNINGS", "SHELL", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "XDG_RUNTIME_DIR",
 )  # fmt: skip
-# What is freed is overwritten at once (glibc.malloc.perturb: any byte but 0), as it may have been a secret: Python asks glibc for
-# each object, and no thread keeps freed ones aside, which are not overwritten. Other C libraries do not know of it.
-# Each thread may have a heap of its own in glibc, which keeps what it had once; 15 heaps were 40 MB that nobody used.
+# Freed memory is overwritten at once (glibc.malloc.perturb: any byte but 0), as it may have held a secret. For that, Python must
+# allocate each object from glibc, without the caches of threads, which are not overwritten. Other C libraries ignore this.
+# glibc's heaps (arenas) are limited, as they do not shrink: 15 of them held 40 MB of unused memory.
 _ENVIRONMENT_OF_OURS = {
     "PYTHONMALLOC": "malloc",
     "GLIBC_TUNABLES": "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0:glibc.malloc.arena_max=2",
 }
-#: Workers in the socket's queue; the system may allow fewer.
+#: Length of the socket's queue, in workers; the system may allow fewer.
 WAITING = 4096
-#: The last word of a broker to its starter.
+#: The last line that a broker sends to its starter.
 READY = b"ready\n"
 _START_SECONDS = 60.0
 
 
 def start(directory: Directory, name: str) -> socket.socket:
-    """A connection to the broker, which is started unless somebody was faster.
+    """Return a connection to the broker, after starting it unless another process already has.
 
-    :raises BrokerUnavailable: it cannot be started.
+    :raises BrokerUnavailable: the broker cannot be started.
     """
     try:
         with locked(directory, name):
@@ -73,9 +73,9 @@ def start(directory: Directory, name: str) -> socket.socket:
 
 @contextlib.contextmanager
 def locked(directory: Directory, name: str) -> Iterator[None]:
-    """Nobody else starts or ends this broker meanwhile. The file of the lock goes with it.
+    """Hold the lock for starting or ending a broker; its file is removed afterwards.
 
-    :raises TimeoutError: somebody has it for longer than a start may take.
+    :raises TimeoutError: another process holds it for longer than a start may take.
     """
     lock, deadline = f"{name}.lock", Deadline(1.5 * _START_SECONDS)
     while True:
@@ -83,7 +83,7 @@ def locked(directory: Directory, name: str) -> Iterator[None]:
         try:
             _take(descriptor, deadline)
             if os.fstat(descriptor).st_ino != directory.inode(lock):
-                continue  # whoever had it has removed it
+                continue  # its previous holder has removed it
             try:
                 yield
             finally:
@@ -101,7 +101,7 @@ def _take(descriptor: int, deadline: Deadline) -> None:
 
 
 def _bound(directory: Directory, name: str) -> socket.socket:
-    directory.remove(name)  # of a broker that was killed: nobody listens there
+    directory.remove(name)  # left by a start that was killed
     listening = socket.socket(socket.AF_UNIX)
     try:
         mask = os.umask(0o177)
@@ -117,7 +117,7 @@ def _bound(directory: Directory, name: str) -> socket.socket:
 
 
 def _execute(directory: Directory, name: str, listening: socket.socket) -> None:
-    """Starts it, and waits until it is ready."""
+    """Start the broker, and wait until it is ready."""
     process = subprocess.Popen(
         [sys.executable, _MAIN, directory.path, name, json.dumps(sys.path)],
         stdin=listening.fileno(),
@@ -127,7 +127,7 @@ def _execute(directory: Directory, name: str, listening: socket.socket) -> None:
         env=environment(os.environ),
         start_new_session=True,
     )
-    # Reaped if it ends before we do.
+    # Reap it if it ends before this process.
     threading.Thread(target=process.wait, name="broker-reaper", daemon=True).start()
     with cast(BinaryIO, process.stdout) as output:
         words = _heard(output.fileno())
@@ -138,7 +138,7 @@ def _execute(directory: Directory, name: str, listening: socket.socket) -> None:
 
 
 def _heard(descriptor: int) -> bytes:
-    """What the broker says until it is ready, has ended, or has taken too long."""
+    """Return the broker's output until it is ready, has ended, or has taken too long."""
     words, deadline = b"", Deadline(_START_SECONDS)
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -151,5 +151,5 @@ def _heard(descriptor: int) -> bytes:
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """What of our environment the broker gets."""
+    """Return the environment of the broker, given ours."""
     return _ENVIRONMENT_OF_OURS | {name: value for name, value in ours.items() if name in _ENVIRONMENT}

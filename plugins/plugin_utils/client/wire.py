@@ -19,24 +19,24 @@ import time
 from typing import Any
 
 _LENGTHS = struct.Struct(">II")
-#: The most that a frame may hold, in bytes: what there is to say of 20,000 connections, and a piece of a stream.
+#: The most that a frame may hold, in bytes: the status of 20,000 connections, and a piece of a stream.
 HEADER_LIMIT = 4 * 1024 * 1024
 BODY_LIMIT = 256 * 1024
 _CHUNK = 256 * 1024
-# Python acts on a signal in the main thread only, so that a wait there has to look up now and then.
+# Seconds that a wait lasts at most before it is repeated, as Python handles signals only in the main thread, between waits.
 _ATTENTION = 1.0
 
 
 class ProtocolError(Exception):
-    """The other side does not keep to the form of a frame, or ended in the middle of one."""
+    """Report a frame that is malformed, too long or incomplete."""
 
 
 class PeerClosed(ConnectionError):
-    """The other side has left."""
+    """Report that the peer has closed the connection."""
 
 
 class Frame:
-    """One message."""
+    """Hold one message."""
 
     __slots__ = ("body", "header")
 
@@ -46,9 +46,9 @@ class Frame:
 
 
 class FrameStream:
-    """Frames over a Unix socket, which it owns.
+    """Send and receive frames over a Unix socket, which it owns.
 
-    :param sock: connected.
+    :param sock: a connected socket.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -62,11 +62,11 @@ class FrameStream:
         self._descriptors: list[int] = []
 
     def send(self, header: dict[str, Any], body: bytes = b"", descriptor: int | None = None) -> None:
-        """Sends a frame; blocks while the other side takes nothing.
+        """Send a frame; block while the peer reads nothing.
 
-        :param descriptor: an open file that the other side gets a descriptor of as well.
-        :raises PeerClosed: the other side has.
-        :raises ProtocolError: more than a frame may hold.
+        :param descriptor: descriptor of an open file to pass to the peer.
+        :raises PeerClosed: the peer has closed the connection.
+        :raises ProtocolError: the frame is too long.
         """
         head = json.dumps(header, separators=(",", ":")).encode()
         if len(head) > HEADER_LIMIT or len(body) > BODY_LIMIT:
@@ -76,18 +76,18 @@ class FrameStream:
             try:
                 if descriptor is not None:
                     data = data[socket.send_fds(self._sock, [data], [descriptor]) :]
-                if data:  # to send nothing fails, too, once the other side has done all and left
+                if data:  # sending nothing would fail, too, once the peer has closed
                     self._sock.sendall(data)
             except OSError as error:
                 raise PeerClosed(error.strerror) from error
 
     def receive(self, timeout: float | None = None) -> Frame | None:
-        """The next frame.
+        """Return the next frame.
 
-        :param timeout: seconds; None waits for as long as it takes.
-        :returns: None at the end of the conversation.
-        :raises TimeoutError: the time is up; what has come so far is kept.
-        :raises ProtocolError: no frame, half a frame, or one that is too long.
+        :param timeout: seconds; None waits indefinitely.
+        :returns: None at the end of the stream.
+        :raises TimeoutError: no frame arrived in time; bytes received so far are kept.
+        :raises ProtocolError: the frame is malformed, too long or incomplete.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._receiving:
@@ -103,18 +103,18 @@ class FrameStream:
                 self._read()
 
     def take_descriptor(self) -> int | None:
-        """A descriptor that came with a frame; whoever takes it closes it."""
+        """Return a descriptor that came with a frame, for the caller to close; None if there is none."""
         return self._descriptors.pop() if self._descriptors else None
 
     def hang_up(self) -> None:
-        """Ends the conversation, in both directions and for whoever waits in it; what has come can still be received."""
+        """Shut down both directions, which wakes waiting threads; what was received stays readable."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Hangs up, and forgets the rest. Harmless when repeated."""
+        """Hang up, and discard what was not read. Idempotent."""
         self.hang_up()
-        with self._sending, self._receiving:  # the descriptor's number may be somebody else's at once
+        with self._sending, self._receiving:  # the descriptor's number may be reused at once
             self._ended = True
             self._received.clear()
             self._sock.close()
@@ -122,7 +122,7 @@ class FrameStream:
             os.close(self._descriptors.pop())
 
     def _wait(self, end: float | None) -> float | None:
-        """Waits for bytes; returns the end, which comes later where we were stopped, as the other side may have been, too."""
+        """Wait for bytes. Return ``end``, extended if this process was stopped, as the peer may have been, too."""
         while True:
             now = time.monotonic()
             left = _ATTENTION if end is None else max(0.0, min(_ATTENTION, end - now))
@@ -136,7 +136,7 @@ class FrameStream:
 
     def _read(self) -> None:
         try:
-            # One descriptor comes with a message at most; the kernel closes those for which there is no room.
+            # At most one descriptor comes with a message; the kernel closes those that do not fit.
             data, descriptors, flags, _address = socket.recv_fds(self._sock, _CHUNK, 1)
         except ConnectionError:
             data, descriptors, flags = b"", [], 0
@@ -149,7 +149,7 @@ class FrameStream:
             raise ProtocolError("more than one descriptor, or none that is free")
 
     def _take(self) -> Frame | None:
-        """The first frame of what was received, if it is whole."""
+        """Return the first received frame, if it is complete."""
         if len(self._received) < _LENGTHS.size:
             return None
         head, body = _LENGTHS.unpack_from(self._received)
@@ -159,7 +159,7 @@ class FrameStream:
         if len(self._received) < end:
             return None
         try:
-            # As text: of bytes, it would take UTF-16 as well.
+            # Decode first, as json.loads() accepts UTF-16 bytes as well.
             header = json.loads(self._received[_LENGTHS.size : start].decode())
         except (ValueError, RecursionError) as error:
             raise ProtocolError("the header is not JSON") from error
