@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sessions without Ansible, in the test's own process or with a broker, for what needs many commands or a close look."""
+"""Open sessions without Ansible, in the test's own process or with a broker, for many commands or details of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPTIONS = {entry["name"]: name for name, option in _DEFINITIONS.items() for ent
 
 
 def options_of(lab: Lab, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain options that inventory variables say, with the known_hosts file that the lab trusts."""
+    """Return the plain options for inventory variables, with the known_hosts file of :meth:`Lab.trust`."""
     options = {name: option.get("default") for name, option in _DEFINITIONS.items()} | {"config_file": "none"}
     options |= {_OPTIONS[name]: value for name, value in variables.items() if name in _OPTIONS}
     options |= {"known_hosts": [str(lab.home / ".ssh/known_hosts")], "look_for_keys": False}
@@ -34,13 +34,13 @@ def options_of(lab: Lab, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class OpenSession:
-    """A session with a short way to run a command."""
+    """Wrap a session with a method that runs a command."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
     def run(self, line: str, stdin: bytes | None = None) -> Result:
-        """Runs a command line to its end."""
+        """Run a command line to its end."""
         return run(self.session.start(line), Request(line, stdin))
 
 
@@ -52,7 +52,7 @@ def opened(
     notes: list[str] | None = None,
     first: str | None = "true",
 ) -> Iterator[OpenSession]:
-    """A session for inventory variables, closed with the context; first: the command that it has run, None for none."""
+    """Open a session for inventory variables, closed with the context; first: a command to run at once, None for none."""
     kept: list[str] = [] if notes is None else notes
     options = options_of(lab, variables) | {"transfer_method": method.value}
     with contextlib.closing(_session(lab, options, Report(note=kept.append, warn=kept.append))) as session:
@@ -68,7 +68,7 @@ def _session(lab: Lab, options: dict[str, Any], report: Report) -> Session:
 
 
 def fill(process: Process) -> None:
-    """Writes to a command's input until nobody takes any more."""
+    """Write to a command's stdin until it is closed."""
     with contextlib.suppress(OSError):
         while True:
             process.write(bytes(1024 * 1024))

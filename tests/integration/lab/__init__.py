@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab of real SSH servers on loopback for tests."""
+"""Provide a lab of real SSH servers on loopback for tests."""
 
 from __future__ import annotations
 

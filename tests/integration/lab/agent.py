@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An ssh-agent of its own."""
+"""Run a separate ssh-agent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGN_REQUEST = 13
 
 
 class Agent:
-    """A process that holds keys behind a socket and logs what it is asked."""
+    """Run an ssh-agent that logs its requests."""
 
     def __init__(self, path: Path, mark: str) -> None:
         self.path = path
@@ -40,13 +40,13 @@ class Agent:
         self.close()
 
     def _listens(self) -> bool:
-        """Whether it takes connections, which is a moment after its socket has a name."""
+        """Return whether it accepts connections, which it does shortly after it has bound its socket."""
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(str(self.socket)) == 0
 
     @property
     def env(self) -> dict[str, str]:
-        """What a client needs in its environment."""
+        """Return what a client needs in its environment."""
         return {"SSH_AUTH_SOCK": str(self.socket)}
 
     def _ssh_add(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +60,7 @@ class Agent:
         )
 
     def add(self, *keys: Key, confirm: bool = False) -> None:
-        """Load keys, a certificate beside a key with it; confirm: of no use until somebody confirms, who is not there."""
+        """Load keys, with the certificate beside a key if there is one; confirm: each use needs a confirmation, which never comes."""
         for key in keys:
             ask = self.path / "askpass"
             ask.write_text('#!/bin/sh\nprintf %s "$PASSPHRASE"\n')
@@ -71,15 +71,15 @@ class Agent:
                 raise RuntimeError(f"ssh-add {key.path}: {result.stderr.strip()}")
 
     def remove_all(self) -> None:
-        """Take all keys out."""
+        """Remove all keys."""
         self._ssh_add("-q", "-D").check_returncode()
 
     def fingerprints(self) -> list[str]:
-        """The fingerprints of the keys it holds."""
+        """Return the fingerprints of the keys that it holds."""
         return re.findall(r"SHA256:\S+", self._ssh_add("-l").stdout)
 
     def signatures(self) -> int:
-        """How many signatures it was asked for."""
+        """Return how many signatures were requested."""
         return len(re.findall(rf"process_message: .*type {SIGN_REQUEST}$", self._log.read_text(), re.MULTILINE))
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The topology that most tests want: controller -> a -> b -> target, and no other way."""
+"""Build the topology of most tests: controller -> a -> b -> target, with no other route."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def hop_name(index: int, count: int) -> str:
 
 @dataclass(frozen=True)
 class Chain3:
-    """Two bastions and a target; each server forwards to the next one only.
+    """Hold two bastions and a target; each server forwards only to the next one.
 
-    With different credentials, a wants a password, b a key and the target a certificate, each of its own user.
-    With the same key everywhere, the users still differ: what a string of hops can say.
+    With different credentials, a wants a password, b a key and the target a certificate, each for its own user.
+    With the same key everywhere, only the users differ, so that a jump string is enough.
     """
 
     a: Sshd
@@ -45,18 +45,18 @@ class Chain3:
 
     @property
     def hosts(self) -> tuple[Sshd, Sshd, Sshd]:
-        """The servers in the order in which they are visited."""
+        """Return the servers in the order in which they are visited."""
         return self.a, self.b, self.target
 
     @property
     def jump_string(self) -> str:
-        """The bastions as OpenSSH's -J takes them: user@host:port,user@host:port."""
+        """Return the bastions as OpenSSH's -J takes them: user@host:port,user@host:port."""
         hops = zip(self.users[:2], (self.a, self.b), strict=True)
         return ",".join(f"{user.name}@{host.endpoint}" for user, host in hops)
 
     @property
     def jump_list(self) -> list[dict[str, Any]]:
-        """The bastions as a list of hops, each with the credential that it wants."""
+        """Return the bastions as a list of dictionaries, each with the credential that it wants."""
         a, b = (
             {"host": host.address, "port": host.port, "user": user.name}
             for user, host in zip(self.users[:2], (self.a, self.b), strict=True)
@@ -67,7 +67,7 @@ class Chain3:
 
     @property
     def target_variables(self) -> dict[str, Any]:
-        """How Ansible gets into the target, whatever the way to it."""
+        """Return the target's inventory variables without its jump hosts."""
         return {
             "ansible_connection": CONNECTION,
             "ansible_host": self.target.address,
@@ -78,11 +78,11 @@ class Chain3:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The target's inventory variables: a string of hops with the same key, a list with different credentials."""
+        """Return the target's inventory variables, with a jump string for the same key and a list for different credentials."""
         return self.target_variables | {"ansible_ssh_jump": self.jump_string if self.same_key else self.jump_list}
 
     def inventory(self, name: str = "target", **variables: Any) -> dict[str, dict[str, Any]]:
-        """An inventory of the target; further variables are added, None takes one out.
+        """Return an inventory of the target; further variables are added, None removes one.
 
         A target with several addresses is as many hosts: target1, target2 and so on.
         """
@@ -93,7 +93,7 @@ class Chain3:
         return {f"{name}{number}": merged | {"ansible_host": address} for number, address in hosts}
 
     def over_links(self, lab: Lab) -> tuple[list[Forwarder], dict[str, Any]]:
-        """Puts a link that can be damaged before each of the servers; returns the links, and the variables of that way."""
+        """Put a link that can be damaged before each server; return the links, and the variables of the route through them."""
         links = [lab.forwarder(host) for host in self.hosts]
         for host, link in zip(self.hosts, links[1:], strict=False):
             host.options["PermitOpen"] = link.endpoint
@@ -112,14 +112,14 @@ class Chain3:
             host.settle()
 
     def login_counts(self) -> list[int]:
-        """How often each server let somebody in, in the order of the chain."""
+        """Return the number of successful logins at each server, in the order of the chain."""
         return [len(host.logins()) for host in self.hosts]
 
 
 def chain_of_three(lab: Lab, *, same_key: bool = False, targets: int = 1, **options: Any) -> Chain3:
-    """Start the three servers; targets: how many hosts the last one plays; options: of Lab.sshd(), for all three.
+    """Start the three servers; targets: how many hosts the last one serves; options: of Lab.sshd(), for all three.
 
-    Its known_hosts is the one of the home directory that Ansible runs with.
+    Their host keys are in the known_hosts file of the home directory that Ansible runs with.
     """
     users = (lab.user("jump1"), lab.user("jump2"), lab.user("target"))
     if same_key:
@@ -139,7 +139,7 @@ def chain_of_three(lab: Lab, *, same_key: bool = False, targets: int = 1, **opti
 
 
 def place(server: Sshd | RecordingServer, user: User | str, **more: Any) -> dict[str, Any]:
-    """Inventory variables of a server that is reached directly."""
+    """Return the inventory variables of a server that is reached directly."""
     return {
         "ansible_connection": "bastion.ssh.jump",
         "ansible_host": server.address,
@@ -151,21 +151,21 @@ def place(server: Sshd | RecordingServer, user: User | str, **more: Any) -> dict
 
 @dataclass(frozen=True)
 class SameAddresses:
-    """Four hosts that are easily taken for each other; each says who it is in $ANSWERS.
+    """Hold four hosts that are easily confused; each has its name in $ANSWERS.
 
-    ``east`` and ``west`` have the same private address behind a bastion each, ``high`` and ``low`` two ports of one address.
+    ``east`` and ``west`` have the same private address behind different bastions, ``high`` and ``low`` two ports of one address.
     """
 
     bastions: list[RecordingServer]
     kinds: dict[str, dict[str, Any]]
 
     def inventory(self, count: int) -> dict[str, dict[str, Any]]:
-        """So many names for each of them, such as ``east-0``."""
+        """Return an inventory with ``count`` names for each host, such as ``east-0``."""
         return {f"{name}-{number}": variables for number in range(count) for name, variables in self.kinds.items()}
 
 
 def same_addresses(lab: Lab) -> SameAddresses:
-    """Starts the four hosts and two bastions."""
+    """Start the four hosts and two bastions."""
     user, key = lab.user("target"), lab.key("key")
 
     def named(name: str, **more: Any) -> Sshd:

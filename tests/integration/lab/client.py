@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The OpenSSH client, to compare with and to prove the lab."""
+"""Run the OpenSSH client, to compare with and to verify the lab."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .users import User
 
 
 def ssh_config(lab: Lab, hosts: Mapping[str, Mapping[str, object]], name: str = "ssh_config") -> Path:
-    """Write an ssh_config: host pattern -> keyword -> value. It trusts what lab.trust() wrote."""
+    """Write an ssh_config: host pattern -> keyword -> value. It uses the known_hosts file of :meth:`Lab.trust`."""
     lines = []
     for pattern, options in hosts.items():
         lines += [f"Host {pattern}", *(f"  {keyword} {value}" for keyword, value in options.items())]
@@ -40,7 +40,7 @@ def _command(
     options: Sequence[str],
     words: Sequence[str],
 ) -> list[str]:
-    # In the file, because the jumps of -J do not see the options of the command line.
+    # In the file, as the options of the command line do not apply to the jump hosts of -J.
     identity: dict[str, object] = {"IdentityFile": key.path, "IdentitiesOnly": "yes"} if key else {}
     config = config or ssh_config(lab, {"*": identity}, f"ssh_config.{key.path.name if key else 'none'}")
     line = ["ssh", "-F", str(config), *words]
@@ -60,7 +60,7 @@ def _environment(lab: Lab, agent: Agent | None, password: str | None) -> dict[st
     ask = lab.path / "askpass"
     ask.write_text('#!/bin/sh\nprintf %s "$ASKED"\n')
     ask.chmod(0o700)
-    # Without a password the answer is empty, so nothing ever waits for a terminal.
+    # Without a password, the answer is empty, so that ssh never waits for a terminal.
     return env | {"SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force", "ASKED": password or ""}
 
 
@@ -82,8 +82,8 @@ def ssh(
 ) -> subprocess.CompletedProcess[str]:
     """Run the OpenSSH client to its end.
 
-    key: the only key that is offered, at every hop of jump (-J), unless there is a config; password: the answer to
-    every question; words: further arguments; to: another address of the server.
+    key: the only key that is offered, at every hop of jump (-J), too, unless there is a config; password: the answer to
+    every question; words: further arguments; to: another address of the server; timeout: in seconds.
     """
     line = _command(
         lab, host, user, command, key=key, to=to, jump=jump, config=config, options=options, words=words
@@ -103,7 +103,7 @@ def ssh(
 def start_ssh(
     lab: Lab, host: Place, user: User | str, command: str, *, key: Key | None = None, options: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run the OpenSSH client beside the test, with pipes; it is ended with the context."""
+    """Run the OpenSSH client in the background, with pipes; it is killed with the context."""
     line = _command(lab, host, user, command, key=key, to=None, jump=None, config=None, options=options, words=())
     process = subprocess.Popen(
         line,

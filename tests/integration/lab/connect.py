@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Standard input and output to a socket, for a ProxyCommand: what nc does, without asking which nc there is."""
+"""Connect standard input and output to a socket, for a ProxyCommand: as nc, of which there are several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 
 
 def main(host: str, port: str) -> None:
-    """Carries bytes until either side ends."""
+    """Copy bytes in both directions until either side ends."""
     end = socket.create_connection((host, int(port)))
     while True:
         ends: list[int | socket.socket] = [0, end]

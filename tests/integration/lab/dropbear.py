@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real dropbear, on its own loopback address."""
+"""Run a real dropbear on its own loopback address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .users import User
 
 
 class Dropbear:
-    """Serves one user, who logs in with a key."""
+    """Serve one user, who logs in with a key."""
 
     def __init__(self, path: Path, address: str, port: int, user: User, key: Key, mark: str) -> None:
         path.mkdir(parents=True)
@@ -60,13 +60,13 @@ class Dropbear:
         self._process.wait()
 
     def log(self) -> str:
-        """What it has written so far."""
+        """Return its log so far."""
         return self._log.read_text(errors="replace")
 
     def logins(self) -> int:
-        """How often the user has logged in."""
+        """Return how often the user has logged in."""
         return self.log().count("auth succeeded for ")
 
     def known_hosts_line(self, name: str | None = None) -> str:
-        """The line of known_hosts for its host key."""
+        """Return the known_hosts line of its host key."""
         return f"{name or known_hosts_name(self.address, self.port)} {self._public}"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An SSH server that exchanges keys in ways in which no real one can be made to: it lets everybody in, and says ``done``."""
+"""Run an SSH server whose key exchanges a test can change. It accepts every login, and answers each command with ``done``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import paramiko
 
 from .keys import known_hosts_name
 
-#: What is changed of each connection before it begins.
+#: A function that changes a transport.
 Bend = Callable[[Any], None]
 
 
@@ -39,7 +39,7 @@ class _Anybody(paramiko.ServerInterface):
 
     def _end(self, channel: paramiko.Channel) -> None:
         with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-            channel.recv(1)  # the end of its input, which the client sends when it has heard that it runs
+            channel.recv(1)  # end of stdin, which the client sends once the command has started
             self._before_the_end(self._transport)
             channel.sendall(b"done\n")
             channel.send_exit_status(0)
@@ -47,10 +47,10 @@ class _Anybody(paramiko.ServerInterface):
 
 
 class Exchanger:
-    """Listens until the context is left."""
+    """Listen until the context is left."""
 
     def __init__(self, address: str, port: int, key: paramiko.PKey, bend: Bend, before_the_end: Bend) -> None:
-        """bend: changes a connection before it begins; before_the_end: the same before a command ends."""
+        """Start listening; bend: changes a transport before it starts; before_the_end: the same before a command ends."""
         self.address = address
         self.port = port
         self._key = key
@@ -71,11 +71,11 @@ class Exchanger:
 
     @property
     def endpoint(self) -> str:
-        """Address and port."""
+        """Return address and port."""
         return f"{self.address}:{self.port}"
 
     def known_hosts_line(self) -> str:
-        """The line of known_hosts for its key."""
+        """Return the known_hosts line of its host key."""
         return f"{known_hosts_name(self.address, self.port)} {self._key.get_name()} {self._key.get_base64()}"
 
     def _serve(self) -> None:
@@ -90,7 +90,7 @@ class Exchanger:
 
 
 def renew_keys(transport: Any) -> None:
-    """Has another key exchange on a connection, to its end or that of the connection."""
+    """Run another key exchange on a connection, and wait until it or the connection ends."""
     transport.renegotiate_keys()
     while transport.in_kex and transport.is_active():
         time.sleep(0.01)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetches by a connection plugin without a play, in a process whose user and umask are its own.
+"""Fetch files by a connection plugin without a play, in a process with its own user and umask.
 
-Standard input is a JSON object: the host's variables, and the fetches, each a transfer method, a umask, a file of the target
-and one of the controller. Standard output is a JSON list of what went wrong with each, "" for nothing.
+Standard input is a JSON object: ``variables`` of the host, and ``fetches``, each a list of transfer method, umask, file on the target
+and file on the controller. Standard output is a JSON list of error messages, "" for a fetch that succeeded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _fetch(variables: dict[str, Any], method: str, umask: int, source: str, dest
 
 
 def main() -> None:
-    """Fetches all."""
+    """Run all fetches."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a plugin may print
     init_plugin_loader([])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TCP link that a test can damage: cut, half closed, stalled, slowed down, sliced, or with a bit flipped."""
+"""Run a TCP link that a test can damage: cut, half close, stall, slow down, slice, or flip a bit."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Literal, NamedTuple
 
 from .loop import LoopThread
 
-Direction = Literal["up", "down"]  # up: from who connects to the target
+Direction = Literal["up", "down"]  # up: from the client to the target
 
 READ = 64 * 1024
 PACE = 0.05  # seconds between pieces where the rate is limited
-IN_FLIGHT = 64  # pieces, so that who sends notices that nobody takes
+IN_FLIGHT = 64  # pieces; limited, so that a sender notices a stalled receiver
 
 
 class _Due(NamedTuple):
-    """Something that happens when so many bytes have gone one way."""
+    """Hold an action to run when ``at`` bytes have passed in one direction."""
 
     at: int
     act: Callable[[], None]
 
 
 class Forwarder:
-    """Listens on an address and passes every connection on to a target.
+    """Listen on an address and forward every connection to a target.
 
-    :ivar delay: seconds for which each piece is on its way.
-    :ivar slice: bytes in a piece; 0 for as many as there are.
-    :ivar rate: bytes in a second, each way; 0 for as many as can be.
+    :ivar delay: seconds that each piece is delayed.
+    :ivar slice: maximum size of a piece, in bytes; 0 for no limit.
+    :ivar rate: bytes per second in each direction; 0 for no limit.
     """
 
     def __init__(
@@ -75,34 +75,34 @@ class Forwarder:
 
     @property
     def endpoint(self) -> str:
-        """Address and port on which it listens."""
+        """Return the address and port on which it listens."""
         return f"{self.address}:{self.port}"
 
     # Damage
 
     def cut(self) -> None:
-        """Reset every connection, on both sides; new ones are accepted."""
+        """Reset every connection on both sides; new ones are accepted."""
         self._loop.call(self._reset)
 
     def cut_after(self, direction: Direction, count: int) -> None:
-        """Reset everything as soon as so many more bytes have gone one way."""
+        """Reset every connection after ``count`` more bytes in one direction."""
         self._after(direction, count, self._reset)
 
     def half_close(self, direction: Direction) -> None:
-        """End every connection one way, as if who sends there had said all; the other way goes on."""
+        """End every connection in one direction, as if its sender had closed it; the other direction stays open."""
         self._loop.call(self._end, direction)
 
     def half_close_after(self, direction: Direction, count: int, ended: Direction) -> None:
-        """End one way as soon as so many more bytes have gone one way."""
+        """Half close the direction ``ended`` after ``count`` more bytes in ``direction``."""
         self._after(direction, count, lambda: self._end(ended))
 
     def stall(self, *directions: Direction) -> None:
-        """Pass no bytes any more, either way if none is told; connections stay open."""
+        """Hold back all bytes in these directions, by default both; connections stay open."""
         for direction in directions or self._flowing:
             self._loop.call(self._flowing[direction].clear)
 
     def stall_after(self, direction: Direction, count: int) -> None:
-        """Pass no bytes any more, either way, as soon as so many more have gone one way."""
+        """Hold back all bytes in both directions after ``count`` more in one."""
 
         def act() -> None:
             for flowing in self._flowing.values():
@@ -112,16 +112,16 @@ class Forwarder:
 
     @property
     def stalled(self) -> bool:
-        """Whether bytes are held back, either way."""
+        """Return whether bytes are held back in either direction."""
         return not all(flowing.is_set() for flowing in self._flowing.values())
 
     def resume(self) -> None:
-        """Pass bytes again, the ones that waited first."""
+        """Pass bytes again, those held back first."""
         for flowing in self._flowing.values():
             self._loop.call(flowing.set)
 
     def flip_after(self, direction: Direction, count: int) -> None:
-        """Change the lowest bit of the byte that comes after so many more have gone one way."""
+        """Flip the lowest bit of the byte that follows ``count`` more bytes in one direction."""
 
         def act() -> None:
             self._flipped = direction
@@ -130,11 +130,11 @@ class Forwarder:
 
     @property
     def is_due(self) -> bool:
-        """Whether something is still to happen."""
+        """Return whether a planned action has not happened yet."""
         return bool(self._due) or self._flipped is not None
 
     def renew(self) -> None:
-        """Reset every connection, and let nothing more happen to those that come; returns when all have ended."""
+        """Reset every connection and drop all planned actions; return when all connections have ended."""
 
         async def renew() -> None:
             self._due.clear()
@@ -146,11 +146,11 @@ class Forwarder:
         self._loop.run(renew())
 
     def refuse(self) -> None:
-        """Stop listening; the connections that exist stay."""
+        """Stop listening; existing connections stay."""
         self._loop.call(self._server.close)
 
     def listen(self) -> None:
-        """Listen, as at the beginning."""
+        """Start listening."""
         self._server = self._loop.run(asyncio.start_server(self._accept, self.address, self.port))
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class Forwarder:
         for writer in list(self._writers):
             sock: socket.socket | None = writer.get_extra_info("socket")
             if sock and sock.fileno() >= 0:
-                # Linger for no time: close sends RST instead of FIN.
+                # With a linger time of 0, close sends RST instead of FIN.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
         self._writers.clear()
@@ -204,7 +204,7 @@ class Forwarder:
             self._tasks.discard(task)
 
     async def _carry(self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One way of one connection; what was taken in is on its way for as long as it has to."""
+        """Forward one direction of one connection, delaying each piece."""
         on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(IN_FLIGHT)
         self._ways[direction].add(writer)
         try:
@@ -238,7 +238,7 @@ class Forwarder:
             _say_all(writer)
 
     async def _pass_piece(self, direction: Direction, data: bytes, writer: asyncio.StreamWriter) -> bytes:
-        """Passes a piece on, and does what is due after it; returns the rest."""
+        """Pass on one piece, run the action that is due after it, and return the rest."""
         due = self._due.get(direction)
         limits = [READ, self.slice or READ, int(self.rate * PACE) or READ]
         size = min(len(data), *limits, max(1, due.at - self.passed[direction]) if due else READ)
@@ -249,7 +249,7 @@ class Forwarder:
         if self.rate:
             await asyncio.sleep(size / self.rate)
         await self._flowing[direction].wait()
-        if writer in self._ways[direction]:  # else it was told that it has all
+        if writer in self._ways[direction]:  # else its end was sent already
             writer.write(piece)
             await writer.drain()
         self.passed[direction] += size

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An SSH server that lets anybody in, and then breaks the protocol as it is told; for what no real server can be made to do."""
+"""Run an SSH server that accepts any login and then breaks the protocol as planned, which no real server can be made to do."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ for _name in ("paramiko.hostile", "paramiko.sftp"):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a hostile server does.
+    """Define what a hostile server does; most fields are functions to call.
 
-    :param connected: in place of SSH, with the socket.
-    :param login: when the login begins, with the transport.
-    :param password: before a password is refused, with the transport.
-    :param opening: before a channel is confirmed, with the transport.
-    :param command: when a command is run, with its channel, which has the line as ``command``.
-    :param sftp: when SFTP is started, with its channel.
-    :param methods: that it takes; None lets anybody in.
-    :param ask: the questions of the next round; none refuses the login.
+    :param connected: called in place of SSH, with the socket.
+    :param login: called when the login begins, with the transport.
+    :param password: called before a password is refused, with the transport.
+    :param opening: called before a channel is confirmed, with the transport.
+    :param command: called when a command is run, with its channel, whose attribute ``command`` is the command line.
+    :param sftp: called when SFTP is started, with its channel.
+    :param methods: login methods that it offers; None accepts any login.
+    :param ask: returns the questions of the next round; an empty list refuses the login.
     """
 
     connected: Act | None = None
@@ -114,20 +114,20 @@ class _Interface(paramiko.ServerInterface):
     def _in_thread(act: Act, channel: Any) -> None:
         def run() -> None:
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-                send(channel, CHANNEL_SUCCESS, channel.remote_chanid)  # the library's comes when it comes
+                send(channel, CHANNEL_SUCCESS, channel.remote_chanid)  # before paramiko's, which may come too late
                 act(channel)
 
         threading.Thread(target=run, daemon=True).start()
 
 
 class HostileServer:
-    """Serves connections as its plan says, until it is closed."""
+    """Serve connections according to a plan, until closed."""
 
     def __init__(self, path: Path, address: str, port: int, plan: Plan) -> None:
         self.address = address
         self.port = port
         self._plan = plan
-        #: How many there were.
+        #: Number of connections accepted.
         self.connections = 0
         path.mkdir(parents=True)
         self._key = make_key(path / "host_ed25519")
@@ -148,7 +148,7 @@ class HostileServer:
             each.close()
 
     def known_hosts_lines(self) -> list[str]:
-        """The line of known_hosts for its host key."""
+        """Return the known_hosts line of its host key, as a list."""
         return [f"{known_hosts_name(self.address, self.port)} {self._key.public}"]
 
     def _accept(self) -> None:
@@ -168,7 +168,7 @@ class HostileServer:
             transport.set_log_channel("paramiko.hostile")
             self._open.append(transport)
             transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(self._key.path)))
-            # The library's would close a channel on which a request was refused.
+            # paramiko's handler would close a channel on which a request was refused.
             handlers: dict[int, Any] = transport._channel_handler_table  # type: ignore[attr-defined]
             transport.__dict__["_channel_handler_table"] = handlers | {CHANNEL_FAILURE: lambda _channel, _message: None}
             security = transport.get_security_options()
@@ -181,7 +181,7 @@ class HostileServer:
 
 
 def send(channel: Any, kind: int, *fields: int | bytes | bool | str) -> None:
-    """Sends a message of these fields on a transport, or on that of a channel, whatever its state is."""
+    """Send a message of these fields on a transport, or on that of a channel, whatever its state."""
     message = paramiko.Message()
     message.add_byte(bytes([kind]))
     for field in fields:
@@ -195,7 +195,7 @@ def send(channel: Any, kind: int, *fields: int | bytes | bool | str) -> None:
 
 
 def ends(channel: Any, status: int = 0, words: bytes = b"") -> None:
-    """Ends a command."""
+    """End a command, after sending ``words`` to its stdout."""
     if words:
         channel.sendall(words)
     send(channel, CHANNEL_REQUEST, channel.remote_chanid, "exit-status", False, status)
@@ -203,7 +203,7 @@ def ends(channel: Any, status: int = 0, words: bytes = b"") -> None:
 
 
 def lies_about_length(channel: Any, mebibytes: int = 64) -> None:
-    """Says that a packet has almost 4 GiB, whatever the cipher is, and sends so much of it, if it can."""
+    """Announce a packet of almost 4 GiB, whatever the cipher is, and send ``mebibytes`` MiB of it, if the client reads so much."""
     packetizer = channel.transport.packetizer
     build = packetizer._build_packet
     packetizer._build_packet = lambda payload: (0xF000000C).to_bytes(4, "big") + build(payload)[4:]
@@ -211,6 +211,6 @@ def lies_about_length(channel: Any, mebibytes: int = 64) -> None:
 
 
 def sends_on(act: Callable[[], object], mebibytes: int = 16) -> None:
-    """Does something that sends 32 KiB, until so much was sent."""
+    """Repeat an action that sends 32 KiB until ``mebibytes`` MiB are sent."""
     for _number in range(32 * mebibytes):
         act()

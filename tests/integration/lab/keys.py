@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Key pairs, certificates and known_hosts lines, made by ssh-keygen."""
+"""Make key pairs, certificates and known_hosts files with ssh-keygen."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ def _ssh_keygen(*arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Key:
-    """A key pair in a file, its public half beside it."""
+    """Locate a private key file, with its public key beside it."""
 
     path: Path
     passphrase: str | None = field(default=None, repr=False)
 
     @property
     def private(self) -> str:
-        """The text of the private key file."""
+        """Return the text of the private key file."""
         return self.path.read_text()
 
     @property
     def public(self) -> str:
-        """The public key as it stands in authorized_keys and known_hosts: type and base64."""
+        """Return the public key as in authorized_keys and known_hosts: type and base64."""
         return " ".join(Path(f"{self.path}.pub").read_text().split()[:2])
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint as OpenSSH prints it: SHA256:..."""
+        """Return the fingerprint as OpenSSH prints it: SHA256:..."""
         return fingerprint(self.public)
 
     @property
     def certificate(self) -> Path:
-        """Where OpenSSH looks for the certificate of this key."""
+        """Return the path at which OpenSSH looks for the certificate of this key."""
         return Path(f"{self.path}-cert.pub")
 
 
 def fingerprint(public: str) -> str:
-    """The SHA256 fingerprint of a public key line (type and base64)."""
+    """Return the SHA256 fingerprint of a public key line (type and base64)."""
     digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def make_key(path: Path, type: str = "ed25519", passphrase: str | None = None, pem: bool = False) -> Key:
-    """Make a key pair; pem writes the traditional format of OpenSSL instead of OpenSSH's own."""
+    """Make a key pair; pem: in the traditional format of OpenSSL instead of OpenSSH's own."""
     path.unlink(missing_ok=True)
     bits = ["-b", RSA_BITS] if type == "rsa" else []
     form = ["-m", "PEM"] if pem else []
@@ -77,9 +77,9 @@ def certify(
     options: Iterable[str] = (),
     out: Path | None = None,
 ) -> Path:
-    """Issue a certificate for a key, beside the key or elsewhere; no principals leaves the list empty.
+    """Issue a certificate for a key, beside the key or at ``out``; without principals, their list is empty.
 
-    The validity is in the words of ssh-keygen -V, so "-2h:-1h" has expired.
+    The validity is as of ssh-keygen -V, so "-2h:-1h" has expired.
     """
     names = ["-n", ",".join(principals)] if principals else []
     kind = ["-h"] if host else []
@@ -94,12 +94,12 @@ def certify(
 
 
 def known_hosts_name(host: str, port: int = 22) -> str:
-    """The name of a server in known_hosts: bare on port 22, [host]:port elsewhere."""
+    """Return the name of a server in known_hosts: bare on port 22, else [host]:port."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
 def write_known_hosts(path: Path, lines: Iterable[str], hashed: bool = False) -> Path:
-    """Write a known_hosts file; hashed hides its names as `ssh-keygen -H` does."""
+    """Write a known_hosts file; hashed: with hashed names, as by `ssh-keygen -H`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))
     path.chmod(0o600)

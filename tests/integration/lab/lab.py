@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab of one test: servers, keys, files and runs of Ansible, all under one directory."""
+"""Provide the lab of one test: servers, keys, files and runs of Ansible, all under one directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Place = Server | Sink | Forwarder
 
 
 class Lab(contextlib.ExitStack):
-    """Real SSH servers on loopback. Leaving the context ends every process that was started from it."""
+    """Run real SSH servers on loopback. Leaving the context ends every process that was started from it."""
 
     def __init__(self, machine: Machine | None = None) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Lab(contextlib.ExitStack):
         self.home = self.path / "home"
         self.home.mkdir(mode=0o700)
         self.hosts: list[Sshd] = []
-        #: Whether runs and sessions share a broker; else each task dials by itself.
+        #: Whether runs and sessions share a broker; else each task connects by itself.
         self.broker = True
         self._users: set[User] = set()
         self._net = [random.randrange(1, 250), random.randrange(0, 250), 0]
@@ -72,25 +72,25 @@ class Lab(contextlib.ExitStack):
         shutil.rmtree(self.path)
 
     def running(self) -> list[int]:
-        """The live processes that were started from this lab: servers, sessions, runs and what they left behind."""
+        """Return the live processes started from this lab: servers, sessions, runs and what they left behind."""
         return self.machine.running(str(self.path))
 
     @property
     def loop(self) -> LoopThread:
-        """The event loop of all servers that are not sshd."""
+        """Return the event loop of the servers that run in this process."""
         if self._loop is None:
             self._loop = self.enter_context(LoopThread())
         return self._loop
 
     @property
     def broker_directory(self) -> Path:
-        """Where the broker of this lab's runs has its socket."""
+        """Return the directory in which the broker of this lab's runs has its socket."""
         return self.home / ".ansible/bastion-ssh"
 
     # Addresses
 
     def address(self) -> str:
-        """A loopback address of its own."""
+        """Return a new loopback address."""
         self._net[2] += 1
         if self._net[2] > 250:
             self._net = [random.randrange(1, 250), random.randrange(0, 250), 1]
@@ -98,7 +98,7 @@ class Lab(contextlib.ExitStack):
 
     @staticmethod
     def port(address: str = "127.0.0.1") -> int:
-        """A port on which nobody listens."""
+        """Return a port on which no process listens."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family) as probe:
             probe.bind((address, 0))
@@ -107,12 +107,12 @@ class Lab(contextlib.ExitStack):
     # Keys and users
 
     def key(self, name: str, type: str = "ed25519", passphrase: str | None = None, pem: bool = False) -> Key:
-        """Make a key pair under a name."""
+        """Make a key pair with a name."""
         (self.path / "keys").mkdir(mode=0o700, exist_ok=True)
         return make_key(self.path / "keys" / name, type, passphrase, pem)
 
     def user(self, role: str, *, sudo: Become | None = None, lecture: bool = False, doas: Become | None = None) -> User:
-        """A system user, the same for the whole session of tests, with an empty home for this lab."""
+        """Return a system user, the same for the whole test session, with an empty home for this lab."""
         user = self.machine.users.get(role, sudo=sudo, lecture=lecture, doas=doas)
         if user not in self._users:
             self.machine.users.clean_home(user)
@@ -120,7 +120,7 @@ class Lab(contextlib.ExitStack):
         return user
 
     def agent(self, *keys: Key) -> Agent:
-        """An ssh-agent that holds these keys."""
+        """Start an ssh-agent that holds these keys."""
         agent = self.enter_context(Agent(Path(tempfile.mkdtemp(prefix="agent-", dir=self.path)), str(self.path)))
         agent.add(*keys)
         return agent
@@ -147,12 +147,12 @@ class Lab(contextlib.ExitStack):
     ) -> Sshd:
         """Start an sshd.
 
-        users: who may log in (nobody told: whoever can); keys: each of them may with any of these keys;
-        password: with passwords too; pam: passwords are asked by PAM over keyboard-interactive as well ("Password: "), or what
-        the text of a PAM service asks for;
-        ca: a user CA whose certificates are trusted; permit_open: the only places to which it forwards;
-        sftp: "internal", "external" or None; count: how many addresses it serves, as many hosts;
-        options: anything of sshd_config(5) under its own name, such as MaxSessions=1.
+        users: users that may log in (AllowUsers), all by default; keys: any of them logs in any of the users;
+        password: whether passwords are accepted, too; pam: whether PAM also asks for a password by keyboard-interactive
+        ("Password: "), or the text of a PAM service that does the asking;
+        ca: a user CA whose certificates are trusted; permit_open: the only addresses to which it forwards;
+        sftp: "internal", "external" or None; count: how many addresses it listens on, to serve as that many hosts;
+        options: further options of sshd_config(5), such as MaxSessions=1.
         """
         path = self.path / "hosts" / name
         addresses = [address or self.address()] + [self.address() for _more in range(count - 1)]
@@ -161,7 +161,7 @@ class Lab(contextlib.ExitStack):
         if pam:
             defaults |= {"UsePAM": True, "KbdInteractiveAuthentication": True}
         many = count > MAX_LISTEN_SOCKETS
-        # Where the wildcard is needed, nobody from outside gets in.
+        # If it must listen on the wildcard address, allow logins from loopback only.
         names = [user if isinstance(user, str) else user.name for user in users]
         if names or many:
             defaults["AllowUsers"] = " ".join(f"{name}@127.0.0.0/8" if many else name for name in names or ["*"])
@@ -187,13 +187,13 @@ class Lab(contextlib.ExitStack):
         return host.start()
 
     def recorder(self, name: str, **options: Any) -> RecordingServer:
-        """Start a server that writes down what it is told; the options are those of RecordingServer."""
+        """Start a server that records what clients send; the options are those of RecordingServer."""
         address = self.address()
         path = self.path / "hosts" / name
         return self.enter_context(RecordingServer(self.loop, path, address, self.port(address), **options))
 
     def dropbear(self, name: str, user: User, key: Key) -> Dropbear:
-        """Start a dropbear into which a user gets with a key."""
+        """Start a dropbear at which a user logs in with a key."""
         address = self.address()
         path = self.path / "hosts" / name
         return self.enter_context(Dropbear(path, address, self.port(address), user, key, str(self.path)))
@@ -204,17 +204,17 @@ class Lab(contextlib.ExitStack):
         return self.enter_context(HostileServer(self.path / "hosts" / name, address, self.port(address), plan))
 
     def sink(self, behaviour: Behaviour) -> Sink:
-        """Start a TCP server that is no SSH server: stuck, blackhole, closer or saying(b"...")."""
+        """Start a TCP server that is not an SSH server: stuck, blackhole, closer or saying(b"...")."""
         address = self.address()
         return self.enter_context(Sink(self.loop, address, self.port(address), behaviour))
 
     def unanswering(self) -> Unanswering:
-        """Take a port at which every connection is still waited for when patience ends."""
+        """Open a port at which every connection attempt times out."""
         address = self.address()
         return self.enter_context(Unanswering(address, self.port(address)))
 
     def forwarder(self, target: Place | tuple[str, int], address: str = "", **options: Any) -> Forwarder:
-        """Put a link that can be damaged before a server, on an address of its own; the options are those of Forwarder."""
+        """Put a link that can be damaged before a server, on a new address by default; the options are those of Forwarder."""
         address = address or self.address()
         end = target if isinstance(target, tuple) else (target.address, target.port)
         return self.enter_context(Forwarder(self.loop, end, address, self.port(address), **options))
@@ -222,7 +222,7 @@ class Lab(contextlib.ExitStack):
     # Files
 
     def disk(self, size: str) -> Path:
-        """A directory on a disk of its own that everybody may fill; the size as in mount -o size=1m."""
+        """Mount a separate file system that any user may fill, and return its directory; the size as in mount -o size=1m."""
         path = Path(tempfile.mkdtemp(prefix="disk-", dir=self.path))
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", str(path)], check=True)
         return path
@@ -234,7 +234,7 @@ class Lab(contextlib.ExitStack):
         *,
         hashed: bool = False,
     ) -> Path:
-        """Write a known_hosts file of servers and ready lines."""
+        """Write a known_hosts file of servers and literal lines."""
         lines: list[str] = []
         for host in hosts:
             lines += [host] if isinstance(host, str) else host.known_hosts_lines()
@@ -245,7 +245,7 @@ class Lab(contextlib.ExitStack):
         return self.known_hosts(hosts, "home/.ssh/known_hosts", hashed=hashed)
 
     def environment(self, agent: Agent | None = None) -> dict[str, str]:
-        """A clean environment for a program on the controller: own home, no agent unless given."""
+        """Return a clean environment for a program on the controller: the lab's home, and no agent unless given."""
         env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": str(self.home),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An event loop in a thread of its own, for servers that a test starts in its own process."""
+"""Run an event loop in a separate thread, for servers in the test's own process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines for callers of other threads."""
+    """Run coroutines for callers in other threads."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -27,7 +27,7 @@ class LoopThread:
         self.close()
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = 10) -> T:
-        """Run a coroutine to its end and return its result."""
+        """Run a coroutine to its end, within ``timeout`` seconds, and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
@@ -47,7 +47,7 @@ class LoopThread:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._loop.shutdown_asyncgens()
-            await asyncio.sleep(0)  # transports close their sockets in the turn after
+            await asyncio.sleep(0)  # transports close their sockets in the next iteration
 
         self.run(cancel())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lab changes on the machine itself, and how every bit of it is taken back.
+"""Manage what the lab changes on the machine itself, and undo all of it.
 
-A session of tests has one directory; its path is in the environment of every process that the session starts.
+A test session has one directory, whose path is in the environment of every process that the session starts.
 Sessions are registered in /run, so that a later one can clean up after a session that was killed.
 """
 
@@ -28,11 +28,11 @@ MARK = "BSSH_LAB"
 
 
 class LabError(RuntimeError):
-    """The lab cannot be built here; the message says what is missing."""
+    """Report that the lab cannot run here; the message says what is missing."""
 
 
 def require() -> None:
-    """Raise one clear error when this machine cannot carry the lab."""
+    """Raise LabError if this machine cannot run the lab."""
     if not SSHD.exists():
         raise LabError(f"the integration tests need an OpenSSH server: {SSHD} is missing (package openssh-server)")
     missing = [tool for tool in ("ssh", "ssh-keygen", "ssh-agent", "ssh-add") if not shutil.which(tool)]
@@ -44,7 +44,7 @@ def require() -> None:
 
 @contextlib.contextmanager
 def machine_lock() -> Iterator[None]:
-    """Nobody else edits the machine's files meanwhile."""
+    """Hold the lock for changes to the machine's files."""
     handle = os.open("/run", os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -54,13 +54,13 @@ def machine_lock() -> Iterator[None]:
 
 
 def mounts(root: Path) -> list[Path]:
-    """What is mounted under a directory."""
+    """Return the mount points under a directory."""
     points = (Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines())
     return [point for point in points if root in point.parents]
 
 
 def _sessions() -> dict[Path, Path]:
-    """Register entry -> directory, for every session that ever registered and did not leave."""
+    """Return register entry -> directory, for every session that has not cleaned up."""
     entries = REGISTER.glob("*.session") if REGISTER.exists() else iter(())
     return {entry: Path(entry.read_text()) for entry in entries}
 
@@ -71,7 +71,7 @@ def _is_running(entry: Path) -> bool:
 
 
 def _leave(entry: Path, root: Path) -> None:
-    """Take back what a session left on the machine."""
+    """Undo what a session changed on the machine."""
     processes.end(processes.marked(str(root)))
     Users.remove_all(entry.stem.split("-")[2])
     for mount in mounts(root):
@@ -86,7 +86,7 @@ def _leave(entry: Path, root: Path) -> None:
 
 
 class Machine:
-    """One session's directory and system users; leaves nothing behind."""
+    """Hold one session's directory and system users, and remove them at the end."""
 
     def __init__(self) -> None:
         require()
@@ -113,10 +113,10 @@ class Machine:
         self.close()
 
     def running(self, mark: str | None = None) -> list[int]:
-        """The live processes that were started by this session, directly or not."""
+        """Return the live processes that were started by this session, directly or not."""
         return processes.marked(mark or str(self.root), self._start)
 
     def close(self) -> None:
-        """End every process, delete every user and file of this session."""
+        """End every process, and delete every user and file of this session."""
         with machine_lock():
             _leave(self._entry, self.root)

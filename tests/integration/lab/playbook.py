@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs of a real ansible-playbook, and what came out of them for each host and task."""
+"""Run a real ansible-playbook, and collect its results for each host and task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PING: dict[str, Any] = {"name": "Ping", "ansible.builtin.ping": {}}
 
 
 class TaskResult(NamedTuple):
-    """What a task came to on a host."""
+    """Hold the result of a task on a host."""
 
     host: str
     task: str
@@ -44,7 +44,7 @@ class TaskResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished ansible-playbook."""
+    """Hold the outcome of a finished ansible-playbook."""
 
     rc: int
     stdout: str
@@ -58,45 +58,45 @@ class Run:
 
     @property
     def text(self) -> str:
-        """Everything that it printed."""
+        """Return everything that it printed."""
         return self.stdout + self.stderr
 
     @property
     def results(self) -> dict[str, list[TaskResult]]:
-        """The results of each host, in order."""
+        """Return the results of each host, in order."""
         hosts: dict[str, list[TaskResult]] = {}
         for result in self.all_results:
             hosts.setdefault(result.host, []).append(result)
         return hosts
 
     def result(self, host: str, task: str | None = None) -> TaskResult:
-        """The only result of a host, or that of the task with this name."""
+        """Return the only result of a host, or that of the task with this name."""
         found = [result for result in self.results.get(host, []) if task in (None, result.task)]
         assert len(found) == 1, f"{len(found)} results of {task or 'a task'} on {host}: {self}"
         return found[0]
 
     def statuses(self) -> dict[str, list[str]]:
-        """The statuses of each host's tasks, for one comparison of everything."""
+        """Return the statuses of each host's tasks, to compare all at once."""
         return {host: [result.status for result in results] for host, results in self.results.items()}
 
     def check(self) -> Run:
-        """Assert that everything went well."""
+        """Assert that the exit status is 0."""
         assert self.rc == 0, self
         return self
 
 
 def play(*tasks: Task, hosts: str = "all", **keywords: Any) -> dict[str, Any]:
-    """A play of these tasks, without facts."""
+    """Return a play of these tasks, without gathering facts."""
     return {"hosts": hosts, "gather_facts": False, **keywords, "tasks": list(tasks)}
 
 
 def raw(command: str, name: str = "Raw", **more: Any) -> dict[str, Any]:
-    """A task that runs a command line on the target as it is; more: other keywords of the task."""
+    """Return a task that runs a command line with ansible.builtin.raw; more: other keywords of the task."""
     return {"name": name, "ansible.builtin.raw": command, **more}
 
 
 def _collections(lab: Lab) -> str:
-    """The collections path of the environment; else one under the lab that holds this collection."""
+    """Return the collections path of the environment; else one under the lab that holds this collection."""
     if path := os.environ.get("ANSIBLE_COLLECTIONS_PATH"):
         return path
     link = lab.path / "collections" / "ansible_collections" / "bastion" / "ssh"
@@ -107,7 +107,7 @@ def _collections(lab: Lab) -> str:
 
 
 def environment(lab: Lab, agent: Agent | None = None) -> dict[str, str]:
-    """The environment of a run: nothing of the caller's but its collections path."""
+    """Return the environment of a run, with nothing of the caller's but its collections path."""
     remote = lab.path / "remote"
     remote.mkdir(exist_ok=True)
     remote.chmod(0o1777)
@@ -117,7 +117,7 @@ def environment(lab: Lab, agent: Agent | None = None) -> dict[str, str]:
     return env | {
         "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "ANSIBLE_SSH_CONFIG_FILE": "none",  # else that of whoever runs the tests
+        "ANSIBLE_SSH_CONFIG_FILE": "none",  # else that of the user who runs the tests
         "ANSIBLE_HOME": str(lab.home / ".ansible"),
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_COLLECTIONS_PATH": _collections(lab),
@@ -126,7 +126,7 @@ def environment(lab: Lab, agent: Agent | None = None) -> dict[str, str]:
         "ANSIBLE_LOCALHOST_WARNING": "0",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
-        # Not ours: a target's user may not be able to reach that.
+        # Not this Python, which a target's user may not be able to reach.
         "ANSIBLE_PYTHON_INTERPRETER": shutil.which("python3", path=env["PATH"]) or sys.executable,
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
         "ANSIBLE_CALLBACKS_ENABLED": "lab_results",
@@ -150,10 +150,10 @@ def playbook(
     """Run ansible-playbook to its end.
 
     inventory: host -> variables, or a whole YAML inventory (one that has "all");
-    plays: one play or several (see play()); env: added to the clean environment, None takes a variable out;
-    replace: texts of the inventory file, for what is no plain YAML; beside: a directory to be collections/ beside it;
-    shell: a line of sh that runs it, in which "$@" is its command line.
-    A run that does not end in time is killed and fails the test.
+    plays: one play or several (see play()); env: added to the clean environment, None removes a variable;
+    replace: texts to replace in the inventory file, for what is not plain YAML; beside: the directory to link as collections/ beside
+    the playbook; shell: a line of sh that runs it, in which "$@" is its command line.
+    A run that does not end within ``timeout`` seconds is killed and fails the test.
     """
     path = Path(tempfile.mkdtemp(prefix="run-", dir=lab.path))
     whole = inventory if "all" in inventory else {"all": {"hosts": dict(inventory)}}
@@ -177,7 +177,7 @@ def playbook(
 
 
 def run_command(command: Sequence[str], path: Path, env: Mapping[str, str], timeout: float) -> tuple[int, str, str]:
-    """Run a command in a directory; AssertionError when it, or whoever holds its output, does not end in time."""
+    """Run a command in a directory; raise AssertionError if it, or a process that holds its output, does not end in time."""
     process = subprocess.Popen(
         command,
         cwd=path,
@@ -213,7 +213,7 @@ def _read(results: Path) -> tuple[list[TaskResult], dict[str, dict[str, int]]]:
 
 
 def own_playbook(lab: Lab, name: str, *args: str, expected: int = 0, env: Mapping[str, str] | None = None) -> str:
-    """What a playbook of this collection prints; asserts its exit status."""
+    """Run a playbook of this collection, assert its exit status, and return what it prints."""
     command = [str(Path(sys.executable).parent / "ansible-playbook"), name, *args]
     rc, stdout, stderr = run_command(command, lab.path, environment(lab) | dict(env or {}), 60)
     assert rc == expected, stdout + stderr

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What /proc knows about processes, and how to end them: by their ids, with all their descendants."""
+"""Read processes from /proc, and end them by their ids, with all their descendants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAME = 20
 
 
 def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
-    """Return the first true value of the condition; TimeoutError tells what did not happen in time."""
+    """Return the first true value of a condition; raise TimeoutError after ``timeout`` seconds, with ``what`` did not happen."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -30,7 +30,7 @@ def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
 
 
 def settled(look: Callable[[], T]) -> T:
-    """What is seen when it stays the same for a while; what vanishes while it is looked at is looked at again."""
+    """Return a value once it stays the same for a while; start over when what it is read from vanishes."""
     seen: list[T] = []
 
     def same() -> bool:
@@ -45,12 +45,12 @@ def settled(look: Callable[[], T]) -> T:
 
 
 def pids() -> Iterator[int]:
-    """Every process id of the machine."""
+    """Return every process id of the machine."""
     return (int(entry) for entry in os.listdir(PROC) if entry.isdigit())
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command name; empty when there is no such process."""
+    """Return the fields of /proc/PID/stat after the command name; empty if there is no such process."""
     try:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -58,19 +58,19 @@ def _stat(pid: int) -> list[str]:
 
 
 def started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; with its id this names a process for ever."""
+    """Return when a process started, in clock ticks since boot; with its id, this identifies a process for ever."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
 
 
 def parent(pid: int) -> int:
-    """The parent of a process; 0 when the process is gone."""
+    """Return the parent of a process; 0 if the process is gone."""
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
 
 
 def owner(pid: int) -> int | None:
-    """The user id of a process; None when it is gone."""
+    """Return the user id of a process; None if it is gone."""
     try:
         return (PROC / str(pid)).stat().st_uid
     except FileNotFoundError:
@@ -78,30 +78,30 @@ def owner(pid: int) -> int | None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """How much processor time a process has used; 0 when it is gone."""
+    """Return the processor time that a process has used, in seconds; 0 if it is gone."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0
 
 
 def descriptors(pid: int) -> int:
-    """How many file descriptors a process has open."""
+    """Return how many file descriptors a process has open."""
     return len(os.listdir(PROC / str(pid) / "fd"))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
+    """Return whether a process exists and is not a zombie."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
 
 
 def zombies(of: int | None = None) -> list[int]:
-    """The unreaped children of a process (ours, when not told)."""
+    """Return the unreaped children of a process, by default of this one."""
     mine = str(of or os.getpid())
     return [pid for pid in pids() if (fields := _stat(pid)) and fields[0] == "Z" and fields[1] == mine]
 
 
 def descendants(root: int) -> list[int]:
-    """The children of a process, their children and so on, zombies left out."""
+    """Return the children of a process, their children and so on, without zombies."""
     children: dict[int, list[int]] = {}
     for pid in pids():
         fields = _stat(pid)
@@ -116,7 +116,7 @@ def descendants(root: int) -> list[int]:
 
 
 def environment(pid: int) -> bytes:
-    """The environment with which a process was started; empty when it is gone."""
+    """Return the environment with which a process was started; empty if it is gone."""
     try:
         return (PROC / str(pid) / "environ").read_bytes()
     except OSError:
@@ -124,7 +124,7 @@ def environment(pid: int) -> bytes:
 
 
 def command_line(pid: int) -> bytes:
-    """The arguments of a process, NUL between them; empty when it is gone."""
+    """Return the arguments of a process, each followed by a NUL; empty if it is gone."""
     try:
         return (PROC / str(pid) / "cmdline").read_bytes()
     except OSError:
@@ -132,9 +132,9 @@ def command_line(pid: int) -> bytes:
 
 
 def marked(mark: str, since: int = 0) -> list[int]:
-    """The live processes, started after a moment, in whose environment or command line a text occurs.
+    """Return the live processes in whose environment or command line a text occurs; since: started then or later, in clock ticks.
 
-    Both are needed: a process that sets its title, such as sshd or a multiplexing ssh, overwrites its environment.
+    Both are needed, as a process that sets its title, such as sshd or a multiplexing ssh, overwrites its environment.
     """
     text = mark.encode()
     return [
@@ -148,16 +148,16 @@ def marked(mark: str, since: int = 0) -> list[int]:
 
 
 def send(pid: int, number: int) -> None:
-    """Send a signal; a process that is gone already is no error."""
+    """Send a signal to a process, if it still exists."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def end(processes: Iterable[int], timeout: float = 10) -> None:
-    """Kill these processes with all their descendants and wait until none of them lives."""
+    """Kill these processes with all their descendants, and wait until all are gone, at most ``timeout`` seconds."""
     frozen: list[int] = []
     level = list(processes)
-    # Stopped first, so that nobody forks away between the look and the kill.
+    # Stop them first, so that none forks between the search and the kill.
     while level:
         for pid in level:
             send(pid, signal.SIGSTOP)
@@ -170,7 +170,7 @@ def end(processes: Iterable[int], timeout: float = 10) -> None:
 
 
 def end_child(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> int:
-    """Kill a child of ours with all its descendants, reap it and return its status."""
+    """Kill a child process with all its descendants, reap it, and return its status."""
     if process.poll() is None:
         end([process.pid])
     return process.wait(10)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An SSH server that writes down every secret it is told; for what sshd does not log and must never learn."""
+"""Run an SSH server that records every secret that it receives, for what sshd does not log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READ = 64 * 1024
 
 
 class Seen(NamedTuple):
-    """Something that a client did or told.
+    """Record an action of a client, or a value that it sent.
 
     kinds: connection, begin, password, response, key, login, forward, agent, command.
     """
@@ -32,7 +32,7 @@ class Seen(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """A question of keyboard-interactive and its right answer."""
+    """Hold a question of keyboard-interactive and its right answer."""
 
     text: str
     answer: str
@@ -40,7 +40,7 @@ class Prompt(NamedTuple):
 
 
 class _Session(asyncssh.SSHServer):
-    """One connection."""
+    """Handle one connection."""
 
     def __init__(self, server: RecordingServer) -> None:
         self._server = server
@@ -51,7 +51,7 @@ class _Session(asyncssh.SSHServer):
 
     def _see(self, kind: str, value: str = "") -> None:
         self._server.seen.append(Seen(kind, self._user, value))
-        if kind in self._server.when:  # not in the loop, which it may want something of
+        if kind in self._server.when:  # in a thread, as it may call the loop
             asyncio.get_running_loop().run_in_executor(None, self._server.when[kind])
         words = self._server.ends_at.get(kind)
         if words is not None and self._connection:
@@ -61,7 +61,7 @@ class _Session(asyncssh.SSHServer):
                 self._connection.abort()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Watch for requests to forward an agent, which asyncssh answers without telling the server."""
+        """Watch for requests to forward an agent, which asyncssh answers without calling the server."""
         self._connection = conn
         peer = conn.get_extra_info("peername")
         self._see("connection", f"{peer[0]}:{peer[1]}")
@@ -139,7 +139,7 @@ async def _relay(source: asyncio.StreamReader | None, sink: asyncssh.SSHWriter[b
 
 
 class RecordingServer:
-    """Accepts what it is told to accept and keeps everything else as evidence, in `seen`."""
+    """Accept the configured credentials, and record everything that clients do in ``seen``."""
 
     def __init__(
         self,
@@ -161,10 +161,12 @@ class RecordingServer:
         ends_at: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
-        """passwords: user -> password, {} refuses all, None does not offer passwords; keys: welcome from anybody;
-        rounds: the questions of keyboard-interactive, round by round; refusal: the reason with which it does not
-        forward (RFC 4254 section 5.1); routes: where it connects to instead, for addresses of a private network;
-        ends_at: kind of what it sees -> its last words, if any, as it ends the connection then; options: of
+        """Start listening.
+
+        passwords: user -> password, {} refuses all, None does not offer passwords; keys: accepted for any user;
+        rounds: the questions of keyboard-interactive, round by round; refusal: the reason code with which it refuses to
+        forward (RFC 4254 section 5.1); routes: requested address -> the one to connect to instead, as in a private network;
+        ends_at: kind of ``seen`` -> message with which to disconnect at that point, "" to abort without one; options: of
         asyncssh.create_server().
         """
         self.address = address
@@ -179,7 +181,7 @@ class RecordingServer:
         self.routes = routes or {}
         self.banner = banner
         self.ends_at = ends_at or {}
-        #: What else happens when it sees something of a kind.
+        #: Kind of ``seen`` -> a function to call at that point.
         self.when: dict[str, Callable[[], None]] = {}
         path.mkdir(parents=True)
         self.host_key = make_key(path / "host_ed25519")
@@ -206,23 +208,23 @@ class RecordingServer:
 
     @property
     def endpoint(self) -> str:
-        """Address and port."""
+        """Return address and port."""
         return f"{self.address}:{self.port}"
 
     def values(self, kind: str) -> list[str]:
-        """What was told of one kind, in order."""
+        """Return the recorded values of one kind, in order."""
         return [seen.value for seen in self.seen if seen.kind == kind]
 
     def known_hosts_line(self, name: str | None = None) -> str:
-        """The line of known_hosts for its host key."""
+        """Return the known_hosts line of its host key."""
         return f"{name or known_hosts_name(self.address, self.port)} {self.host_key.public}"
 
     def known_hosts_lines(self, name: str | None = None) -> list[str]:
-        """The same as a list, as every server has it."""
+        """Return the same as a list, as other servers do."""
         return [self.known_hosts_line(name)]
 
     async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        """Run the command of a client in a real shell, as root."""
+        """Run a client's command in a real shell, as root."""
         self.seen.append(Seen("command", process.get_extra_info("username"), process.command or ""))
         local = await asyncio.create_subprocess_exec(
             "/bin/sh",

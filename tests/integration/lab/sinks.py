@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""TCP servers that are no SSH servers: what a connection meets when the other side is broken."""
+"""Run TCP servers that are not SSH servers, to connect to a broken peer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 
 async def stuck(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Begin a banner and never go on."""
+    """Begin a banner and never continue."""
     writer.write(b"x")
     await asyncio.Event().wait()
 
 
 async def blackhole(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    """Accept and say nothing."""
+    """Accept and send nothing."""
     await asyncio.Event().wait()
 
 
@@ -30,7 +30,7 @@ async def closer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -
 
 
 def saying(text: bytes) -> Behaviour:
-    """Say a text, then nothing more."""
+    """Send a text, then nothing more."""
 
     async def behave(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(text)
@@ -40,12 +40,12 @@ def saying(text: bytes) -> Behaviour:
 
 
 def connect(address: tuple[str, int], timeout: float = 10) -> socket.socket:
-    """A plain connection."""
+    """Open a plain TCP connection."""
     return socket.create_connection(address, timeout)
 
 
 class Unanswering:
-    """A listening socket whose queue is full: the kernel drops what would open a connection, and says nothing."""
+    """Hold a listening socket whose queue is full, so that the kernel drops new connection attempts without an answer."""
 
     def __init__(self, address: str, port: int) -> None:
         self.address = address
@@ -65,12 +65,12 @@ class Unanswering:
 
     @property
     def endpoint(self) -> str:
-        """Address and port."""
+        """Return address and port."""
         return f"{self.address}:{self.port}"
 
 
 class Sink:
-    """A listening socket with one of these behaviours; counts its connections."""
+    """Listen with one of these behaviours, and count the connections."""
 
     def __init__(self, loop: LoopThread, address: str, port: int, behaviour: Behaviour) -> None:
         self.address = address
@@ -89,12 +89,12 @@ class Sink:
 
     @property
     def address_pair(self) -> tuple[str, int]:
-        """Address and port for a socket."""
+        """Return address and port as a socket address."""
         return self.address, self.port
 
     @property
     def endpoint(self) -> str:
-        """Address and port."""
+        """Return address and port."""
         return f"{self.address}:{self.port}"
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real OpenSSH server in the foreground, on its own loopback address."""
+"""Run a real OpenSSH server in the foreground, on its own loopback address."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Option = str | int | bool | Sequence[str]
 
 
 def sftp_server() -> str:
-    """The path of OpenSSH's stand-alone SFTP server."""
+    """Return the path of OpenSSH's stand-alone SFTP server."""
     for path in SFTP_SERVERS:
         if Path(path).exists():
             return path
@@ -32,7 +32,7 @@ def sftp_server() -> str:
 
 
 def configuration(options: Mapping[str, Option]) -> str:
-    """The text of an sshd_config: True is yes, False is no, a list becomes one line for each item."""
+    """Return the text of an sshd_config: True is yes, False is no, a list becomes one line per item."""
     lines = []
     for name, value in options.items():
         values = value if isinstance(value, (list, tuple)) else [value]
@@ -42,7 +42,7 @@ def configuration(options: Mapping[str, Option]) -> str:
 
 
 class Sshd(SshdLog):
-    """One SSH server: start it, stop it, change its keys, ask its log."""
+    """Start and stop one SSH server, change its keys, and search its log."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Sshd(SshdLog):
         self.port = port
         self._mark = mark
         self._pam = pam
-        #: Ends what keeps connections open.
+        #: Called to end what keeps connections open.
         self.before_settling: Callable[[], None] = lambda: None
         self.keys: dict[str, Key] = {type: make_key(path / f"host_{type}", type) for type in key_types}
         (path / "authorized").mkdir()
@@ -93,31 +93,31 @@ class Sshd(SshdLog):
 
     @property
     def address(self) -> str:
-        """Where it listens; the first address when there are several."""
+        """Return its address; the first one if there are several."""
         return self.addresses[0]
 
     @property
     def endpoint(self) -> str:
-        """Address and port, as in PermitOpen or ansible_ssh_jump."""
+        """Return address and port, as in PermitOpen or ansible_ssh_jump."""
         return self.endpoints[0]
 
     @property
     def endpoints(self) -> list[str]:
-        """The same for all its addresses."""
+        """Return the same for all its addresses."""
         return [f"[{each}]:{self.port}" if ":" in each else f"{each}:{self.port}" for each in self.addresses]
 
     @property
     def pid(self) -> int:
-        """The listening process."""
+        """Return the id of the listening process."""
         assert self._process, f"{self} is not running"
         return self._process.pid
 
     # Running
 
     def start(self) -> Sshd:
-        """Start listening; returns when the log says so."""
+        """Start the server; return when the log says that it listens."""
         expected = self._configure()
-        # Not -e: with that, the last debug lines of a root login would reach the client as stderr of its command.
+        # Not -e, with which the last debug lines of a root login reach the client as stderr of its command.
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._with_pam(), str(SSHD), "-D", "-E", str(self.log_path), "-f", str(self.path / "config")],
@@ -132,7 +132,7 @@ class Sshd(SshdLog):
         return self
 
     def _with_pam(self) -> list[str]:
-        """A command line before that of the server, which has the machine's PAM service to itself then."""
+        """Return a command line to run the server under, in which it has its own PAM service."""
         if not self._pam:
             return []
         service = self.path / "pam"
@@ -140,7 +140,7 @@ class Sshd(SshdLog):
         return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/pam.d/sshd && exec "$@"', str(service)]
 
     def _configure(self) -> int:
-        """Write the configuration; returns how often the log will then have told of a listening socket."""
+        """Write the configuration; return how many listening sockets the log will then have reported."""
         listen = [f"[{address}]:{self.port}" for address in self.addresses]
         if len(listen) > MAX_LISTEN_SOCKETS:
             listen = [f"0.0.0.0:{self.port}"]
@@ -157,7 +157,7 @@ class Sshd(SshdLog):
             raise LabError(f"{self} did not start (status {process.returncode}):\n{self.log()}")
 
     def stop(self) -> None:
-        """End the server and every session on it, at once, as when a machine loses its power."""
+        """Kill the server and every session on it, as in a power failure."""
         if self._process:
             processes.end_child(self._process)
             self._process = None
@@ -168,32 +168,32 @@ class Sshd(SshdLog):
         self.start()
 
     def reload(self) -> None:
-        """Read keys and options anew for new connections; the sessions that exist stay."""
+        """Reload keys and options for new connections; existing sessions stay."""
         expected = self._configure()
         os.kill(self.pid, signal.SIGHUP)
         self._wait_listening(expected)
 
     def sessions(self) -> list[int]:
-        """The processes that serve a connection now."""
+        """Return the processes that serve connections now."""
         return processes.descendants(self.pid)
 
     def kill_sessions(self) -> None:
-        """End every session and leave the server listening."""
+        """Kill every session, and leave the server listening."""
         processes.end(self.sessions())
 
     def settle(self, timeout: float = 10) -> None:
-        """Wait until no connection is left, none that a broker keeps either: from then on the log tells everything."""
+        """End the brokers' connections, and wait until no connection is left, so that the log is complete."""
         self.before_settling()
         processes.wait_until(lambda: not self.sessions(), timeout, f"end of all connections to {self}")
 
     # Keys
 
     def key(self, type: str | None = None) -> Key:
-        """A host key; the first one when no type is told."""
+        """Return a host key, by default the first one."""
         return self.keys[type] if type else next(iter(self.keys.values()))
 
     def swap_keys(self, *types: str) -> dict[str, Key]:
-        """Go on with fresh host keys, of other types if told; returns the old keys. Sessions are kept."""
+        """Replace the host keys, by default with the same types; return the old keys. Existing sessions stay."""
         old = dict(self.keys)
         generation = len(list(self.path.glob("host_*.pub")))
         self.keys = {type: make_key(self.path / f"host_{type}_{generation}", type) for type in types or old}
@@ -201,20 +201,20 @@ class Sshd(SshdLog):
         return old
 
     def authorize(self, user: User | str, *keys: Key, options: str = "") -> None:
-        """Let a user log in with these keys, under authorized_keys options if told."""
+        """Let a user log in with these keys; options: of authorized_keys."""
         name = user if isinstance(user, str) else user.name
         with (self.path / "authorized" / name).open("a") as file:
             file.writelines(f"{options} {key.public}\n".lstrip() for key in keys)
 
     def fingerprint(self, type: str | None = None) -> str:
-        """The fingerprint of a host key (SHA256:...)."""
+        """Return the fingerprint of a host key (SHA256:...)."""
         return self.key(type).fingerprint
 
     def known_hosts_line(self, name: str | None = None, type: str | None = None) -> str:
-        """The line of known_hosts for one host key, under all addresses or another name."""
+        """Return the known_hosts line of one host key, for all addresses or another name."""
         names = [known_hosts_name(address, self.port) for address in self.addresses]
         return f"{name or ','.join(names)} {self.key(type).public}"
 
     def known_hosts_lines(self, name: str | None = None) -> list[str]:
-        """The lines of known_hosts for all host keys."""
+        """Return the known_hosts lines of all host keys."""
         return [self.known_hosts_line(name, type) for type in self.keys]

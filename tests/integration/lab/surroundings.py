@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a controller may lack: programs, algorithms."""
+"""Simulate controllers that lack programs or algorithms."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from .lab import Lab
 
-#: A directory for PYTHONPATH, with which Python has only what it has in FIPS mode.
+#: A directory for PYTHONPATH that makes Python behave as in FIPS mode.
 FIPS = Path(__file__).with_name("fips")
 
 
 def path_without(lab: Lab, *names: str) -> str:
-    """A PATH with all programs that there are but these."""
+    """Return a PATH with all programs but these."""
     folder = lab.path / f"without-{'-'.join(names)}"
     if not folder.exists():
         folder.mkdir()
-        # What comes first on a PATH counts.
+        # The first directory of a PATH wins.
         for directory in reversed(lab.environment()["PATH"].split(":")):
             for program in os.scandir(directory) if os.path.isdir(directory) else ():
                 link = folder / program.name

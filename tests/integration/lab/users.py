@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""System users with random passwords, and the become rules that go with them."""
+"""Create system users with random passwords and become rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Become = Literal["password", "nopasswd"]
 
 @dataclass(frozen=True)
 class User:
-    """A login of this machine."""
+    """Hold one system user."""
 
     name: str
     password: str = field(repr=False)
@@ -42,7 +42,7 @@ def _run(*command: str, text: str | None = None) -> None:
 
 
 def _edit_doas(drop: str, add: str = "") -> None:
-    """Drop the rules of users with a prefix from doas.conf and add a rule; an empty file goes away."""
+    """Remove the rules of users with a prefix from doas.conf and add a rule; remove the file if it is empty then."""
     old = DOAS.read_text() if DOAS.exists() else ""
     kept = [line for line in old.splitlines(keepends=True) if not (drop and f" {drop}" in line)]
     new = "".join(kept) + add
@@ -56,7 +56,7 @@ def _edit_doas(drop: str, add: str = "") -> None:
 
 
 class Users:
-    """The users of one session of tests, created when first asked for."""
+    """Hold the users of one test session, created on first use."""
 
     def __init__(self, homes: Path, session: str, lock: Callable[[], AbstractContextManager[None]]) -> None:
         self._homes = homes
@@ -73,7 +73,7 @@ class Users:
         lecture: bool = False,
         doas: Become | None = None,
     ) -> User:
-        """The user with this role; sudo and doas say how it may become somebody else, from its creation on."""
+        """Return the user with this role; sudo and doas: how it may become another user, set at its creation."""
         rules = (sudo, lecture, doas)
         if role not in self._users:
             self._rules[role] = rules
@@ -94,7 +94,7 @@ class Users:
             "useradd", "--no-create-home", "--no-user-group", "--gid", "nogroup", "--no-log-init",
             "--home-dir", str(home), "--shell", "/bin/bash", "--comment", "integration test",
             "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0",
-            # Numbers that nobody else has, as all processes of a user are ended: in containers, users begin at 1000, too.
+            # Ids that no other user has, as all processes of a user are ended; in containers, ids begin at 1000, too.
             "--key", "UID_MIN=52000", "--key", "UID_MAX=57999", name,
         )  # fmt: skip
         password = f"pw-{role}-{secrets.token_hex(12)}"
@@ -106,7 +106,7 @@ class Users:
 
     @staticmethod
     def clean_home(user: User) -> None:
-        """Give a user a home directory without anything in it."""
+        """Give a user an empty home directory."""
         shutil.rmtree(user.home, ignore_errors=True)
         user.home.mkdir(parents=True)
         user.home.chmod(0o700)
@@ -114,7 +114,7 @@ class Users:
 
     @staticmethod
     def end_processes(uid: int) -> None:
-        """End whatever a user still runs."""
+        """End all processes of a user."""
         processes.end(pid for pid in processes.pids() if processes.owner(pid) == uid)
 
     @staticmethod
@@ -136,7 +136,7 @@ class Users:
 
     @classmethod
     def remove_all(cls, session: str) -> None:
-        """Delete every user of a session, with its processes, become rules and what sudo remembers of it."""
+        """Delete every user of a session, with its processes, become rules and sudo state."""
         prefix = f"{PREFIX}{session}-"
         for entry in [entry for entry in pwd.getpwall() if entry.pw_name.startswith(prefix)]:
             cls.end_processes(entry.pw_uid)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a secret may show up: the arguments and environments of processes, and files."""
+"""Search for secrets in the arguments and environments of processes, and in files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERVAL = 0.003
 
 
 class Watch:
-    """Looks at every process of a lab while the context lasts, those that live shortly included as far as seen."""
+    """Poll every process of a lab during the context; a process that lives only briefly may be missed."""
 
     def __init__(self, lab: Lab) -> None:
         self._mark = str(lab.path).encode()
@@ -42,13 +42,13 @@ class Watch:
 
     def _look(self) -> None:
         present = set(processes.pids()) - {os.getpid()}
-        # A gone process is forgotten: its id may come again.
+        # Forget a process that is gone, as its id may be reused.
         self._ours = {pid: ours for pid, ours in self._ours.items() if pid in present}
         for pid in sorted(present):
             if self._ours.get(pid) is False:
                 continue
             command, environment = processes.command_line(pid), processes.environment(pid)
-            # Once ours, always ours: a process may overwrite its environment or lose its parent.
+            # Decide once per process, as it may overwrite its environment or lose its parent later.
             if pid not in self._ours:
                 parent = processes.parent(pid)
                 inherited = parent == os.getpid() or self._ours.get(parent, False)
@@ -58,7 +58,7 @@ class Watch:
                 self.environments.add(environment)
 
     def found(self, secrets: Iterable[str]) -> list[str]:
-        """The places where one of these was seen; the secrets themselves are not repeated."""
+        """Return descriptions of where secrets were seen, naming each by its index."""
         places: list[str] = []
         for number, secret in enumerate(secrets):
             text = secret.encode()
@@ -70,7 +70,7 @@ class Watch:
 
 
 def grep_tree(root: Path, secrets: Iterable[str], skip: Iterable[Path] = ()) -> list[Path]:
-    """The files and links under a directory that contain one of these; sockets and pipes are left alone."""
+    """Return the files and symlinks under a directory that contain a secret; sockets and pipes are skipped."""
     texts = [secret.encode() for secret in secrets]
     skipped = set(skip)
     found: list[Path] = []
