@@ -291,7 +291,7 @@ def _forwarding_error(error: ChannelRefused, chain: Chain, index: int) -> HopErr
             return ForwardingRefused(
                 chain.place(index - 1),
                 f"it refuses to forward to {host}:{hop.port}, which is hop {visited.index((hop.host, hop.port)) + 1} as well",
-                "The way to this host leads through itself; for a bastion, let ansible_ssh_jump be 'none'.",
+                "The route to this host leads through the host itself; for a bastion, let ansible_ssh_jump be 'none'.",
             )
         return ForwardingRefused(
             chain.place(index - 1),

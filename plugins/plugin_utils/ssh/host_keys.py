@@ -30,7 +30,7 @@ from ..openssh.known_hosts_files import Stamp, append, ask_command, entries_of, 
 from ..openssh.revocation import is_revoked
 
 _SALT = 20
-_NEW_KEY = "Whoever has that key can be this host: give the host a new one."
+_NEW_KEY = "Anyone with that key can pose as this host: give the host a new one."
 _SIGN_ANEW = "Have the authority sign the host's key anew."
 _OTHER_AUTHORITY = "Have an authority that is still trusted sign the host's key."
 # What ssh(1) disables for a changed key (sshconnect.c, check_host_key), and what it still sends.

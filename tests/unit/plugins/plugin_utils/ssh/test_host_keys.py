@@ -160,7 +160,7 @@ def test_an_unknown_key_is_told_with_the_line_that_would_accept_it(file: Path) -
 def test_a_revoked_key_is_told_with_the_line_that_revokes_it(file: Path) -> None:
     file.write_text(line("bastion", KEY) + line("@cert-authority *", ANOTHER) + line("@revoked *", KEY))
     assert refused(file, KEY, OFF).endswith(
-        f"is marked as revoked in {file}:3. Whoever has that key can be this host: give the host a new one."
+        f"is marked as revoked in {file}:3. Anyone with that key can pose as this host: give the host a new one."
     )
 
 
