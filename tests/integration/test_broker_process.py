@@ -168,6 +168,18 @@ def test_it_outlives_the_worker_that_started_it(lab: Lab, chain3: Chain3, marker
 # End
 
 
+def test_a_broker_writes_on_request_where_its_threads_are(lab: Lab, chain3: Chain3) -> None:
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    broker = the_broker(lab)
+    os.kill(broker, signal.SIGUSR1)
+    wait_until(lambda: "most recent call first" in log(lab), 30, "the stacks")
+    assert "server.py" in log(lab)
+    playbook(lab, chain3.inventory(), play(TRUE)).check()
+    assert the_broker(lab) == broker
+    chain3.settle()
+    assert chain3.login_counts() == [1, 1, 1]
+
+
 def test_nothing_but_its_log_is_left_after_the_idle_time(lab: Lab, chain3: Chain3) -> None:  # trust: T33
     before, temporary = set(lab.home.rglob("*")), lab.path / "temporary"
     temporary.mkdir()

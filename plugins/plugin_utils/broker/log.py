@@ -43,6 +43,10 @@ class LogFile(logging.Handler):
             os.close(descriptor)
         super().close()
 
+    def duplicate(self) -> int:
+        """Return a descriptor of the file that is open now, which the caller owns."""
+        return os.dup(self._descriptor)
+
     def _opened(self) -> int:
         return self._directory.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 

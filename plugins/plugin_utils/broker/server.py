@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import gc
 import json
 import logging
@@ -361,3 +362,5 @@ def _log_to(directory: Directory) -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    # Stacks are lines of code, without values. The descriptor stays open, as the handler's own is closed when the file is renamed.
+    faulthandler.register(signal.SIGUSR1, handler.duplicate())
