@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs with different agents: what they share is what each of them could have had by itself."""
+"""Test runs with different agents: they share only what each agent could have logged in to by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lab.playbook import Run
 
 @dataclass(frozen=True)
 class Behind:
-    """A target behind a bastion, both for one key."""
+    """Hold a target behind a bastion, both with one key."""
 
     lab: Lab
     bastion: Sshd

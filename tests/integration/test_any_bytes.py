@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bytes that are not UTF-8, wherever a server, an agent or a file may have text: RFC 4251 wants UTF-8, and older servers send Latin-1."""
+"""Test bytes that are not UTF-8 in texts of servers, agents and files: RFC 4251 requires UTF-8, but older servers send Latin-1."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ USUAL = ["curve25519-sha256@libssh.org", "ssh-ed25519", *["aes128-ctr"] * 2, *["
 
 
 def text(words: str) -> str:
-    """A string of a message."""
+    """Return a string as it is encoded in a message."""
     return len(words).to_bytes(4, "big").decode("latin-1") + words
 
 
@@ -64,7 +64,7 @@ def fetches(session: OpenSession, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes are.
+    """Describe where the bytes occur.
 
     :param plan: what the server says, as of a :class:`Case`.
     :param error: what an error has to say, where there has to be one.
@@ -79,17 +79,17 @@ class Place:
 
 
 def before(step: str, kind: int, body: str, **more: Any) -> Place:
-    """Another message comes before that of a step."""
+    """Return a case in which another message comes before that of a step."""
     return Place({step: [["before", kind, body]]}, **more)
 
 
 def with_field(step: str, index: int, value: str, **more: Any) -> Place:
-    """A field of a step's message is another one."""
+    """Return a case in which one field of a step's message is replaced."""
     return Place({step: [["set", index, value]]}, **more)
 
 
 def status(step: str, number: int, **more: Any) -> Place:
-    """SFTP ends in an error with such words."""
+    """Return a case in which SFTP ends in an error with such a message."""
     body = u32(number) + u32(4) + text(ODD) + text(ODD)
     return Place({step: [["before", STATUS, body], ["drop"]]}, **more)
 
@@ -163,7 +163,7 @@ def _variables(key: Key, port: int) -> dict[str, Any]:
 
 
 def test_comments_of_keys_need_not_be_utf_8(lab: Lab) -> None:
-    """Those of an agent's keys, of known_hosts, and of a file of keys."""
+    """Test the keys of an agent, of known_hosts and of a key file."""
     key = lab.key("key")
     server = lab.sshd("target", keys=[key])
     subprocess.run(

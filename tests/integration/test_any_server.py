@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that say anything at any moment, as the target and as a bastion: each ends its own link, and nothing else."""
+"""Test servers that send any message at any moment, as target and as bastion: each ends only its own link."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LANES = 16
 
 
 def held(lab: Lab) -> tuple[int, Counter[str]]:
-    """How many threads the idle broker has, and descriptors of each kind."""
+    """Return how many threads the idle broker has, and how many descriptors of each kind."""
     wait_until(lambda: not status(lab)["transports"], 60, "a broker without connections")
     pid = the_broker(lab)
 
@@ -38,7 +38,7 @@ def held(lab: Lab) -> tuple[int, Counter[str]]:
 
 
 def test_a_server_that_is_not_hostile_is_served(lab: Lab) -> None:
-    """Else the hostile ones would not come to where they are hostile."""
+    """Verify that the server works without an attack, so that the hostile cases reach their attack."""
     every = [Case(request, place, patience=20) for request in REQUESTS for place in PLACES]
     every += [Case("start", "target", login, strict, patience=20) for login in LOGINS for strict in (False, True)]
     every += [Case("fetch", patience=20, plan={"sftp data": [["rekey"]], "exec": [["rekey"]]})]
@@ -64,7 +64,7 @@ def test_what_found_a_fault_once_ends_its_own_link_alone(lab: Lab) -> None:
 
 # trust: T54
 def test_a_message_of_an_unknown_type_is_passed_over(lab: Lab) -> None:
-    """As RFC 4253 section 11.4 wants it; a server may try what others understand."""
+    """RFC 4253 section 11.4 requires it; a server may send what other clients understand."""
     kinds = {"none": 9, "key": 59, "open": 70, "exec": 127, "data": 191, "status": 193, "close": 255}
     case = Case(patience=20, plan={state: [["before", kind, "any"]] for state, kind in kinds.items()})
     cases = [replace(case, place=place) for place in ("target", "behind")]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Privilege escalation on the target: exact output, and clear words when the password is not right."""
+"""Test privilege escalation on the target: exact output, and clear errors for a wrong or missing password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXACT = "printf 'out\\n\\n no newline'; printf 'err\\n ' >&2; id -un"
 
 
 def start(lab: Lab, user: User, *others: User) -> Sshd:
-    """A target for these users."""
+    """Start a target for these users."""
     key = lab.key("key")
     host = lab.sshd("host", users=[user, *others], keys=[key])
     lab.trust(host)
@@ -45,7 +45,7 @@ def run_raw(lab: Lab, host: Sshd, user: User, line: str = EXACT, **more: Any) ->
 
 @pytest.fixture
 def sudoer(lab: Lab) -> User:
-    """May become anybody with a password, and is lectured each time."""
+    """Return a user that may become any user with a password, and gets sudo's lecture each time."""
     return lab.user("sudoer", sudo="password", lecture=True)
 
 
@@ -100,7 +100,7 @@ def test_a_missing_password_is_failed_and_says_so(lab: Lab, sudoer: User) -> Non
 
 
 def beside_core(lab: Lab, host: Sshd, user: User, **more: Any) -> dict[str, Any]:
-    """A host that is reached by this collection and, under another name, by ansible-core's own plugin."""
+    """Return the inventory of a host that is reached by this collection and, under another name, by ansible-core's own plugin."""
     ours = variables(lab, host, user, **more)
     arguments = f"-F {ssh_config(lab, {})} -o ControlPath=none"
     return {
@@ -110,7 +110,7 @@ def beside_core(lab: Lab, host: Sshd, user: User, **more: Any) -> dict[str, Any]
 
 
 def slow_to_begin(user: User) -> None:
-    """A login shell of this user takes longer than anybody waits."""
+    """Make the login shell of a user take longer than any timeout."""
     (user.home / ".profile").write_text("sleep 60\n")
 
 
@@ -172,7 +172,7 @@ def test_su_comes_to_the_same_as_with_ansible_core(lab: Lab) -> None:
 @pytest.mark.parametrize("pipelining", [True, False])
 def test_modules_run_as_the_other_user(lab: Lab, sudoer: User, pipelining: bool) -> None:  # trust: T51
     host = start(lab, sudoer)
-    file = f"/root/bssh-{lab.path.name}"  # where others cannot write; those who test beside us have another
+    file = f"/root/bssh-{lab.path.name}"  # where others cannot write; parallel test runs use another
     tasks: list[dict[str, Any]] = [
         {"name": "Who", "ansible.builtin.command": "id -un"},
         {"name": "Mebibyte", "ansible.builtin.copy": {"content": "x" * 1048576, "dest": file}},

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that send more than they may, or what cannot be read: each ends its own connection, and nothing else."""
+"""Test servers that send more than they may, or what cannot be parsed: each ends only its own connection."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ INIT, VERSION, OPEN, READ, FSTAT, STATUS, HANDLE, DATA, ATTRS = 1, 2, 3, 5, 8, 1
 
 @dataclass(frozen=True)
 class Attack:
-    """What a server does, what is asked of it, and what comes of that.
+    """Describe what a server does, what the client requests, and the expected outcome.
 
     :param outcome: words of the error; empty where there is none.
     """
@@ -71,7 +71,7 @@ def fetched(session: OpenSession, path: Path) -> None:
 
 
 def unread(session: OpenSession, _path: Path) -> None:
-    """A command whose output is not taken until its server has sent all."""
+    """Run a command and read no output until its server has sent all."""
     process = session.session.start("any")
     try:
         FLOODED.wait(60)
@@ -101,7 +101,7 @@ def flood_socket(before: bytes) -> Callable[[socket.socket], None]:
 
 
 def many(count: int, kind: int, *fields: int | bytes | bool | str) -> Callable[[Any], None]:
-    """Sends many of the same on the transport of a channel, and ends the command well."""
+    """Return an action that sends a message ``count`` times on the transport of a channel, and then ends the command with success."""
 
     def act(channel: Any) -> None:
         for _number in range(count):
@@ -119,7 +119,7 @@ def once(kind: int, *fields: int | bytes | bool | str) -> Callable[[Any], None]:
 
 
 def framed(kind: int, number: int, fields: bytes) -> bytes:
-    """A message of SFTP."""
+    """Return an SFTP message."""
     body = bytes([kind]) + number.to_bytes(4, "big") + fields
     return len(body).to_bytes(4, "big") + body
 
@@ -133,7 +133,7 @@ LIMITS = framed(VERSION, 3, len(EXTENSION).to_bytes(4, "big") + EXTENSION + b"\0
 
 
 def sftp(answer: Callable[[int], bytes]) -> Plan:
-    """Speaks SFTP, with its own answer to the number of each request to read."""
+    """Return a plan that speaks SFTP, with ``answer`` as the reply to each READ request, by its number."""
 
     def act(channel: Any) -> None:
         stream = channel.makefile("rb")
@@ -271,7 +271,7 @@ def variables_of(server: Any, **more: Any) -> dict[str, Any]:
 
 
 def outcome(lab: Lab, attack: Attack, server: HostileServer, **more: Any) -> str:
-    """The error of an attack; empty if there is none."""
+    """Return the error of an attack; empty if there is none."""
     variables = variables_of(server, **attack.variables, **more)
     try:
         with opened(lab, variables, TransferMethod.SFTP, first=None) as session:
@@ -314,7 +314,7 @@ def test_what_a_server_sends_costs_it_its_own_connection_at_most(lab: Lab) -> No
 
 # trust: T53
 def test_many_packets_of_4_gib_at_once_fit_into_little_memory(lab: Lab) -> None:
-    """One server, as eight hosts of an inventory; to each it sends as much of the packet as is taken."""
+    """One server, as eight hosts of an inventory; to each it sends as much of the packet as the client reads."""
     key = lab.key("healthy")
     healthy = lab.sshd("healthy", keys=[key])
     all_in = threading.Barrier(8)
@@ -348,7 +348,7 @@ def test_many_packets_of_4_gib_at_once_fit_into_little_memory(lab: Lab) -> None:
 @pytest.mark.ways("own process", "broker")
 @pytest.mark.parametrize("begin", [b"Welcome to this host.\n", b"\0"])
 def test_what_comes_in_place_of_sftp_may_be_the_words_of_a_shell(lab: Lab, begin: bytes) -> None:
-    """Files go through dd then, over the same connection."""
+    """Files are then transferred with dd, over the same connection."""
 
     def talks(channel: Any) -> None:
         channel.sendall(begin * 40)
@@ -399,7 +399,7 @@ def test_a_server_opens_so_many_connections_to_a_forwarded_agent_at_once(lab: La
 
 @dataclass
 class Rounds:
-    """A server that opens channels to the agent, asks it for its keys, closes them, and does so again when that is wanted."""
+    """Open channels to the agent, request its keys, close the channels, and repeat that on demand."""
 
     opened: list[int] = field(default_factory=list)
     wanted: threading.Event = field(default_factory=threading.Event)
@@ -486,7 +486,7 @@ def test_closed_channels_to_an_agent_that_never_answers_leave_nothing(lab: Lab, 
 
 # trust: T59
 def test_a_question_that_takes_an_expression_for_ever_holds_up_no_other_host(lab: Lab) -> None:
-    """And the server hears no answer, which it would count as a failed login."""
+    """The server receives no answer, which it would count as a failed login."""
     asked = threading.Event()
     rounds: list[str] = []
 
@@ -563,7 +563,7 @@ def test_a_status_of_more_than_eight_bits_is_never_a_success(lab: Lab) -> None:
 
 # trust: T54
 def test_a_message_that_nothing_can_read_is_a_lost_link_and_in_the_log(lab: Lab) -> None:
-    """The library takes new keys that were not agreed upon for ones that were, and fails to use them."""
+    """paramiko accepts new keys without a key exchange, and then fails to use them."""
     server = lab.hostile("server", Plan(command=once(NEWKEYS)))
     lab.trust(server)
     found = outcome(lab, Attack(""), server)
@@ -578,7 +578,7 @@ def test_a_message_that_nothing_can_read_is_a_lost_link_and_in_the_log(lab: Lab)
 def test_whatever_a_handler_raises_is_an_error_of_that_hop(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
-    """No server makes them raise all of these, so that they do is ours."""
+    """No server makes paramiko's handlers raise all of these, so the test replaces one."""
     key = lab.key("key")
     server = lab.sshd("server", keys=[key])
     lab.trust(server)

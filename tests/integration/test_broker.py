@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tasks, hosts and runs share through the broker, and what they must not share."""
+"""Test what tasks, hosts and runs share through the broker, and what they must not share."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_20_hosts_and_20_forks_log_in_once_at_each_bastion(lab: Lab) -> None:
 
 
 def two_targets(lab: Lab, *, own: bool) -> tuple[Sshd, dict[str, dict[str, Any]]]:
-    """A bastion before two targets, each with a key of its own; it takes its own key, or that of the first target."""
+    """Start a bastion before two targets, each with its own key; the bastion accepts its own key, or that of the first target."""
     keys = [lab.key(name) for name in ("first", "second", "own")]
     user = lab.user("jump1")
     targets = [lab.sshd(f"t{number}", users=[user], keys=[keys[number]]) for number in range(2)]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A confined process stays confined, and a limited one limited, whatever brokers there are; and no other one becomes so."""
+"""Test that a confined or limited process stays so whatever brokers exist, and that no other process becomes so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lab.brokers import WITHOUT, brokers, kill, log, status, the_broker, the_soc
 from lab.playbook import own_playbook
 from sessions import options_of
 
-# What a process may do, as the kernel says it of the process that asks.
+# What a process may do, as the kernel reports it to the process itself.
 RECORD = "grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp):' /proc/self/status; readlink /proc/self/ns/user /proc/self/ns/ipc"
 GROUPS = "setpriv --groups=4,5"
 CONFINED = {
@@ -38,17 +38,17 @@ REFUSED = "the broker serves only processes with the same rights as its own; thi
 
 
 def recording(lab: Lab, name: str) -> str:
-    """A command that connects, and writes down what it may do."""
+    """Return a ProxyCommand that connects, and records what it may do."""
     return f'sh -c "exec 3>{lab.path}/{name}; ({RECORD}) >&3; exec nc %h %p"'
 
 
 def started(lab: Lab, words: str, name: str) -> str:
-    """A line of shell that runs a playbook in a confinement, and writes down what that may do."""
+    """Return a line of shell that runs a playbook in a confinement, and records what the playbook may do."""
     return f'exec {words} sh -c "exec 3>{lab.path}/{name}; ({RECORD}) >&3; exec 3>&-; exec \\"\\$@\\"" sh "$@"'
 
 
 def inventory_of(lab: Lab, name: str) -> dict[str, dict[str, Any]]:
-    """One host behind a command that records."""
+    """Return an inventory of one host behind a ProxyCommand that records."""
     user, path = lab.user("target"), lab.path / "keys/target"
     if not lab.hosts:
         lab.trust(lab.sshd("target", users=[user], keys=[lab.key("target")]))
@@ -99,7 +99,7 @@ except ConnectionError:
 
 
 def asked(words: str, path: Path, *headers: dict[str, Any]) -> str:
-    """What a broker says to a process that does not care about its name."""
+    """Return a broker's answer to a process that connects to its socket by path, whatever its name."""
     data = b"".join(struct.pack(">II", len(text), 0) + text for text in [json.dumps(each).encode() for each in headers])
     command = [*words.split(), sys.executable, "-c", ASK, str(path)]
     return subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=60, check=True).stdout.decode(
@@ -156,7 +156,7 @@ def test_a_broker_with_other_rights_is_shown_with_how_to_end_it(lab: Lab, chain3
 
 # trust: T58
 def test_a_process_that_cannot_be_looked_at_is_refused(lab: Lab, chain3: Chain3) -> None:
-    """One that hides itself (PR_SET_DUMPABLE); root's broker sees everything, as long as it may."""
+    """It hides itself (PR_SET_DUMPABLE); root's broker sees everything, as long as it may."""
     playbook(lab, chain3.inventory(), play(TRUE), shell='exec setpriv --bounding-set=-sys_ptrace "$@"').check()
     hide = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n"
     path = str(the_socket(lab))
@@ -207,7 +207,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def test_the_commands_of_a_broker_hear_all_signals(lab: Lab) -> None:
-    """Whatever the run ignores or blocks that starts it, as under nohup."""
+    """Whatever signals the run that starts it ignores or blocks, as under nohup."""
     inventory = inventory_of(lab, "unused")
     command = f"sh -c \"exec 3>{lab.path}/signals; grep -E 'Sig(Blk|Ign)' /proc/self/status >&3; exec nc %h %p\""
     inventory["target"]["ansible_proxy_command"] = command
@@ -215,7 +215,7 @@ def test_the_commands_of_a_broker_hear_all_signals(lab: Lab) -> None:
     program.write_text(DEAF)
     playbook(lab, inventory, play(TRUE), shell=f'exec {sys.executable} {program} "$@"').check()
     found = re.findall(r"Sig(?:Blk|Ign):\t(\w+)\n", (lab.path / "signals").read_text())
-    # One is the C library's own (signal 32), and cannot be had back.
+    # Signal 32 is reserved by the C library, and cannot be reset.
     assert [int(mask, 16) & ~(1 << 31) for mask in found] == [0, 0]
     os.kill(the_broker(lab), signal.SIGTERM)
     wait_until(lambda: not brokers(lab), 30, "the end of the broker")

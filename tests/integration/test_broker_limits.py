@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The broker at limits: of servers, of the controller, and of whoever takes nothing."""
+"""Test the broker at limits: of servers, of the controller, and of peers that do not read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_bastions_that_let_one_at_a_time_log_in_carry_100_forks(lab: Lab) -> Non
 @pytest.mark.once
 @pytest.mark.timeout(600)
 def test_bastions_that_give_no_session_carry_1500_targets_at_once(lab: Lab) -> None:  # trust: T40, T41
-    """Without Ansible, which would need minutes; with the log of logins only, as that of debugging costs much."""
+    """Without Ansible, which would need minutes; sshd logs logins only, as its debug log is slow."""
     count = 1500
     chain = chain_of_three(lab, targets=count, MaxStartups=4 * count, LogLevel="VERBOSE")
     for bastion in (chain.a, chain.b):
@@ -125,7 +125,7 @@ def test_few_descriptors_let_tasks_wait_and_all_end_well(lab: Lab) -> None:  # t
     path = the_socket(lab)
     path.unlink()
     playbook(lab, one, play(TRUE), shell='ulimit -n 128; exec "$@"').check()
-    the_socket(lab).rename(path)  # so that it serves those without the limit, which alone can have so many forks
+    the_socket(lab).rename(path)  # so that it serves processes without the limit, as only those can have so many forks
     broker = the_broker(lab)
     begun, door = lab.path / "begun", lab.path / "door"
     for path in (begun, door):
@@ -133,7 +133,7 @@ def test_few_descriptors_let_tasks_wait_and_all_end_well(lab: Lab) -> None:  # t
         path.chmod(0o666)
     wait = raw(f"echo x >> {begun}; exec flock --shared {door} true", "Wait")
     with ThreadPoolExecutor(1) as pool, door.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # so that nobody ends while others are to come
+        fcntl.flock(held, fcntl.LOCK_EX)  # so that no command ends before the others start
         run = pool.submit(playbook, lab, inventory, play(wait), args=["-v", "--forks", "60"])
         wait_until(lambda: run.done() or has_to_wait(lab, chain), 60, "the last of the descriptors")
         assert 0 < begun.read_text().count("x") < 60
@@ -147,7 +147,7 @@ def test_few_descriptors_let_tasks_wait_and_all_end_well(lab: Lab) -> None:  # t
 
 
 def has_to_wait(lab: Lab, chain: Chain3) -> bool:
-    """Whether the broker tells somebody who comes now to wait for a turn."""
+    """Return whether the broker queues a worker that connects now."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(the_socket(lab)))
         worker = FrameStream(sock)
@@ -162,7 +162,7 @@ def test_no_descriptor_at_all_is_a_clear_error_without_a_spin(lab: Lab, chain3: 
     playbook(lab, chain3.inventory(), play(TRUE)).check()
     broker = the_broker(lab)
     wait_until(lambda: not status(lab)["workers"], 30, "the end of the last conversation")
-    files = processes.settled(lambda: open_files(broker))  # when the conversation that asked has ended, too
+    files = processes.settled(lambda: open_files(broker))  # once the status request has ended, too
     limits = resource.prlimit(broker, resource.RLIMIT_NOFILE)
     free = next(number for number in itertools.count() if number not in files)
     resource.prlimit(broker, resource.RLIMIT_NOFILE, (free, limits[1]))
@@ -239,7 +239,7 @@ def test_50_transfers_at_once_cost_little_memory(lab: Lab, what: str) -> None:
 
 
 def until_still(lab: Lab) -> None:
-    """Waits until data has begun to come, and the broker has carried none for a while, as nobody takes it."""
+    """Wait until data has begun to flow and then stopped for half a second, as no process reads it."""
     carried, since = 0, time.monotonic()
 
     def is_still() -> bool:
@@ -253,7 +253,7 @@ def until_still(lab: Lab) -> None:
 
 
 def feed(process: Process, total: int) -> None:
-    """Writes zeroes to a command's input, and ends it."""
+    """Write ``total`` zero bytes to a command's stdin, and close it."""
     for _piece in range(total // MEBIBYTE):
         process.write(bytes(MEBIBYTE))
     process.close_stdin()

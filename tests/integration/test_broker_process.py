@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The broker as a process: how it starts and ends, who may speak to it, and what happens when it is killed."""
+"""Test the broker as a process: how it starts and ends, who may use it, and what happens when it is killed."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.client.address import 
 
 @contextlib.contextmanager
 def running(lab: Lab, inventory: dict[str, Any], *tasks: dict[str, Any], **more: Any) -> Iterator[Future[Run]]:
-    """A playbook beside the test."""
+    """Run a playbook in the background."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(playbook, lab, inventory, play(*tasks, **more))
 
 
 def until_marked(marker: Path, run: Future[Run]) -> str:
-    """Waits until a command has written the file, and returns what."""
+    """Wait until a command has written a line to the file, and return it."""
     wait_until(lambda: marker.read_text().endswith("\n") or run.done(), 60, "the command has started")
     return marker.read_text().strip()
 
@@ -86,7 +86,7 @@ def test_100_starts_at_once_are_one_broker(lab: Lab) -> None:  # trust: T30
     command = [sys.executable, "-c", RACE, root, str(lab.broker_directory)]
     with contextlib.ExitStack() as racing:
         directory = racing.enter_context(Directory(str(lab.broker_directory)))
-        with spawn.locked(directory, "race"):  # so that everybody has found no broker, and wants to start one
+        with spawn.locked(directory, "race"):  # so that every process finds no broker, and tries to start one
             racers = [
                 racing.enter_context(
                     subprocess.Popen(command, stdout=subprocess.PIPE, env=lab.environment(), text=True)
@@ -102,7 +102,7 @@ def test_100_starts_at_once_are_one_broker(lab: Lab) -> None:  # trust: T30
 
 
 def waiters(inode: str) -> int:
-    """How many wait for the lock of a file."""
+    """Return how many processes wait for the lock of a file."""
     return sum("-> FLOCK" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
@@ -196,7 +196,7 @@ def test_nothing_but_its_log_is_left_after_the_idle_time(lab: Lab, chain3: Chain
 
 
 def idle_times(lab: Lab) -> list[float]:
-    """How long each of the broker's connections has been unused."""
+    """Return how long each of the broker's connections has been unused, in seconds."""
     return [transport["idle"] for transport in status(lab)["transports"]]
 
 
@@ -204,7 +204,7 @@ def idle_times(lab: Lab) -> list[float]:
 
 
 def frame(header: object) -> bytes:
-    """A request as the broker reads it."""
+    """Return a request as a frame."""
     data = json.dumps(header).encode()
     return struct.pack(">II", len(data), 0) + data
 
@@ -262,7 +262,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("planted", PLANTED)
 def test_what_another_user_has_planted_is_not_used(lab: Lab, chain3: Chain3, planted: str) -> None:  # trust: T27
-    playbook(lab, chain3.inventory(), play(TRUE)).check()  # which tells the name of the socket
+    playbook(lab, chain3.inventory(), play(TRUE)).check()  # which shows the name of the socket
     name = the_socket(lab).name
     theirs, wanted, told = lab.path / "theirs", lab.path / "wanted", lab.path / "told"
     theirs.mkdir(0o700)
@@ -321,7 +321,7 @@ def test_a_broker_writes_to_its_directory_only_when_another_has_its_name(
 
 
 def hostile(options: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
-    """What no worker sends, and which words of the answer say what is wrong with it."""
+    """Return requests that no worker sends, each with the words by which the answer rejects it."""
     pickled = b"\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85R."
     return {
         "a pickle": (pickled, "the frame is too long"),
@@ -360,7 +360,7 @@ def test_a_hostile_client_is_told_and_dropped_and_the_others_are_served(lab: Lab
         return sock
 
     def rest(sock: socket.socket) -> str:
-        """What it still says before it hangs up."""
+        """Return what it still sends before it closes the connection."""
         data = b""
         with contextlib.suppress(ConnectionResetError), sock:
             while piece := sock.recv(65536):
@@ -460,7 +460,7 @@ def test_a_silent_broker_is_unreachable_and_nothing_runs_later(lab: Lab, chain3:
     assert chain3.login_counts() == [1, 1, 1]
 
 
-ECHO = "echo $$ >> {}; while echo here; do sleep 0.1; done"  # ends as soon as nobody listens
+ECHO = "echo $$ >> {}; while echo here; do sleep 0.1; done"  # ends as soon as its output is closed
 
 
 SILENT = "echo $$ >> {}; exec sleep 60"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people see of the broker, and how they end it: the playbook bastion.ssh.sessions."""
+"""Test how users list and end brokers: the playbook bastion.ssh.sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.playbook import own_playbook
 
 
 def sessions(lab: Lab, *args: str, expected: int = 0) -> str:
-    """What the playbook bastion.ssh.sessions prints."""
+    """Run the playbook bastion.ssh.sessions and return its output."""
     return own_playbook(lab, "bastion.ssh.sessions", *args, expected=expected)
 
 
@@ -43,7 +43,7 @@ def test_people_see_what_has_become_of_each_hop(lab: Lab, chain3: Chain3) -> Non
     chain3.b.stop()
     assert playbook(lab, inventory, play(TRUE)).result("target").status == "unreachable"
     chain3.b.start()
-    playbook(lab, inventory, play(TRUE, TRUE)).check()  # in another run, it is dialled at once
+    playbook(lab, inventory, play(TRUE, TRUE)).check()  # another run connects at once
     names = [f"{user.name}@{host.endpoint}" for user, host in zip(chain3.users, chain3.hosts, strict=True)]
     wait_until(lambda: all(hop["round_trip"] for hop in status(lab)["hops"]), 30, "an answer to a keepalive")
     hops = {hop["hop"]: hop for hop in status(lab)["hops"]}
@@ -68,7 +68,7 @@ def test_people_see_what_has_become_of_each_hop(lab: Lab, chain3: Chain3) -> Non
 
 
 def documented(part: str) -> frozenset[str]:
-    """What the module's documentation says to be in each of its brokers' hops or transports."""
+    """Return the fields of a broker's hops or transports that the module's documentation lists."""
     module = Path(__file__).parents[2] / "plugins/modules/sessions.py"
     returned = yaml.safe_load(re.findall(r'^RETURN = r?"""(.*?)^"""', module.read_text(), re.DOTALL | re.MULTILINE)[0])
     return frozenset(returned["brokers"]["contains"][part]["contains"])

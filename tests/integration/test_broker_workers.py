@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the broker does for a worker ends with the worker, and all that it has started ends with the broker."""
+"""Test that what the broker does for a worker ends with the worker, and that all that it has started ends with the broker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.client.wire import Fra
 
 @contextlib.contextmanager
 def worker(lab: Lab, request: dict[str, Any], descriptor: int | None = None) -> Iterator[FrameStream]:
-    """Asks the broker for something, and leaves without a word."""
+    """Send a request to the broker, and close the connection with the context."""
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(the_socket(lab)))
     connection = FrameStream(sock)
@@ -33,7 +33,7 @@ def worker(lab: Lab, request: dict[str, Any], descriptor: int | None = None) -> 
 
 
 def until(connection: FrameStream, event: str, words: str = "") -> Frame:
-    """The first frame that tells of something."""
+    """Return the first frame of an event whose header contains ``words``."""
     while frame := connection.receive(30):
         if frame.header["event"] == event and words in str(frame.header):
             return frame

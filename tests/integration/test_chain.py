@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job: plays of many kinds of tasks on a host two bastions away, over every kind of way."""
+"""Test the main purpose: plays of many kinds of tasks on a host behind two bastions, for every kind of route."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEBIBYTE = 1024 * 1024
 
 
 class Site:
-    """Three servers behind one another, each with PermitOpen for the next one only.
+    """Run three servers in a row, each with PermitOpen for the next one only.
 
     The hops want a password, a key and a certificate; `key` opens all of them as well.
     """
@@ -45,12 +45,12 @@ class Site:
 
     @property
     def hops(self) -> tuple[str, str]:
-        """The bastions as one says them to ssh -J."""
+        """Return the bastions as arguments of ssh -J."""
         edge, core, _operator = self.users
         return f"{edge.name}@{self.a.endpoint}", f"ssh://{core.name}@{self.b.endpoint}"
 
     def way(self, kind: str) -> dict[str, Any]:
-        """The variables of one kind of way to the target."""
+        """Return the variables of one kind of route to the target."""
         edge, core, _operator = self.users
         if kind == "string":
             return {"ansible_ssh_jump": ",".join(self.hops)}
@@ -65,14 +65,14 @@ class Site:
         return {"ansible_proxy_command": f"ssh -F {config} -W %h:%p -J {self.hops[0]} {self.hops[1]}"}
 
     def inventory(self, kind: str) -> dict[str, Any]:
-        """The target, and the first bastion as a host of its own."""
+        """Return the target, and the first bastion as another host."""
         edge, _core, operator = self.users
         target = self._host(self.target, operator, ansible_become_password=operator.password)
         return {"target": target | self.way(kind), "edge": self._host(self.a, edge)}
 
 
 def twenty_tasks(site: Site) -> list[dict[str, Any]]:
-    """What people do to a host."""
+    """Return tasks of the usual kinds."""
     home = site.users[2].home
     source = site.lab.path / "five"
     source.write_bytes(bytes(range(256)) * (5 * MEBIBYTE // 256))
@@ -110,7 +110,7 @@ def twenty_tasks(site: Site) -> list[dict[str, Any]]:
 
 
 def check_results(site: Site, run: Run) -> None:
-    """That the tasks did what they say."""
+    """Assert that the tasks had their effects."""
 
     def result(task: str) -> dict[str, Any]:
         return run.result("target", task).result
@@ -182,7 +182,7 @@ def test_many_hosts_behind_the_same_bastions(lab: Lab, chain3: Chain3, keywords:
 
 @pytest.mark.ways("broker", "own process")
 def test_each_item_of_a_loop_goes_its_own_way(lab: Lab, chain3: Chain3) -> None:
-    """The items share a connection plugin, but not the way that the first of them took."""
+    """The items share a connection plugin, but not the route of the first item."""
     task = {
         "name": "Way",
         "ansible.builtin.raw": "echo $SSH_CONNECTION",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the playbook bastion.ssh.chain shows of the ways of an inventory, without going them."""
+"""Test what the playbook bastion.ssh.chain shows of the routes of an inventory, without connecting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.ways("own process")  # there is no session
 
 
 def inventory(lab: Lab, chain3: Chain3) -> dict[str, Any]:
-    """Two hosts behind the same bastions, with values from everywhere, and one of another kind."""
+    """Return two hosts behind the same bastions, with values from all sources, and one of another connection type."""
     b = {
         "HostName": chain3.b.address,
         "Port": chain3.b.port,

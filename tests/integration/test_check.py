@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the playbook bastion.ssh.check says of the way to each host."""
+"""Test what the playbook bastion.ssh.check reports about the route to each host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AGE = r"\d+ s"
 
 
 def check(lab: Lab, inventory: dict[str, dict[str, Any]], expected: int = 0) -> str:
-    """What the playbook prints."""
+    """Run the playbook and return its output, with blanks collapsed."""
     hosts = lab.path / "check.json"
     hosts.write_text(json.dumps({"all": {"hosts": inventory}}))
     shown = own_playbook(lab, "bastion.ssh.check", "-i", str(hosts), "-f", "1", expected=expected)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a command on the target gives back: status, both streams, signals, a lost link."""
+"""Test the result of a command on the target: status, both streams, signals, a lost link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEBIBYTE = 1024 * 1024
 
 @pytest.fixture
 def link(lab: Lab, chain3: Chain3) -> Forwarder:
-    """A link before the second bastion that can be cut; the first bastion forwards to it only."""
+    """Put a link that can be cut before the second bastion; the first bastion forwards to it only."""
     forwarder = lab.forwarder(chain3.b)
     chain3.a.options["PermitOpen"] = forwarder.endpoint
     chain3.a.restart()
@@ -45,13 +45,13 @@ def link(lab: Lab, chain3: Chain3) -> Forwarder:
 
 
 def over(link: Forwarder, chain3: Chain3, **more: Any) -> dict[str, dict[str, Any]]:
-    """The inventory of a target whose second hop is reached over the link."""
+    """Return the inventory of a target whose second jump host is reached over the link."""
     first, second = chain3.jump_list
     return chain3.inventory(ansible_ssh_jump=[first, second | {"host": link.address, "port": link.port}], **more)
 
 
 def cut_when(event: Callable[[], object], link: Forwarder, run: Callable[[], Run]) -> Run:
-    """Runs a playbook beside the test and cuts the link once something has happened."""
+    """Run a playbook in the background and cut the link once an event has happened."""
     with ThreadPoolExecutor(1) as pool:
         running: Future[Run] = pool.submit(run)
         wait_until(lambda: event() or running.done(), 60, "the command has started")
@@ -246,7 +246,7 @@ def test_a_signal_is_acted_on_even_if_another_thread_gets_it(lab: Lab, chain3: C
 
 
 def test_an_interrupted_play_ends(lab: Lab, chain3: Chain3, marker: Path) -> None:
-    """Ctrl-C, as Ansible's own process gets it; its workers follow, and nothing is left on the controller."""
+    """Ctrl-C reaches Ansible's main process only; its workers follow, and no process is left on the controller."""
     inventory = chain3.inventory()
     task = raw(f"echo x >> {marker}; exec sleep 60", "Wait")
     with ThreadPoolExecutor(1) as pool:
@@ -265,7 +265,7 @@ def test_an_interrupted_play_ends(lab: Lab, chain3: Chain3, marker: Path) -> Non
 def test_input_that_comes_after_the_end_of_a_command_ends_no_connection(
     lab: Lab, chain3: Chain3, kind: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenSSH hangs up on whoever writes to a channel that is closed; here the input is sent as late as it can be."""
+    """OpenSSH disconnects a client that writes to a closed channel; here the input is sent as late as possible."""
     send, late = HopTransport._send_user_message, threading.Event()
 
     def sends_late(transport: HopTransport, message: paramiko.Message) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors that a person can act on: which hop, what happened, what to do; and the right class of each."""
+"""Test that errors can be acted on: they name the hop, the problem and the remedy, and have the right class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from lab import TRUE, Chain3, Lab, RecordingServer, Run, Sink, Sshd, blackhole, closer, play, playbook, saying, stuck
 from sessions import opened
 
-# What other tools say in these situations, and nobody understands.
+# Unhelpful messages of other tools in these situations.
 OLD_WORDS = re.compile(
     "UNKNOWN port 65535|banner exchange|Too many authentication failures|kex_exchange_identification"
     "|Failed to connect to the host via ssh|Error reading SSH protocol banner|filedescriptor out of range"
@@ -29,7 +29,7 @@ def connect(lab: Lab, inventory: Mapping[str, Any]) -> Run:
 
 
 def message(run: Run, status: str = "unreachable") -> str:
-    """The message of the only result, which has this status and none of the old words."""
+    """Return the message of the only result, after asserting its status and that no vague old error text is shown."""
     (result,) = run.all_results
     assert result.status == status, run
     assert not OLD_WORDS.search(run.text), run
@@ -37,7 +37,7 @@ def message(run: Run, status: str = "unreachable") -> str:
 
 
 def via(chain3: Chain3, *, a: Any = None, b: Any = None) -> list[dict[str, Any]]:
-    """The bastions, one of them replaced by another server."""
+    """Return the bastions, some of them replaced by other servers."""
     hops = [dict(hop) for hop in chain3.jump_list]
     for hop, other in zip(hops, (a, b), strict=True):
         if other is not None:
@@ -134,7 +134,7 @@ def test_a_hop_has_a_deadline_of_its_own(lab: Lab, chain3: Chain3) -> None:  # t
 
 
 def test_a_silent_address_leaves_time_for_the_next(lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A name with several addresses cannot be had without changing the machine's resolver, so that is replaced.
+    # A name with several addresses would need a change to the machine's resolver, so the call is replaced.
     known = socket.getaddrinfo
     unsupported = (99, socket.SOCK_STREAM, 6, "", ("::1", 1))
     with socket.socket() as silent, contextlib.ExitStack() as stack:
@@ -266,7 +266,7 @@ def test_bad_input_is_one_clear_line_and_starts_nothing(lab: Lab, chain3: Chain3
 
 
 def test_a_sink_is_never_reached_without_its_hop(lab: Lab, chain3: Chain3) -> None:
-    """Whatever fails on the way, nothing is ever tried that skips a hop."""
+    """Whatever fails on the route, no connection is tried that skips a hop."""
     chain3.a.stop()
     target: Sink = lab.sink(closer)
     inventory = chain3.inventory(ansible_host=target.address, ansible_port=target.port, ansible_ssh_retries=1)
@@ -275,7 +275,7 @@ def test_a_sink_is_never_reached_without_its_hop(lab: Lab, chain3: Chain3) -> No
 
 
 def test_a_message_counts_the_hops_of_its_own_way(lab: Lab, chain3: Chain3) -> None:
-    """Whoever has opened the connection to a bastion that others use, too."""
+    """Another task has opened the connection to the bastion, as part of another chain."""
     short = chain3.target_variables | {"ansible_ssh_jump": chain3.jump_list[:1]}
     inventory = {"long": chain3.variables, "short": short}
     run = playbook(lab, inventory, [play(TRUE, hosts="long"), play(TRUE, hosts="short")])

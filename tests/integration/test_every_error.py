@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every message of docs/errors.md, each provoked in a real playbook, and no other."""
+"""Test that real playbooks produce every message of docs/errors.md, and no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = (Path(__file__).parents[2] / "docs/errors.md").read_text("utf-8")
 
 WORDS = "Words of other tools"
 
-# What other tools say in these situations, and nobody understands.
+# Unhelpful messages of other tools in these situations.
 OLD_WORDS = re.compile(
     "UNKNOWN port 65535|banner exchange|Too many authentication failures|kex_exchange_identification"
     "|Failed to connect to the host via ssh|Error reading SSH protocol banner|filedescriptor out of range"
@@ -35,18 +35,18 @@ OLD_WORDS = re.compile(
 
 
 def section(heading: str) -> str:
-    """The text under a heading of the page."""
+    """Return the text under a heading of the page."""
     return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
 def messages(heading: str) -> list[str]:
-    """The first cells of a section's tables, message by message."""
+    """Return the messages in the first cells of a section's tables."""
     rows = [row.split(" | ")[0] for row in section(heading).splitlines() if row.startswith("| `")]
     return [message for row in rows for message in re.findall("`([^`]+)`", row)]
 
 
 def kinds() -> dict[str, str]:
-    """What the page says that Ansible calls a host with an error of each section."""
+    """Return the status that Ansible reports, according to the page, for errors of each section."""
     rows = re.findall(r"^\| \[(.*?)\]\(#.*?\) \| (.*?) \|", PAGE, re.MULTILINE)
     return dict(rows)
 
@@ -120,19 +120,19 @@ def test_what_another_tool_says_is_said_better_here(lab: Lab) -> None:
 
 
 def cell(old: str) -> str:
-    """What stands beside the words of another tool."""
+    """Return the cell beside an error text of another tool."""
     (row,) = (row for row in section(WORDS).splitlines() if f"`{old}`" in row)
     return row.split(" | ")[1]
 
 
 def by_run(hosts: dict[str, Provocation]) -> Iterable[dict[str, Provocation]]:
-    """The hosts of each run."""
+    """Yield the hosts of each run."""
     for around in dict.fromkeys(provocation.around for provocation in hosts.values()):
         yield {name: provocation for name, provocation in hosts.items() if provocation.around is around}
 
 
 def run(stage: Stage, inventory: dict[str, Any], hosts: dict[str, Provocation]) -> list[str]:
-    """Runs a play for each task; returns what is not as the page says."""
+    """Run a play for each list of tasks; return the differences from the page."""
     around = next(iter(hosts.values())).around
     wanted = {name: inventory[name] for name in hosts} | stage.others | stage.beside
     plays = []
@@ -140,7 +140,7 @@ def run(stage: Stage, inventory: dict[str, Any], hosts: dict[str, Provocation]) 
         names = [name for name in hosts if hosts[name].tasks is tasks] + (
             list(stage.beside) if tasks is WAITING else []
         )
-        # Else the run would end with a play of which nobody is left.
+        # Else the run would end with the first play of which no host is left.
         plays.append(play(*tasks, hosts=",".join(names), strategy="free", ignore_errors=True, ignore_unreachable=True))
     more = {"args": [], "env": {}, **(around(stage) if around else {})}
     more["args"] = ["--forks", str(len(hosts)), *more["args"]]
@@ -150,12 +150,12 @@ def run(stage: Stage, inventory: dict[str, Any], hosts: dict[str, Provocation]) 
 
 
 def distinct(things: Iterable[Any]) -> Sequence[Any]:
-    """Those that are not the same, in their order."""
+    """Return the distinct objects, in order."""
     return list({id(thing): thing for thing in things}.values())
 
 
 def problems(name: str, provocation: Provocation, done: Run) -> list[str]:
-    """How a result differs from what was to be provoked."""
+    """Return how a result differs from the error to be provoked."""
     results = done.results.get(name, [])
     if len(results) != len(provocation.tasks):
         return [f"{provocation.message}: {len(results)} results; {done.stderr}"]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A managed host says of itself what it likes, and decides nothing about how it or another host is reached."""
+"""Test that the facts of a managed host cannot decide how it or another host is reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROXY = "ansible_proxy_command"
 
 
 def variables_of_all_plugins() -> list[str]:
-    """Every variable that any option of any plugin is taken from."""
+    """Return every variable that sets an option of a plugin."""
     found = set(PLAYBOOK_VARIABLES)
     for path in PLUGINS.glob("*/*.py"):
         module = importlib.import_module(f"ansible_collections.bastion.ssh.plugins.{path.parent.name}.{path.stem}")
@@ -39,7 +39,7 @@ VARIABLES = variables_of_all_plugins()
 
 @dataclass
 class Site:
-    """A server whose hosts answer every module with facts of their choice, and what they want to bring about."""
+    """Hold a server whose hosts answer every module with chosen facts, and the effects that these try to cause."""
 
     lab: Lab
     server: Sshd
@@ -47,7 +47,7 @@ class Site:
     canary: Path
 
     def host(self, facts: Mapping[str, Any] | None = None, place: int = 0, **variables: Any) -> dict[str, Any]:
-        """The variables of a host at one of the addresses; its Python, if it has facts, is a program that says nothing else."""
+        """Return the variables of a host at one of the addresses; with facts, its Python is a program that only prints them."""
         made = {
             "ansible_connection": "bastion.ssh.jump",
             "ansible_host": self.server.addresses[place],
@@ -59,7 +59,7 @@ class Site:
         return made | ({} if facts is None else {"ansible_python_interpreter": self.says(facts)}) | variables
 
     def says(self, facts: Mapping[str, Any]) -> str:
-        """A program in place of a host's Python."""
+        """Return the path of a program to replace a host's Python, which prints these facts."""
         path = self.lab.path / "remote" / f"says-{len(list(self.lab.path.glob('remote/says-*')))}"
         path.parent.mkdir(exist_ok=True)
         path.parent.chmod(0o1777)
@@ -69,7 +69,7 @@ class Site:
         return str(path)
 
     def wanted(self, name: str) -> Any:
-        """What a hostile host would set a variable to."""
+        """Return the value to which a hostile host would set a variable."""
         if "proxy_command" in name:
             return f"sh -c 'touch {self.canary}; exec nc {self.elsewhere.address} {self.elsewhere.port}'"
         if name.endswith("jump"):
@@ -81,7 +81,7 @@ class Site:
         return self.elsewhere.port if name.endswith("port") else "false"
 
     def assert_nothing_happened(self) -> None:
-        """Nothing was started, and nothing was connected to another place."""
+        """Assert that no command was started, and that no other address was connected to."""
         assert not self.canary.exists()
         assert self.elsewhere.connections == 0
 
@@ -94,7 +94,7 @@ def site(lab: Lab) -> Site:
 
 
 def refused(run: Run, host: str, variable: str, owner: str = "") -> None:
-    """The task after the facts came to nothing, and says which of them is to blame, and whose it is."""
+    """Assert that the task after the facts failed, and that its error names the fact and its host."""
     last = run.results[host][-1]
     assert last.status == "failed", run
     assert f"{variable}: host {owner or host} has a fact of this name" in last.result["msg"]
@@ -191,7 +191,7 @@ def test_the_facts_of_a_bastion_do_not_steer_the_hosts_behind_it(chain: dict[str
 
 # trust: T52
 def test_a_fact_called_hostvars_is_not_taken_for_the_inventory(lab: Lab, site: Site) -> None:
-    """In the variables of another host there is no hostvars of ansible-core's."""
+    """The variables of another host lack ansible-core's hostvars."""
     other = {"edge": {"ansible_host": site.elsewhere.address, "ansible_port": site.elsewhere.port}}
     hosts = {
         "inner": site.host(ansible_ssh_jump="{{ lookup('bastion.ssh.hops', 'core') }}"),
@@ -208,7 +208,7 @@ def test_a_fact_called_hostvars_is_not_taken_for_the_inventory(lab: Lab, site: S
 def test_a_fact_in_the_place_of_a_variable_that_others_are_made_of_is_refused(
     behind: bool, lab: Lab, site: Site
 ) -> None:
-    """However the host says it: once, twice with and without the prefix, or with a part that ansible-core drops."""
+    """However the host returns it: once, twice with and without the prefix, or with a part that ansible-core drops."""
     evil = site.wanted(PROXY)
     programs = {"edge": evil, "twice": evil, "nested": {"paris": evil, "_ansible_x": 1}}
     hosts: dict[str, Any] = {}
@@ -228,7 +228,7 @@ def test_a_fact_in_the_place_of_a_variable_that_others_are_made_of_is_refused(
 
 # trust: T52
 def test_a_variable_may_have_the_name_of_a_fact_without_its_prefix(lab: Lab, site: Site) -> None:
-    """As hostname and domain have, of which many inventories make addresses."""
+    """Such as hostname and domain, from which many inventories build addresses."""
     hosts = {"web": site.host({"ansible_hostname": "elsewhere", "ansible_domain": "elsewhere"})}
     hosts["web"] |= {"hostname": site.server.addresses[0], "ansible_host": "{{ hostname }}"}
     playbook(lab, hosts, play(ASK, TRUE)).check()
@@ -242,7 +242,7 @@ def test_a_variable_may_have_the_name_of_a_fact_without_its_prefix(lab: Lab, sit
 def test_a_fact_answers_for_no_one_who_runs_a_playbook(
     name: str, option: str, value: Any, lab: Lab, site: Site
 ) -> None:
-    """Whatever the connection of the host is."""
+    """Whatever the connection type of the host."""
     value = value.format(lab=lab.path) if isinstance(value, str) else value
     env = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(lab.path / "facts")}
     hosts = {"localhost": {"ansible_connection": "local"}}

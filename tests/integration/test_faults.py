@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Links that are slow, that break or that change a bit, before each hop: what was asked for, or an error that names the hop."""
+"""Test links before each hop that are slow, break or flip a bit: the right result, or an error that names the hop."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ALIVE = {"ansible_ssh_server_alive_interval": 0.5, "ansible_ssh_server_alive_cou
 
 Break = Callable[[Forwarder, Any, int], None]
 
-#: What happens to a link when so many bytes have gone one way.
+#: Damage to a link after a number of bytes in one direction.
 BREAKS: dict[str, Break] = {
     "it is reset": lambda link, direction, count: link.cut_after(direction, count),
     "nothing goes up": lambda link, direction, count: link.half_close_after(direction, count, "up"),
     "nothing comes down": lambda link, direction, count: link.half_close_after(direction, count, "down"),
 }
-#: And what only keepalives can tell, which there are as soon as somebody is logged in.
+#: With damage that only keepalives detect, which start after the login.
 BREAKS_IN_MIDWAY = BREAKS | {"it falls silent": lambda link, direction, count: link.stall_after(direction, count)}
-#: Which of the links, how, and the bytes of a file that takes some seconds then.
+#: The links that are slow, how slow, and the size in bytes of a file whose transfer takes some seconds then.
 SLOW: dict[str, tuple[list[int], dict[str, Any], int]] = {
-    # Not on all links at once: what comes byte by byte goes on in as many packets, each of which would be cut again.
+    # Not on all links at once: each byte is forwarded in a packet, which the next link would slice again.
     "a byte at a time, to the first hop": ([0], {"slice": 1}, 4096),
     "a byte at a time, to the second hop": ([1], {"slice": 1}, 4096),
     "a byte at a time, to the target": ([2], {"slice": 1}, 4096),
@@ -47,7 +47,7 @@ def digest(data: bytes) -> str:
 
 
 def there_and_back(session: OpenSession, lab: Lab, remote: Path, size: int) -> None:
-    """A file to the target and back, whole."""
+    """Copy a file to the target and back, and assert that it is unchanged."""
     data = bytes(range(256)) * (size // 256)
     (lab.path / "source").write_bytes(data)
     session.session.put(f"{lab.path}/source", f"{remote}/there")
@@ -86,7 +86,7 @@ def test_a_link_that_breaks_in_the_dial_is_an_error_or_dialled_again(
             except HopError as error:
                 places.append(error.place)
             for link in links:
-                link.renew()  # so that the next one dials
+                link.renew()  # so that the next one connects anew
     assert places
     assert [place for place in places if f"{hop_name(index, 3)}" not in place] == []
     assert [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)] == []  # of the library
@@ -126,7 +126,7 @@ PLAIN = 3000
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_a_changed_bit_is_never_a_result(lab: Lab, direction: Any) -> None:  # trust: T44
-    """At 300 places of a connection on which bytes go both ways."""
+    """At 300 positions of a connection with data in both directions."""
     user, key = lab.user("target"), lab.key("key")
     host = lab.sshd("host", users=[user], keys=[key], MaxStartups=100)
     link = lab.forwarder(host)

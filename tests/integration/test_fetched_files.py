@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a fetch leaves on the controller, beside what ansible.builtin.ssh leaves there."""
+"""Test what a fetch leaves on the controller, compared with ansible.builtin.ssh."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ACL = struct.pack("<I" + "HHI" * 5, 2, 1, 6, 2**32 - 1, 2, 6, 1, 4, 4, 2**32 - 1
 
 @dataclass(frozen=True)
 class Case:
-    """What there is before a fetch to ``file``, in a directory of the user who fetches."""
+    """Describe what exists before a fetch to ``file``, in a directory of the user who fetches."""
 
     name: str
     prepare: Callable[[Path], object] = lambda directory: None
@@ -53,19 +53,19 @@ class Case:
 
 
 def some(path: Path, mode: int, size: int = 30) -> Path:
-    """A file with a mode."""
+    """Write a file of ``size`` bytes with a mode."""
     path.write_bytes(b"x" * size)
     path.chmod(mode)
     return path
 
 
 def existing(mode: int, size: int = 30) -> Callable[[Path], object]:
-    """A file there is already."""
+    """Return a preparation: a file exists already."""
     return lambda directory: some(directory / "file", mode, size)
 
 
 def link_to(target: str, mode: int | None = None) -> Callable[[Path], object]:
-    """A link to a file, or to none."""
+    """Return a preparation: a symlink to a file, or a dangling one."""
 
     def prepare(directory: Path) -> None:
         (directory / "sub").mkdir()
@@ -81,7 +81,7 @@ def hard_link(directory: Path) -> None:
 
 
 def attribute(name: str, value: bytes) -> Callable[[Path], object]:
-    """A file with an extended attribute."""
+    """Return a preparation: a file with an extended attribute."""
     return lambda directory: os.setxattr(some(directory / "file", 0o640), name, value)
 
 
@@ -91,7 +91,7 @@ def unwritable_directory(directory: Path) -> None:
 
 
 def mounted(directory: Path) -> None:
-    """As container engines mount a single file."""
+    """Bind-mount a single file, as container engines do."""
     other, file = some(directory / "other", 0o640), some(directory / "file", 0o640)
     subprocess.run(["mount", "--bind", str(other), str(file)], check=True)
 
@@ -126,7 +126,7 @@ SOME = [NEW[0], NEW[3], *(case for case in OLD if case.name in ("existing 640", 
 
 
 def found(directory: Path) -> dict[str, object]:
-    """All that is in a directory, by its path."""
+    """Describe everything in a directory, by path."""
     return {str(path.relative_to(directory)): described(path) for path in sorted(directory.rglob("*"))}
 
 
@@ -145,7 +145,7 @@ Found = tuple[bool, dict[str, object]]
 
 @dataclass(frozen=True)
 class Controller:
-    """A user who fetches from a server."""
+    """Fetch files from a server as a user of the controller."""
 
     lab: Lab
     user: User | None  # None for root
@@ -153,7 +153,7 @@ class Controller:
     sources: Path
 
     def fetch(self, method: TransferMethod, cases: Sequence[Case], **variables: Any) -> dict[str, Found]:
-        """What becomes of cases: whether it went well, and what is there then."""
+        """Run cases, and return for each whether it succeeded, and what exists then."""
         place = Path(tempfile.mkdtemp(prefix="fetched-", dir=self.lab.path))
         place.chmod(0o755)
         fetches = []
@@ -167,7 +167,7 @@ class Controller:
         return {case.name: (not answer, found(place / case.name)) for case, answer in zip(cases, answers, strict=True)}
 
     def _own(self, directory: Path, foreign: bool) -> None:
-        """Gives what was prepared to the user, and what is foreign to another."""
+        """Give what was prepared to the user, or, if ``foreign``, its content to another user."""
         mine, others = ((self.user.uid, self.user.gid), (0, 0)) if self.user else ((0, 0), (1, 1))
         for path in (directory, *directory.rglob("*")):
             mode = path.lstat().st_mode
@@ -176,7 +176,7 @@ class Controller:
                 path.chmod(stat.S_IMODE(mode))  # a new owner takes setuid away
 
     def _run(self, fetches: list[list[Any]], variables: dict[str, Any]) -> list[str]:
-        """Fetches in a process of the user's; returns the errors."""
+        """Fetch in a process of the user; return the errors."""
         home = self.user.home if self.user else self.lab.home
         done = subprocess.run(
             [*self._become(), sys.executable, str(FETCHES)],
@@ -192,7 +192,7 @@ class Controller:
         return answers
 
     def _become(self) -> list[str]:
-        """What makes a command line the user's. It may read all, as this Python can be where root alone may."""
+        """Return a command line prefix that runs a program as the user, able to read all files, as this Python may be readable by root only."""
         if not self.user:
             return []
         ids = [f"--reuid={self.user.uid}", f"--regid={self.user.gid}", "--clear-groups"]
@@ -200,7 +200,7 @@ class Controller:
 
 
 def controller(lab: Lab, user: User | None) -> Controller:
-    """A target with a source of each mode, and a user of the controller who may log in there."""
+    """Start a target with a source of each mode, for a user of the controller."""
     login, key = lab.user("target"), lab.key("key")
     host = lab.sshd("target", users=[login], keys=[key])
     known_hosts = lab.known_hosts([host])
@@ -272,7 +272,7 @@ def test_a_pipe_takes_the_bytes(lab: Lab, chain3: Chain3, method: TransferMethod
 def test_another_users_link_where_all_may_write_is_not_followed(
     lab: Lab, owner: int, directory_owner: int, followed: bool, target: str
 ) -> None:  # trust: T55
-    """As Linux does with fs.protected_symlinks (proc(5)), whatever that is here."""
+    """As Linux does with fs.protected_symlinks (proc(5)), whatever that is set to here."""
     (lab.path / "there").write_bytes(b"old")
     shared = lab.path / "shared"
     shared.mkdir()
@@ -308,7 +308,7 @@ def test_a_link_cut_in_the_middle_leaves_what_was_there(
 
 @pytest.mark.parametrize("room", ["128k", "512k"])
 def test_a_full_disk_leaves_what_was_there(lab: Lab, chain3: Chain3, room: str) -> None:  # trust: T45 T55
-    """With room for the temporary file there may be none for what another file grows by."""
+    """There may be space for the temporary file, but not for the growth of another file."""
     (chain3.users[2].home / "source").write_bytes(bytes(300 * 1024))
     directory = lab.disk(room)
     hard_link(directory)
@@ -319,7 +319,7 @@ def test_a_full_disk_leaves_what_was_there(lab: Lab, chain3: Chain3, room: str) 
 
 
 def test_a_full_disk_leaves_a_file_with_holes_as_it_was(lab: Lab, chain3: Chain3) -> None:  # trust: T45 T55
-    """Which has no room for what it is long."""
+    """There is no space for its whole size."""
     (chain3.users[2].home / "source").write_bytes(bytes(300 * 1024))
     directory = lab.disk("512k")
     hard_link(directory)
@@ -331,7 +331,7 @@ def test_a_full_disk_leaves_a_file_with_holes_as_it_was(lab: Lab, chain3: Chain3
 
 
 class Claims(asyncssh.SFTPServer):
-    """A server that says of every file the same."""
+    """Serve files that all have the same attributes."""
 
     def __init__(self, channel: Any, permissions: int | None) -> None:
         super().__init__(channel)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Transfers: whole, or an error and nothing that looks whole."""
+"""Test transfers: a complete file, or an error and no partial file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def digest(path: Path) -> str:
 
 @pytest.fixture
 def remote(lab: Lab, chain3: Chain3) -> Path:
-    """A directory of the target's user."""
+    """Provide a directory of the target's user."""
     return chain3.users[2].home
 
 
@@ -70,7 +70,7 @@ def test_a_large_file_is_the_same_on_both_sides(
 
 @pytest.fixture
 def small_disk(lab: Lab) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """Provide a file system of 1 MiB."""
     path = lab.path / "small"
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", str(path)], check=True)
@@ -209,7 +209,7 @@ def test_a_server_program_that_dies_in_the_middle_is_an_error(lab: Lab, what: st
 
 @pytest.mark.ways("broker")
 def test_a_copy_whose_server_dies_in_the_middle_leaves_nothing_under_its_name(lab: Lab) -> None:  # trust: T45
-    """What was written is in Ansible's temporary directory, from which a module takes whole files only."""
+    """What was written is in Ansible's temporary directory, from which a module copies complete files only."""
     chain3 = chain_of_three(lab, sftp="external")
     (link, *_behind), variables = chain3.over_links(lab)
     there = chain3.users[2].home / "there"
@@ -228,7 +228,7 @@ def test_a_copy_whose_server_dies_in_the_middle_leaves_nothing_under_its_name(la
 
 
 class Hiccup(asyncssh.SFTPServer):
-    """A server that fails one write in the middle, and takes all others."""
+    """Fail one write in the middle of a file, and accept all others."""
 
     def write(self, file_obj: object, offset: int, data: bytes) -> Any:
         if offset <= 3 * 32768 < offset + len(data):

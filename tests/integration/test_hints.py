@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mistakes in an inventory that are no errors: they are pointed out once, and where all is well not at all."""
+"""Test hints at mistakes in an inventory that are not errors: shown once, and not at all for a correct one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.chains import place
 
 @pytest.fixture
 def server(lab: Lab) -> Sshd:
-    """A server of one user, who has one key."""
+    """Start a server for one user with one key."""
     return lab.sshd("server", users=[lab.user("target")], keys=[lab.key("key")])
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup of inventory hosts as hops, in real plays over real servers."""
+"""Test the lookup of inventory hosts as hops, in real plays over real servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hops(*names: str) -> str:
 
 
 def inventory(chain3: Chain3, **more: dict[str, Any]) -> dict[str, Any]:
-    """The three servers as hosts: edge wants a password, core a key, web a certificate; each by its own variables."""
+    """Return the three servers as hosts: edge with a password, core with a key, web with a certificate, each set in its own variables."""
     users, keys = chain3.users, chain3.keys
     common = {"ansible_connection": "bastion.ssh.jump"}
 
@@ -31,7 +31,7 @@ def inventory(chain3: Chain3, **more: dict[str, Any]) -> dict[str, Any]:
         "edge": server(0) | {"secret": users[0].password, "ansible_password": "{{ secret }}"},
         "core": server(1) | {"ansible_ssh_private_key_file": str(keys[1].path)},
         "web": server(2) | {"ansible_ssh_private_key_file": str(keys[2].path)},
-        # Who looks at this one, fails.
+        # Evaluating this one fails.
         "broken": {"ansible_host": "{{ there_is_no_such_variable }}"},
     }
     return {name: variables | more.get(name, {}) for name, variables in made.items()}
@@ -53,7 +53,7 @@ def message(result: Run) -> str:
         {"web": hops("edge", "core").replace("lookup", "query")},
         {"web": hops("core"), "core": hops("edge")},
         {"web": hops("core"), "core": hops("edge"), "edge": "none"},
-        # A later host's own way does not count: its place in the list is its way.
+        # A later host's own route is ignored: its position in the list defines the route.
         {"web": hops("edge", "core"), "core": hops("broken")},
     ],
 )

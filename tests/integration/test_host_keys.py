@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Host keys are verified at every hop, before anything is proved to it."""
+"""Test that host keys are verified at every hop before any credential is sent to it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ SECRETS = {"password", "response", "agent"}
 
 
 def warned(run: Run) -> list[int]:
-    """How often a run said that checking is off, and that the target still gets what tasks send."""
+    """Return how often a run warned that checking is off, and that the target still receives what tasks send."""
     text = " ".join(run.check().text.split())
     return [text.count(words) for words in (OFF, "a become password included")]
 
@@ -118,7 +118,7 @@ def warned(run: Run) -> list[int]:
 # trust: T13 T18
 @pytest.mark.ways("broker", "own process")
 def test_with_checking_off_a_changed_key_gets_what_it_gets_from_openssh(lab: Lab) -> None:
-    """No agent, and a warning once in each run, over a kept connection, too; a become password all the same."""
+    """No agent, and a warning once in each run, over a reused connection, too; a become password all the same."""
     user, key, agent = lab.user("sudo-password", sudo="password"), lab.key("key"), lab.agent(lab.key("held"))
     host = lab.sshd("host", users=[user], keys=[key])
     known = lab.trust(host)
@@ -138,7 +138,7 @@ def test_with_checking_off_a_changed_key_gets_what_it_gets_from_openssh(lab: Lab
             assert run.result(name, "Become").result["stdout_lines"][-1] == "root"
     host.settle()
     assert host.agent_requests() == 0
-    # Known by its new key, it gets the agent, over a login that is another one.
+    # Once known by its new key, it gets the agent, over a new login.
     logins = len(host.logins())
     lab.trust(host)
     run = playbook(lab, {"ours": ours, "openssh": openssh}, play(tasks[0]), agent=agent)
@@ -185,7 +185,7 @@ def test_with_checking_off_a_host_hears_no_more_than_from_openssh(lab: Lab, know
 # trust: T13
 @pytest.mark.ways("broker", "own process")
 def test_with_checking_off_a_jump_host_with_a_changed_key_is_refused_as_by_ssh(lab: Lab) -> None:
-    """Also where it is a target at the same time, for which it is let pass."""
+    """Even if it is also a target, for which the key is accepted."""
     user, key = lab.user("jump1"), lab.key("key")
     bastion, target = (lab.sshd(name, users=[user], keys=[key]) for name in ("bastion", "target"))
     known = lab.trust(bastion, target)
@@ -219,7 +219,7 @@ def test_with_checking_off_a_jump_host_with_a_changed_key_is_refused_as_by_ssh(l
 
 # trust: T13 T32
 def test_a_key_that_is_in_doubt_since_the_login_ends_its_use(lab: Lab) -> None:
-    """Checking is off, and the host was logged in to with a password before the file said that its key is another one."""
+    """Checking is off, and the login used a password before the file had another key for the host."""
     user, other = lab.user("jump1"), lab.key("other")
     host = lab.sshd("host", users=[user], password=True)
     lab.trust(host)

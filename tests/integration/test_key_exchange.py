@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Key exchanges that end: with what was not agreed on, with another key than before, in groups that are not safe.
+"""Test that key exchanges fail: with methods that were not agreed on, another key than before, or groups that are not safe.
 
 No real server can be made to do these, so paramiko is one. That it exchanges keys rightly where nothing is bent is shown, too:
 what is refused is refused for what is bent.
@@ -53,7 +53,7 @@ def nothing(_transport: Any) -> None:
 
 @dataclass
 class Server:
-    """The server of a test, and the session that goes there."""
+    """Start the server of a test, and open sessions to it."""
 
     lab: Lab
 
@@ -67,7 +67,7 @@ class Server:
             yield server
 
     def run(self, server: Exchanger, **more: Any) -> str:
-        """What a command says there, with one key to log in with."""
+        """Run a command there, and return its stdout."""
         user_key = str(self.lab.path / "keys/user")
         variables = {"ansible_host": server.address, "ansible_port": server.port, "ansible_user": "me"}
         variables |= {"ansible_ssh_private_key_file": user_key, "ansible_ssh_timeout": 30, **more}
@@ -89,7 +89,7 @@ def server(lab: Lab) -> Server:
 
 
 def only(kex: str, engine: Any = None) -> Bend:
-    """Takes one method only, done by an engine."""
+    """Offer one method only, implemented by an engine."""
 
     def bend(transport: Any) -> None:
         transport._preferred_kex = (kex,)
@@ -103,7 +103,7 @@ def only(kex: str, engine: Any = None) -> Bend:
 
 
 class SignsWith(paramiko.RSAKey):
-    """Signs with one algorithm, whatever was agreed on."""
+    """Sign with one algorithm, whatever was agreed on."""
 
     algorithm = "ssh-rsa"
     digest: Any = hashes.SHA1
@@ -126,7 +126,7 @@ def signing(kind: type[SignsWith]) -> paramiko.PKey:
 
 
 def shows(algorithm: str, key: paramiko.PKey) -> Bend:
-    """Has a key for an algorithm that is another one's."""
+    """Use a key for an algorithm of another key type."""
 
     def bend(transport: Any) -> None:
         transport.server_key_dict = {algorithm: key}
@@ -164,7 +164,7 @@ def test_what_was_agreed_on_is_what_is_signed_with(key: Any, bend: Bend, words: 
 
 
 def then(key: paramiko.PKey, *algorithms: str) -> Bend:
-    """Has new keys, with another host key."""
+    """Rekey with another host key."""
 
     def bend(transport: Any) -> None:
         transport.server_key_dict = dict.fromkeys(algorithms or [key.get_name()], key)
@@ -194,7 +194,7 @@ def test_new_keys_are_exchanged_with_the_host_key_that_was_verified(
 
 
 class Groups:
-    """In place of the file of moduli: one group, whatever is asked for."""
+    """Replace the moduli file by one group, whatever size is requested."""
 
     def __init__(self, p: int, g: int) -> None:
         self.group = (g, p)
@@ -271,7 +271,7 @@ def test_the_size_that_is_asked_for_is_that_of_openssh(ciphers: str, expected: i
 
 
 def of(engine: Any, x: int) -> Any:
-    """A method of which the server's exponent is this one."""
+    """Return a key exchange method with a fixed server exponent."""
 
     class Chosen(engine):  # type: ignore[misc]
         def _generate_x(self) -> None:
@@ -281,7 +281,7 @@ def of(engine: Any, x: int) -> Any:
 
 
 def square_root_of_one() -> int:
-    """A generator of all of the group, of which the power (p - 1) / 2 is p - 1."""
+    """Return a generator of the whole group, whose power (p - 1) / 2 is p - 1."""
     return next(g for g in range(3, 100) if pow(g, P // 2, P) == P - 1)
 
 
@@ -299,14 +299,14 @@ def square_root_of_one() -> int:
     ids=["14: 1", "14: 32", "16: 1", "any: 1", "any: 32", "any: p - 1"],
 )
 def test_a_value_that_gives_the_secret_away_is_refused(bend: Bend, server: Server) -> None:
-    """Which the server and the library agree on, so that without the check the command would run."""
+    """The server and paramiko agree on it, so that the command would run without the check."""
     with server.bent(bend=bend) as there:
         problem = server.refused(HopUnreachable, there)
         assert problem == "the key exchange failed: the server's Diffie-Hellman value is none of its group"
 
 
 class ZeroSecret(KexCurve25519):
-    """A server of which the point has a small order, and which knows the secret that comes of it: zero."""
+    """Send a point of small order, and compute the secret that follows from it: zero."""
 
     transport: Any
 
@@ -333,7 +333,7 @@ class ZeroSecret(KexCurve25519):
 
 
 def point(data: bytes) -> Any:
-    """A server of which the public point is this one."""
+    """Return a key exchange method with a fixed public point of the server."""
 
     class Chosen(KexNistp256):
         transport: Any

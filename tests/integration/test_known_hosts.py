@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever known_hosts files look like: each is judged as ssh(1) judges it, which connects to a real server with the same file."""
+"""Test that known_hosts files of any content are judged like by ssh(1), which connects to a real server with the same file."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def hashed(name: bytes, salt: bytes) -> bytes:
 
 
 def loosened(text: bytes, number: int = 3) -> bytes:
-    """Another letter before the padding of a field, which says the same to who does not look at all of its bits."""
+    """Change the unused bits before the padding of a field, which a lenient decoder ignores."""
     fields = text.split(b"|")
     fields[number] = fields[number][:-2] + bytes([fields[number][-2] + 1]) + b"="
     return b"|".join(fields)
 
 
 def cases(n: bytes, r: bytes, w: bytes) -> dict[str, bytes]:
-    """What is judged: its name, and the file; n: the host's name there, r: its key, w: another one."""
+    """Return known_hosts files by name of the case; n: the host's name there, r: its key, w: another one."""
     blob = r.split()[1]
     port = n.rpartition(b":")[2]
     longer = base64.b64encode(base64.b64decode(blob) + bytes(4))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's runs of Ansible, users, watchers, and that nothing is left behind."""
+"""Test the lab's runs of Ansible, users and watchers, and that it leaves nothing behind."""
 
 from __future__ import annotations
 

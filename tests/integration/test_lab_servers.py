@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's other servers and links, proved with the OpenSSH client and plain sockets."""
+"""Test the lab's other servers and links with the OpenSSH client and plain sockets."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_link_delays_limits_ends_one_way_and_refuses(lab: Lab) -> None:
 
 
 def read(sock: socket.socket, count: int) -> bytes:
-    """So many bytes, or all until the other side has said all."""
+    """Read ``count`` bytes, or all until the peer closes."""
     data = b""
     while len(data) < count and (piece := sock.recv(count - len(data))):
         data += piece

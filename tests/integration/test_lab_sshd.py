@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's OpenSSH servers, proved with the OpenSSH client."""
+"""Test the lab's OpenSSH servers with the OpenSSH client."""
 
 from __future__ import annotations
 

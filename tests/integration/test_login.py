@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logging in at every hop: each with its own credentials, once, and nothing told to whom it does not concern."""
+"""Test logins at every hop: each with its own credentials, once, and no credential sent to a hop that it is not for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def user(lab: Lab) -> User:
     return lab.user("jump1")
 
 
-# Own credentials, and only to whom they belong
+# Own credentials, sent only to the hop that they are for
 
 
 @pytest.mark.ways("broker", "own process")
@@ -134,7 +134,7 @@ def test_certificates_log_in_from_a_file_and_from_the_agent(lab: Lab, user: User
 
 
 def test_a_certificate_that_is_named_as_a_key_or_given_as_text_logs_in(lab: Lab, user: User) -> None:
-    """As HashiCorp Vault's documentation has it, and as its lookup gives it."""
+    """As in HashiCorp Vault's documentation, and as its lookup returns it."""
     ca, keys = lab.key("ca", "rsa"), [lab.key(type, type) for type in ("ed25519", "rsa")]
     bastion = lab.sshd("bastion", users=[user], ca=ca)
     host = lab.sshd("host", users=[user], ca=ca)
@@ -201,7 +201,7 @@ def test_agent_keys_that_cannot_sign_are_skipped(lab: Lab, user: User) -> None:
     key, refused = lab.key("key"), lab.key("refused", "rsa")
     host = lab.sshd("host", users=[user], keys=[key, refused])
     lab.trust(host)
-    # A key that the agent has to confirm with a user whom nobody can ask.
+    # A key whose use the agent must confirm with a user who is absent.
     agent = lab.agent()
     agent.add(refused, confirm=True)
     agent.add(key)
@@ -310,7 +310,7 @@ def test_a_wrong_pin_does_not_use_the_login_of_the_right_one(lab: Lab) -> None:
 
 
 def test_the_first_line_of_a_secret_counts(lab: Lab) -> None:
-    """Files and vaults keep a final newline."""
+    """Files and vaults end with a newline."""
     locked = lab.key("locked", passphrase="sentinel-3")
     bastion = lab.recorder("bastion", passwords={"edge": "sentinel-1"}, rounds=[[Prompt("Code: ", "sentinel-2")]])
     middle = lab.recorder("middle", keys=[locked])
@@ -336,7 +336,7 @@ def test_the_first_line_of_a_secret_counts(lab: Lab) -> None:
 
 
 def test_a_password_that_the_server_takes_as_an_answer_only(lab: Lab) -> None:  # trust: T19
-    """OpenSSH's order; and it is sent once by a method."""
+    """In OpenSSH's order; each method sends the password once."""
     server = lab.recorder("server", passwords={}, rounds=[[Prompt("Password: ", "sentinel")]])
     lab.trust(server)
     connect(lab, place(server, "deploy", ansible_password="sentinel")).check()
@@ -371,7 +371,7 @@ def test_a_wrong_password_is_one_failed_login_for_50_hosts(lab: Lab, chain3: Cha
 
 
 class Abrupt(asyncssh.SSHServer):
-    """Hangs up on a wrong password instead of saying so."""
+    """Disconnect on a wrong password instead of rejecting it."""
 
     told = 0
 
@@ -391,7 +391,7 @@ class Abrupt(asyncssh.SSHServer):
 
 
 class Dropping(Abrupt):
-    """Offers no password any more once one was wrong."""
+    """Stop offering password authentication after a wrong password."""
 
     def password_auth_supported(self) -> bool:
         return Dropping.told == 0
@@ -405,7 +405,7 @@ class Dropping(Abrupt):
 
 
 class Expired(asyncssh.SSHServer):
-    """Wants the password to be changed first (RFC 4252 section 8), which OpenSSH's server never does."""
+    """Require a password change (RFC 4252 section 8), which OpenSSH's server never does."""
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -418,7 +418,7 @@ class Expired(asyncssh.SSHServer):
 
 
 def serve(lab: Lab, kind: type[asyncssh.SSHServer], **options: Any) -> dict[str, Any]:
-    """Inventory variables of such a server; options: of asyncssh.create_server()."""
+    """Start such a server and return its inventory variables; options: of asyncssh.create_server()."""
     key, address = lab.key("host-key"), lab.address()
     Abrupt.told = Dropping.told = 0
 
@@ -476,7 +476,7 @@ def test_a_wrong_answer_is_given_once_whatever_keys_the_targets_have(lab: Lab) -
 def test_a_connection_that_ends_as_the_login_begins_is_told(
     lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sender may see it before the library's thread has read why; that moment is played to it here."""
+    """The sender may notice before paramiko's thread has read the reason; the test simulates that moment."""
 
     def read_on(transport: HopTransport) -> None:
         transport.disconnect_reason = "closed for today"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ways that this project finds are those that OpenSSH goes: a real ssh is let go, and each ssh that it starts is written down."""
+"""Test that this project finds the same routes as OpenSSH, by running a real ssh and recording each ssh that it starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.openssh.client_config 
 SSH = shutil.which("ssh") or "ssh"
 DEEPEST = 20
 
-# ssh starts the one before it by its own name, so that is found here, too. A circle would never end by itself.
+# ssh starts the ssh of the hop before by its own name, so this one is found, too. A loop would never end by itself.
 TRACED = """#!/bin/bash
 printf '%s\\0' "$@" >>{log}
 printf '\\n' >>{log}
@@ -42,7 +42,7 @@ Hop = tuple[str, int, str]
 
 
 class Traced:
-    """What OpenSSH does with a configuration."""
+    """Run OpenSSH with a configuration, and record what it starts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -57,7 +57,7 @@ class Traced:
         self.environment = {"PATH": f"{directory}:{os.environ['PATH']}", "SHELL": "/bin/sh"}
 
     def way(self, *arguments: str) -> tuple[list[Hop], str] | None:
-        """The hops in the order of the visit, and what the first hop's ProxyCommand is told; None for a circle."""
+        """Return the hops in order and the arguments of the first hop's ProxyCommand; None for a loop."""
         for path in (self._log, self._proxied):
             path.write_text("")
         command = ["ssh", "-F", str(self.config), "-o", "BatchMode=yes", *arguments, "true"]
@@ -72,14 +72,14 @@ class Traced:
         return None if looped else ([self._effective(argv) for argv in reversed(started)], words)
 
     def _says_loop(self, argv: list[str]) -> bool:
-        """ssh itself finds a host that is its own jump host; so may the first, which starts nothing."""
+        """Return whether ssh itself reports a jump host loop; it may do so before it starts another ssh."""
         said = subprocess.run(
             [SSH, *argv], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         return "jumphost loop" in said.stderr
 
     def _effective(self, argv: list[str]) -> Hop:
-        """Host, port and user that one of them would connect to."""
+        """Return the host, port and user that one of them would connect to."""
         inner = [word for word in argv if word != "true"]
         if "-W" in inner:
             place = inner.index("-W")
@@ -89,7 +89,7 @@ class Traced:
         return found["hostname"], int(found["port"]), found["user"]
 
     def ours(self, name: str, arguments: str = "", **variables: Any) -> Chain:
-        """The chain that this project finds."""
+        """Return the chain that this project finds."""
         given_arguments = read_arguments([("ansible_ssh_common_args", arguments)])
         asked = InventoryOptions(
             name, Controller("root"), config_file=str(self.config), arguments=given_arguments.asked, **variables
@@ -97,7 +97,7 @@ class Traced:
         return resolve(asked, ClientConfig(SSH).config_lookup("/", self.environment)).chain
 
     def compare(self, name: str = "t", arguments: str = "") -> None:
-        """Asserts that both go the same way, or that both see a circle."""
+        """Assert that both find the same route, or that both find a loop."""
         theirs = self.way(*arguments.split(), name)
         if theirs is None:
             with pytest.raises(SettingsError, match="circle"):
@@ -112,7 +112,7 @@ class Traced:
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """A directory with an ssh that is written down."""
+    """Provide a directory with an ssh whose runs are recorded."""
     return Traced(tmp_path_factory.mktemp("traced"))
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that are not OpenSSH, or an OpenSSH that is set up to offer little: they work, or the error says what is lacking."""
+"""Test servers other than OpenSSH, and OpenSSH with few features: they work, or the error names what is missing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOTH: dict[str, Any] = {
 
 @pytest.fixture
 def far_dropbear(lab: Lab) -> tuple[Dropbear, dict[str, Any]]:
-    """A dropbear at a distance, so that there is time between the begin of a session and its command; and its variables."""
+    """Start a dropbear behind a delay, so that time passes between the start of a session and its command; return it and its variables."""
     user, key = lab.user("target"), lab.key("key")
     server = lab.dropbear("target", user, key)
     link = lab.forwarder((server.address, server.port), delay=0.05)
@@ -45,7 +45,7 @@ def far_dropbear(lab: Lab) -> tuple[Dropbear, dict[str, Any]]:
 def test_dropbear_begins_a_session_when_the_one_before_has_ended(
     lab: Lab, far_dropbear: tuple[Dropbear, dict[str, Any]]
 ) -> None:
-    """Versions from 2022.82 to 2024.86 lose a session that begins as the command of another one ends, and may die of that."""
+    """Versions from 2022.82 to 2024.86 lose a session that starts while the command of another one ends, and may crash."""
     server, variables = far_dropbear
     file = lab.path / "file"
     file.write_bytes(bytes(30_000))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Logging in where OpenSSH leaves it to PAM: codes, pushes, accounts and passwords that have expired, and whatever takes its time."""
+"""Test logins that OpenSSH leaves to PAM: codes, pushes, expired accounts and passwords, and slow modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def connect(lab: Lab, variables: dict[str, Any], **more: Any) -> Run:
 
 
 def message(run: Run) -> str:
-    """Why the host was not logged in to; ansible-core calls it a failure to authenticate where it was refused."""
+    """Return why the login to the host failed, which is unreachable for Ansible."""
     result = run.result("host")
     assert result.status == "unreachable"
     return str(result.result["msg"])
@@ -40,7 +40,7 @@ def user(lab: Lab) -> User:
 
 
 def script(lab: Lab, name: str, *lines: str) -> Path:
-    """A program that PAM runs."""
+    """Write a program for PAM to run."""
     path = lab.path / name
     path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
     path.chmod(0o755)
@@ -48,7 +48,7 @@ def script(lab: Lab, name: str, *lines: str) -> Path:
 
 
 def asking_for_codes(lab: Lab, user: User, auth: str = _PASSWORD, **options: Any) -> Sshd:
-    """A server that asks for the code of an application on a phone, and then for what else there is."""
+    """Start a server that asks for the one-time code of an authenticator app, and then for the rest."""
     directory = lab.path / "oath"
     directory.mkdir(mode=0o700)
     codes = directory / "users"
@@ -140,7 +140,7 @@ def test_a_password_is_no_one_time_password(lab: Lab, user: User) -> None:  # tr
 
 
 def pushing(lab: Lab, user: User, *lines: str) -> dict[str, Any]:
-    """A host that takes a key, and then asks a phone."""
+    """Start a host that accepts a key and then sends a push request to a phone."""
     push = script(lab, "push", "echo A login request was pushed to your phone", *lines)
     key = lab.key("key")
     service = f"auth requisite pam_exec.so stdout {push}\nauth required pam_permit.so\n{_ACCOUNT}"
@@ -165,7 +165,7 @@ def test_a_second_factor_that_is_denied_is_told_with_its_words(lab: Lab, user: U
 
 @pytest.fixture
 def expired(lab: Lab) -> User:
-    """An account that is over."""
+    """Return a user whose account has expired."""
     user = lab.user("expired")
     subprocess.run(["chage", "-E", "1", user.name], check=True)
     return user
@@ -217,7 +217,7 @@ def test_a_wrong_password_is_one_failure_where_two_methods_take_it(lab: Lab, use
 
 @pytest.fixture
 def slow(lab: Lab) -> Path:
-    """A program that takes longer than it may take to connect."""
+    """Write a program that takes longer than the connection timeout."""
     return script(lab, "slow", "sleep 2")
 
 
@@ -256,7 +256,7 @@ def test_all_hosts_wait_for_a_bastion_that_takes_its_time(lab: Lab, user: User, 
 
 @pytest.mark.ways("broker")
 def test_a_login_of_a_run_that_was_interrupted_holds_up_no_other(lab: Lab, user: User, marker: Path) -> None:
-    """As where somebody has not seen the question on the phone, and begins again."""
+    """As if a user has missed the question on the phone and starts again."""
     push = f"[ -s {marker} ] || {{ echo asked >{marker}; exec sleep 60; }}"
     variables = pushing(lab, user, push)
     with ThreadPoolExecutor(1) as pool:
@@ -270,7 +270,7 @@ def test_a_login_of_a_run_that_was_interrupted_holds_up_no_other(lab: Lab, user:
 
 
 def test_a_login_that_hangs_ends_with_the_time_for_all_hops(lab: Lab, user: User) -> None:  # trust: T25
-    """Else with that of OpenSSH's server, two minutes."""
+    """Otherwise with that of OpenSSH's server, two minutes."""
     variables = pushing(lab, user, "exec sleep 60") | {"ansible_ssh_jump_timeout": 2}
     told = message(connect(lab, variables))
     assert "no answer to the login within 2 seconds" in told

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A controller that is stopped for a time: afterwards it asks the hops before it judges them."""
+"""Test a controller that is stopped for a while: afterwards it probes the hops before it closes any."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALIVE: dict[str, Any] = {"ansible_ssh_server_alive_interval": INTERVAL, "ansible
 
 @contextlib.contextmanager
 def paused(lab: Lab, who: str) -> Iterator[None]:
-    """Stops the broker, or all of the controller's processes."""
+    """Stop the broker, or all of the controller's processes, for the duration of the context."""
     found = [the_broker(lab)] if lab.broker else []
     if who == "the controller":
         (run,) = playbooks(lab)
@@ -42,7 +42,7 @@ def paused(lab: Lab, who: str) -> Iterator[None]:
 
 
 def waiting(marker: Path, go: Path) -> str:
-    """A command that has begun when there is a line more in the marker, and ends when the file is there."""
+    """Return a command that adds a line to the marker when it starts, and ends when the file exists."""
     return f"echo x >> {marker}; until test -e {go}; do sleep 0.1; done; echo done"
 
 
@@ -57,7 +57,7 @@ def test_commands_go_on_after_a_pause_without_a_broker(lab: Lab, marker: Path) -
 
 
 def check_that_commands_go_on(lab: Lab, who: str, targets: int, marker: Path) -> None:
-    """Side by side with ssh(1), which is stopped for as long."""
+    """Assert that commands survive a pause, as does one of ssh(1), which is stopped for as long."""
     go = lab.path / "go"
     chain = chain_of_three(lab, targets=targets, MaxStartups=100)
     command = waiting(marker, go)
@@ -74,7 +74,7 @@ def check_that_commands_go_on(lab: Lab, who: str, targets: int, marker: Path) ->
             wait_until(lambda: marker.read_text() == started or running.done(), 60, "all commands have started")
             with paused(lab, who), stopped(theirs.pid):
                 time.sleep(PAUSE)
-            time.sleep(2 * LIMIT)  # in which a judgement would come
+            time.sleep(2 * LIMIT)  # in which a silent connection would be closed
         finally:
             go.touch()
         run = running.result()
@@ -130,7 +130,7 @@ def test_a_login_goes_on_after_a_pause(lab: Lab, chain3: Chain3) -> None:  # tru
 def test_a_clock_that_is_set_ends_no_wait(
     lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # trust: T56
-    """The library goes by the time of day, which is played here: it is set when a channel is being opened."""
+    """paramiko uses the time of day; the test changes it while a channel is being opened."""
     links, variables = chain3.over_links(lab)
     with opened(lab, variables) as session, ThreadPoolExecutor(1) as pool:
         links[2].stall("down")
@@ -158,7 +158,7 @@ runpy.run_path({main!r}, run_name="__main__")
 
 @pytest.fixture
 def sleeper(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A real broker of which a signal says that the machine was suspended for an hour: only CLOCK_BOOTTIME has gone on.
+    """Start a real broker that a signal makes believe in a suspend of one hour, in which only CLOCK_BOOTTIME has advanced.
 
     No machine is suspended here, and a time namespace cannot change the clock of a process that runs.
     """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks of the collection act on variables with their own prefix only, whatever else an inventory has."""
+"""Test that the playbooks of the collection use only variables with their own prefix, whatever else an inventory has."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A local command that carries the connection: recipes that work, and what is said when it does not."""
+"""Test a local command that carries the connection: recipes that work, and errors where it fails."""
 
 from __future__ import annotations
 

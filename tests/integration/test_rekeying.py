@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""New keys on every hop while files go both ways."""
+"""Test new keys on every hop during transfers in both directions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def random_file(path: Path, mebibytes: int) -> Path:
 @pytest.mark.parametrize("asked_by", ["servers", "us"])
 @pytest.mark.parametrize("method", [TransferMethod.SFTP, TransferMethod.PIPED])
 def test_new_keys_in_mid_transfer_change_nothing(lab: Lab, method: TransferMethod, asked_by: str) -> None:  # trust: T38
-    """Both ways at once; with compression to the target where we ask for the keys, as there it can be asked for, too."""
+    """In both directions at once, and with compression to the target where the client starts the rekeying."""
     large = asked_by == "servers" and method is TransferMethod.SFTP
     size = 100 if large else 10  # each way
     limit: dict[str, Any] = {"RekeyLimit": "1M none"} if asked_by == "servers" else {}

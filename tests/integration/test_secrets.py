@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is left of a run's secrets when it is over: in the broker's memory, and in the run's directory."""
+"""Test which secrets of a run are left when it is over: in the broker's memory, and in the run's directory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEFT_NO_LONGER_THAN = 15
 
 
 def copies(pid: int, secrets: Mapping[str, bytes]) -> dict[str, int]:
-    """How often each secret is in the memory of a process."""
+    """Return how often each secret occurs in the memory of a process."""
     found = dict.fromkeys(secrets, 0)
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
@@ -50,7 +50,7 @@ def copies(pid: int, secrets: Mapping[str, bytes]) -> dict[str, int]:
 
 
 def until_forgotten(lab: Lab, secrets: Mapping[str, bytes]) -> None:
-    """Waits until the only broker has no secret any more."""
+    """Wait until the only broker has no secret in its memory."""
     broker, left = the_broker(lab), {}
 
     def is_left() -> bool:
@@ -65,7 +65,7 @@ def until_forgotten(lab: Lab, secrets: Mapping[str, bytes]) -> None:
 
 
 def private_parts(key: Key) -> dict[str, bytes]:
-    """What is secret of an Ed25519 key: a piece of its text, and its seed."""
+    """Return the secret parts of an Ed25519 key: lines of its text, and its seed."""
     text = key.private
     private = load_ssh_private_key(text.encode(), key.passphrase.encode() if key.passphrase else None)
     plain = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
@@ -80,7 +80,7 @@ def private_parts(key: Key) -> dict[str, bytes]:
 
 
 class Secrets:
-    """Servers that want a secret of each kind, the variables that have them, and all of them by name."""
+    """Run servers that ask for a secret of each kind, with the variables that hold them, and all secrets by name."""
 
     def __init__(self, lab: Lab) -> None:
         rounds = [[Prompt("Password: ", "SENTINEL-first-password")], [Prompt("Verification code: ", "83551294")]]
@@ -127,7 +127,7 @@ class Secrets:
 
 @pytest.fixture
 def core_limit() -> Iterator[tuple[int, int]]:
-    """What commands that a test runs may dump."""
+    """Set the size limit of core dumps of the commands that a test runs."""
     before = resource.getrlimit(resource.RLIMIT_CORE)
     wanted = (4096 if before[1] == resource.RLIM_INFINITY else before[1], before[1])
     resource.setrlimit(resource.RLIMIT_CORE, wanted)
@@ -195,7 +195,7 @@ def test_nothing_that_a_killed_run_leaves_tells_a_right_guess_from_a_wrong_one(l
     left = list(temporary.glob("*/bastion-ssh-logins/*"))
     assert b"proven" in [path.read_bytes() for path in left]
     assert grep_tree(temporary, [user.password]) == []
-    # Who has all of the directory and knows all of the login tries passwords, the right one among them.
+    # An attacker who has the whole directory and knows everything else about the login tries passwords, including the right one.
     options = options_of(lab, variables) | {"login_name": "root"}
     identity = repr([canonical(_login(hop)) for hop in read_settings(options).chain.hops]).encode()
     assert repr(user.password).encode() in identity

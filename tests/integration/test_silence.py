@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hops that fall silent or die, and a library that is stuck: whoever waits is told, and the next task goes on."""
+"""Test hops that fall silent or die, and a library that is stuck: waiting tasks get an error, and the next task works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sessions import OpenSession, fill, opened
 from ansible_collections.bastion.ssh.plugins.plugin_utils.client.interface import Output
 from ansible_collections.bastion.ssh.plugins.plugin_utils.errors import LinkLost
 
-#: Seconds until a silent link is given up.
+#: Seconds until a silent link is closed.
 PATIENCE = 2.0
 ALIVE = {"ansible_ssh_server_alive_interval": PATIENCE / 2, "ansible_ssh_server_alive_count_max": 2}
 
@@ -75,12 +75,12 @@ def test_a_bastion_that_dies_ends_all_that_it_carries(lab: Lab, how: str, marker
     assert chain.login_counts() == [2, 2, 40]
 
 
-# A library that is stuck: a lock that is never let go stands for the deadlocks that paramiko knows, which nobody can
-# bring about at will (paramiko#247, #2534, #2685).
+# A library that is stuck: a lock that is never released simulates paramiko's known deadlocks, which cannot be provoked at will
+# (paramiko#247, #2534, #2685).
 
 
 class Running:
-    """A command that has said its process id."""
+    """Run a command that has reported its process id."""
 
     def __init__(self, session: OpenSession) -> None:
         self.process = cast(Any, session.session.start("echo $$; exec sleep 60"))
@@ -91,7 +91,7 @@ class Running:
         self.transport = self.process._lease.session._target.transport
 
     def end(self) -> None:
-        """The server will say that it has ended."""
+        """Kill the command, so that the server reports its end."""
         processes.send(self.pid, signal.SIGKILL)
 
 
@@ -143,7 +143,7 @@ def test_a_session_is_not_waited_for_with_the_library(
 def test_a_channel_is_closed_where_nobody_can_be_told(
     lab: Lab, chain3: Chain3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a moment, a connection has ended and its channels do not know; that is played to the library here."""
+    """For a moment, a connection has ended and its channels do not know; the test simulates that in paramiko."""
 
     def ended(_data: bytes) -> None:
         raise EOFError

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenSSH's configuration and arguments, followed by real playbooks through real servers."""
+"""Test OpenSSH's configuration and arguments in real playbooks over real servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = "ansible_ssh_config_file"
 
 
 def on_target(lab: Lab, variables: Mapping[str, Any], command: str = "true", **options: Any) -> Run:
-    """A play of one command on one host."""
+    """Run a play of one command on one host."""
     return playbook(lab, {"host": variables}, play(raw(command)), **options)
 
 
@@ -36,7 +36,7 @@ def message(run: Run) -> str:
 
 
 def way_of(chain3: Chain3) -> dict[str, dict[str, object]]:
-    """The three servers of one key, as people write them down: the target by its alias."""
+    """Return ssh_config entries for three servers with one key, the target under an alias."""
     a, b, target = chain3.hosts
     users = [user.name for user in chain3.users]
     key = {"IdentityFile": chain3.keys[0].path, "IdentitiesOnly": "yes"}
@@ -48,7 +48,7 @@ def way_of(chain3: Chain3) -> dict[str, dict[str, object]]:
 
 
 def config_of(lab: Lab, chain3: Chain3, **more: Mapping[str, object]) -> str:
-    """A file that says the way, and more of some of its hosts."""
+    """Write an ssh_config with the route, and more keywords for some of its hosts."""
     hosts = way_of(chain3)
     return str(ssh_config(lab, {name: {**more.get(name, {}), **options} for name, options in hosts.items()}))
 
@@ -87,7 +87,7 @@ Host *
 
 @dataclass(frozen=True)
 class Pushing:
-    """A server that lets no user in unless a command of Match exec has pushed a key, as that of EC2 Instance Connect does.
+    """Hold a server that accepts a user only after a command of Match exec has pushed a key, like EC2 Instance Connect.
 
     :param welcome: the file with the keys that may log in now.
     """
@@ -250,13 +250,13 @@ def test_what_has_no_effect_is_said(lab: Lab, chain3_same_key: Chain3) -> None:
     assert "-X of ansible_ssh_extra_args has no effect on this connection" in quiet.text
     assert "Identity file /nonexistent not accessible" in quiet.text
     assert remark not in quiet.text
-    lab.end_brokers()  # it is said of a connection that is made
+    lab.end_brokers()  # as it is reported for new connections only
     assert remark in on_target(lab, variables, args=["-v"]).text
 
 
 @pytest.fixture
 def counted(lab: Lab) -> tuple[str, Path]:
-    """A PATH with an ssh that writes down each run of it, and where."""
+    """Return a PATH with an ssh that logs each of its runs, and the log file."""
     real, log = shutil.which("ssh"), lab.path / "ssh.log"
     (lab.path / "bin").mkdir()
     program = lab.path / "bin/ssh"
@@ -322,7 +322,7 @@ def test_another_agent_and_no_agent(lab: Lab) -> None:
 
 
 def single(lab: Lab, more: Mapping[str, object], **options: Any) -> tuple[str, Any]:
-    """A server, and a file that leads there with further keywords."""
+    """Start a server, and write an ssh_config for it with further keywords."""
     inventory, (target,) = each_its_own(lab, [more], **options)
     return inventory["t0"][CONFIG], target
 
@@ -330,7 +330,7 @@ def single(lab: Lab, more: Mapping[str, object], **options: Any) -> tuple[str, A
 def each_its_own(
     lab: Lab, cases: Sequence[Mapping[str, object]], **options: Any
 ) -> tuple[dict[str, dict[str, Any]], list[Sshd]]:
-    """For each case, a host whose file has further keywords, and its server."""
+    """Start a server for each case; return an inventory whose hosts have an ssh_config with further keywords, and the servers."""
     key, user = lab.key("mine"), lab.user("target")
     servers = [lab.sshd(f"t{number}", users=[user], keys=[key], **options) for number in range(len(cases))]
     lab.trust(*servers)
@@ -500,7 +500,7 @@ def test_an_authority_vouches_for_every_hop_until_it_is_revoked(lab: Lab, chain3
 
 
 def beside_ssh(cases: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Hosts with a file each, under two names: reached by this collection, and by ansible-core's own plugin."""
+    """Return hosts with an ssh_config each, under two names: reached by this collection, and by ansible-core's own plugin."""
     ours = {f"{name}-ours": host(config) for name, config in cases.items()}
     arguments = {name: f"-F {config} -o ControlPath=none" for name, config in cases.items()}
     ssh = {"ansible_connection": "ansible.builtin.ssh", "ansible_host": "web"}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where Ansible really runs: users without a name, containers with little in them, systems that allow few algorithms."""
+"""Test real environments of Ansible: users without a name, minimal containers, systems that allow few algorithms."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lab import TRUE, Lab, play, playbook
 from lab.playbook import PING
 from lab.surroundings import FIPS, path_without
 
-#: A user whom the user database does not know, as a platform for containers takes one at random, in root's group.
+#: A user id that is not in the user database, as container platforms choose at random, in root's group.
 NAMELESS = 1_234_567
-# It may read all, as this Python can be where root alone may.
+# It may read all files, as this Python may be readable by root only.
 _AS_NAMELESS = f"exec setpriv --reuid={NAMELESS} --regid=0 --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is else than usual.
+    """Describe how an environment differs from the usual one.
 
     :param env: variables of the environment; None takes one out.
     :param lacks: programs that are not there.
@@ -57,14 +57,14 @@ CASES = {
 
 
 def owned(path: Path, mode: int = 0o700) -> Path:
-    """A directory of the user who has no name."""
+    """Create a directory of the user without a name."""
     path.mkdir(mode=mode)
     os.chown(path, NAMELESS, 0)
     return path
 
 
 class Controllers:
-    """Runs of plays through one bastion, each in surroundings of its own."""
+    """Run plays through one bastion, each in its own environment."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -77,7 +77,7 @@ class Controllers:
         self._known_hosts = lab.known_hosts([self.bastion, self.target])
 
     def run(self, number: int, case: Surroundings) -> list[str]:
-        """What is wrong with a run of two tasks."""
+        """Return what is wrong with a run of two tasks."""
         place = self.lab.path / f"controller-{number}"
         place.mkdir()
         home = _home(place, case)
@@ -93,7 +93,7 @@ class Controllers:
         return problems
 
     def _environment(self, place: Path, home: Path, case: Surroundings) -> dict[str, str | None]:
-        """Where ansible-core itself needs a directory that it can write to, there is one."""
+        """Return the environment, with a writable directory where ansible-core itself needs one."""
         own = _owned(place / "own", case)
         env = {"HOME": None if case.home == "unset" else str(home), "ANSIBLE_LOCAL_TEMP": str(own / "tmp"), **case.env}
         env["ANSIBLE_HOME"] = f"{home if case.home == 'read-only' else own}/.ansible"
@@ -126,7 +126,7 @@ class Controllers:
 
 
 def _owned(path: Path, case: Surroundings) -> Path:
-    """A directory of the user's own."""
+    """Create a directory of the user of this case."""
     path.mkdir(mode=0o700)
     if case.nameless:
         os.chown(path, NAMELESS, 0)

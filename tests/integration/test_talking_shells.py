@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shells whose startup files print, which is in the way of SFTP and of dd: a file is whole all the same, and the reason is said."""
+"""Test shells whose startup files print, which breaks SFTP and dd: files are complete all the same, and the reason is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STARTUP = {
 
 
 class Target:
-    """A server whose user has a shell that prints."""
+    """Run a server whose user has a shell that prints."""
 
     def __init__(self, lab: Lab) -> None:
         self.key = lab.key("key")
@@ -46,7 +46,7 @@ class Target:
         return place(self.server, self.user, ansible_ssh_private_key_file=str(self.key.path))
 
     def starts_with(self, line: str) -> None:
-        """Lets bash do something before each command of ssh."""
+        """Make bash run a line before each command of ssh."""
         (self.user.home / ".bashrc").write_text(f"{line}\n")
 
 

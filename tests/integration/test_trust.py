@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook bastion.ssh.trust: host keys are shown, compared and added, over real bastions."""
+"""Test the playbook bastion.ssh.trust: host keys are shown, compared and added, over real bastions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ansible_collections.bastion.ssh.plugins.plugin_utils.pool.direct import Dir
 
 @pytest.fixture
 def known(lab: Lab) -> Path:
-    """A known_hosts file with nothing in it."""
+    """Provide an empty known_hosts file."""
     path = lab.path / "known"
     path.touch()
     return path
@@ -38,7 +38,7 @@ def inventory(chain3: Chain3, known: Path) -> dict[str, Any]:
 
 
 def trust(lab: Lab, chain3: Chain3, known: Path, *args: str, expected: int = 0) -> str:
-    """What the playbook prints."""
+    """Run the playbook and return its output, with blanks collapsed."""
     file = lab.path / "trust.json"
     hosts = {"web": inventory(chain3, known), "here": {"ansible_connection": "local"}}
     file.write_text(json.dumps({"all": {"hosts": hosts}}))
@@ -93,7 +93,7 @@ def test_a_changed_key_is_never_added(place: int, lab: Lab, chain3: Chain3, know
 # trust: T01
 @pytest.mark.ways("own process")
 def test_a_bastion_whose_key_another_task_adds_meanwhile_is_not_left_out(lab: Lab, chain3: Chain3, known: Path) -> None:
-    """Its key is not known when it is to be passed, and known a moment later when it is looked at."""
+    """Its key is unknown at the first login, and known a moment later when it is scanned."""
     first, second, _target = lines_of(chain3)
     known.write_text(f"{first}\n")
 
@@ -169,7 +169,7 @@ def test_a_user_with_a_terminal_is_asked_once_about_each_key(
 
 
 def _talk(terminal: int, answer: str) -> str:
-    """Answers what is asked, and returns all that was said; what is typed before the question is thrown away, so it is repeated."""
+    """Answer the question, and return all output; input typed before the question is discarded, so the answer is repeated."""
     said = b""
     with open(terminal, "r+b", buffering=0) as stream:
         while True:

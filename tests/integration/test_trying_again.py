@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hops that take no connection for a while: who waits for them, and who is told."""
+"""Test hops that accept no connection for a while: which tasks wait for them, and which fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What holds when every processor is busy, and 20 hosts fail at once."""
+"""Test behaviour when every processor is busy, and 20 hosts fail at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORKS = ["--forks", "20"]
 
 @pytest.fixture(autouse=True)
 def busy() -> Iterator[None]:
-    """Every processor has more to do than it can."""
+    """Keep every processor busy with two processes each."""
     spin = ["sh", "-c", f"ulimit -t {LONGEST}; while :; do :; done"]  # which ends, too, when these tests are killed
     spinning = [subprocess.Popen(spin) for _each in range(2 * (os.cpu_count() or 1))]
     yield
@@ -111,7 +111,7 @@ def has_run(count: int, marker: Path, running: Any) -> bool:
 
 
 def cut_again_and_again(links: list[Forwarder], marker: Path, running: Any) -> None:
-    """Cuts all links each time that 30 commands more have run."""
+    """Cut all links each time that 30 more commands have run."""
     for cuts in range(6):
         wait_until(partial(has_run, 20 + 30 * cuts, marker, running), 150, "30 commands more")
         for link in links:
