@@ -22,9 +22,9 @@ from lab.chains import CONNECT, place
 from lab.playbook import PING
 from sessions import options_of
 
+from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.identity import login_of
 from ansible_collections.bastion.ssh.plugins.plugin_utils.chain.model import canonical
 from ansible_collections.bastion.ssh.plugins.plugin_utils.settings import read_settings
-from ansible_collections.bastion.ssh.plugins.plugin_utils.ssh.login_lock import _login
 
 #: Seconds after which nothing may be left; a look at all of the memory takes some of them.
 _LEFT_NO_LONGER_THAN = 15
@@ -197,7 +197,7 @@ def test_nothing_that_a_killed_run_leaves_tells_a_right_guess_from_a_wrong_one(l
     assert grep_tree(temporary, [user.password]) == []
     # An attacker who has the whole directory and knows everything else about the login tries passwords, including the right one.
     options = options_of(lab, variables) | {"login_name": "root"}
-    identity = repr([canonical(_login(hop)) for hop in read_settings(options).chain.hops]).encode()
+    identity = repr([canonical(login_of(hop)) for hop in read_settings(options).chain.hops]).encode()
     assert repr(user.password).encode() in identity
     keys = [b"", *(path.read_bytes() for path in left), *(path.name.encode() for path in temporary.rglob("*"))]
     names = {hmac.new(key, identity, hashlib.sha256).hexdigest() for key in keys}

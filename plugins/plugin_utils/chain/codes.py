@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Recognize the names of one-time codes in servers' questions, and in patterns for these."""
+"""Recognize one-time codes, and their names in servers' questions and in patterns for these."""
 
 from __future__ import annotations
 
@@ -14,16 +14,32 @@ _ONE_TIME = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"\S*@\S*")
+# A one-time code (RFC 4226 section 5.3, RFC 6238): differs at each login, and proves the same identity.
+_CODE = re.compile(r"(\d{6,10})?")
+# Digits may also be a PIN or a password, and a different one of those proves nothing. So the pattern must name a one-time code, and no
+# other kind of answer. "Code" alone is ambiguous: it counts only where another credential identifies the user.
+_CALLED_CODE = re.compile(r"(?<![a-z])code(?![a-z])", re.IGNORECASE)
+_CALLED_STATIC = re.compile(r"pin|pass", re.IGNORECASE)
 
 
-def without_names(pattern: str) -> str:
-    """Return a pattern without its names for a one-time code; unchanged if it has none."""
-    return _ONE_TIME.sub("", pattern)
+def is_code(answer: str) -> bool:
+    """Return whether an answer looks like a one-time code, or is empty."""
+    return _CODE.fullmatch(answer) is not None
+
+
+def is_one_time(pattern: str, answer: str, alone: bool) -> bool:
+    """Return whether an answer is a one-time code, so that a different one proves the same identity.
+
+    :param alone: whether no other credential identifies the user.
+    """
+    rest = _ONE_TIME.sub("", pattern)
+    called = rest != pattern or (not alone and _CALLED_CODE.search(pattern) is not None)
+    return called and not _CALLED_STATIC.search(rest) and is_code(answer)
 
 
 def names_code(pattern: str) -> bool:
     """Return whether a pattern names a one-time code."""
-    return without_names(pattern) != pattern
+    return _ONE_TIME.search(pattern) is not None
 
 
 def asks_for_code(question: str) -> bool:

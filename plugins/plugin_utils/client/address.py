@@ -338,7 +338,9 @@ def broker_name() -> str:
 
 def _code() -> Iterator[tuple[str, str, int, int]]:
     """Yield folder, name, size and mtime of the files that a broker runs, as another version of them needs another broker."""
-    for folder in ("", "chain", "ssh", "broker"):
+    with os.scandir(_PACKAGE) as entries:
+        folders = [entry.name for entry in entries if entry.is_dir() and entry.name != "__pycache__"]
+    for folder in ("", *sorted(folders)):
         descriptor = os.open(os.path.join(_PACKAGE, folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in sorted(os.listdir(descriptor)):

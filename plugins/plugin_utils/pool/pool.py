@@ -180,14 +180,16 @@ class PoolState:
         gone = shared.parent is not None and shared.parent.state is State.RETIRED
         if trouble is not None and shared.state is State.DIALLING and not gone:
             self._troubles = _lasting(self._troubles, trouble.since)
-            self._troubles.setdefault(_place(shared.parent, shared.step), {})[shared.step.dial, trouble.task] = trouble
+            self._troubles.setdefault(_place(shared.parent, shared.step), {})[shared.step.attempt, trouble.task] = (
+                trouble
+            )
         self._unlink(shared)
 
     def trouble(
         self, parent: PooledTransport | None, step: HopIdentity, now: float, task: str | None
     ) -> DialFailure | None:
         """Return the recent failure of an equal connection attempt by the same task, if any."""
-        trouble = None if task is None else self._troubles.get(_place(parent, step), {}).get((step.dial, task))
+        trouble = None if task is None else self._troubles.get(_place(parent, step), {}).get((step.attempt, task))
         return None if trouble is None or now >= trouble.until else trouble
 
     def forget_failure(self, parent: PooledTransport | None, step: HopIdentity) -> None:

@@ -354,7 +354,7 @@ class TransportPool:
                 raise HopUnreachable(place, problem, advice)
             heart.beat()
         with self._lock:
-            if shared.error is not None and shared.step.dial == step.dial:
+            if shared.error is not None and shared.step.attempt == step.attempt:
                 self._fail_fast(way, index, step, shared.parent)
                 raise way.unreachable(index, shared.error, shared)
 

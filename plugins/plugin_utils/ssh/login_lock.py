@@ -18,11 +18,11 @@ import hmac
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
-from ..chain.model import Hop, TransportOptions, canonical
+from ..chain.identity import login_of
+from ..chain.model import Hop, canonical
 from ..deadline import Deadline, Heartbeat
 from ..errors import HopUnreachable, LoginRefused
 
@@ -93,25 +93,8 @@ class LoginLock:
             self._directory.mkdir(mode=0o700, exist_ok=True)
         except OSError:
             return None
-        identity = repr([canonical(_login(hop)) for hop in way]).encode()
+        identity = repr([canonical(login_of(hop)) for hop in way]).encode()
         return self._directory / hmac.new(self._key, identity, hashlib.sha256).hexdigest()
-
-
-def _login(hop: Hop) -> Hop:
-    """Drop what does not define a login: setting names, timeout, transport options and, if there is a secret, fallback keys."""
-    credentials = hop.credentials
-    if credentials.password is not None or credentials.prompts:
-        credentials = replace(credentials, fallback=())
-    return replace(
-        hop,
-        setting="",
-        proxy_setting="",
-        name="",
-        timeout=0.0,
-        exec_context=None,
-        credentials=credentials,
-        transport=TransportOptions(),
-    )
 
 
 # A failure to record an outcome is not an error: the disk may be full, read-only, without inodes or locks, or gone.

@@ -329,9 +329,9 @@ def test_a_name_is_of_no_matter_where_no_command_speaks_of_it() -> None:
 )
 def test_a_dial_that_may_end_in_another_way_is_another_one(other: Chain) -> None:
     (step,), (mine,) = hop_identities(other), hop_identities(Chain((HOP,)))
-    assert step.dial != mine.dial
+    assert step.attempt != mine.attempt
     (elsewhere,) = hop_identities(replace(other, hops=(replace(other.hops[0], setting="elsewhere"),)))
-    assert elsewhere.dial == step.dial
+    assert elsewhere.attempt == step.attempt
 
 
 # trust: T13
@@ -342,7 +342,7 @@ def test_a_dial_may_end_in_another_way_for_a_jump_host_whose_key_is_not_checked(
         for place in ("ansible_ssh_jump[0]", "ansible_ssh_jump[1]")
         for step in hop_identities(Chain((replace(policy(checking=HostKeyChecking.OFF), setting=place),)))
     )
-    assert first.dial == second.dial != target.dial
+    assert first.attempt == second.attempt != target.attempt
     assert first.identity == target.identity
 
 

@@ -145,7 +145,7 @@ def test_a_jump_host_in_trouble_is_spared_for_a_while() -> None:
     found = pool.trouble(a, B, 14.9, "mine")
     assert found is not None
     assert (found.kind, found.problem, found.since) == (HopUnreachable, "down", 5.0)
-    others = [(None, B, "mine"), (a, C, "mine"), (a, B._replace(dial="another"), "mine"), (a, B, "another")]
+    others = [(None, B, "mine"), (a, C, "mine"), (a, B._replace(attempt="another"), "mine"), (a, B, "another")]
     assert [pool.trouble(parent, step, 14.9, task) for parent, step, task in others] == [None] * 4
     assert pool.trouble(a, B, 15.0, "mine") is None
     assert pool.trouble(a, B, 14.9, None) is None
