@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the pages say is what the plugin does: options, variables, examples, errors and links."""
+"""What the pages say is what the plugin does: options, variables, examples, errors, links and the architecture."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,111 @@ def test_every_test_that_the_page_of_promises_names_is_there() -> None:
     assert set(named) - tests == set()
     rows = [row for row in PAGES["security.md"].splitlines() if row.startswith("| ") and "::" not in row]
     assert not [row for row in rows if row.count("|") == 4 and not row.endswith("| Test |")]
+
+
+_PLUGINS = ROOT / "plugins"
+_UTILS = _PLUGINS / "plugin_utils"
+_PAGE = PAGES["architecture.md"]
+_MODULES = {path.relative_to(_UTILS).as_posix() for path in _UTILS.rglob("*.py") if path.name != "__init__.py"}
+_NAMED = set(re.findall(r"`([\w/]+\.py)(?:::[\w.]+)?`", _PAGE))
+# Its numbers with a point are no times.
+_NO_TIMES = {"hints.py"}
+
+
+def _section(title: str) -> str:
+    return _PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def _file_of(name: str) -> Path:
+    return next((folder / name for folder in (_UTILS, _PLUGINS, ROOT) if (folder / name).is_file()), ROOT / name)
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return [each for target in node.targets for each in getattr(target, "elts", [target])]
+    return [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+def _members(scope: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """What a module or a class has: definitions, values, and what its methods assign to ``self``."""
+    for node in ast.iter_child_nodes(scope):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name, node
+        yield from ((target.id, node) for target in _targets(node) if isinstance(target, ast.Name))
+    if isinstance(scope, ast.ClassDef):
+        for node in ast.walk(scope):
+            yield from ((target.attr, node) for target in _targets(node) if isinstance(target, ast.Attribute))
+
+
+def _found(path: Path, name: str) -> ast.AST | None:
+    scope: ast.AST | None = _tree(path)
+    for part in name.split("."):
+        scope = None if scope is None else dict(_members(scope)).get(part)
+    return scope
+
+
+def _calls(path: Path, names: set[str]) -> Iterator[ast.Call]:
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names:
+            yield node
+
+
+def test_every_module_is_on_the_page() -> None:
+    assert _MODULES - set(re.findall(r"^\| `([\w/]+\.py)` \|", _section("Layers"), re.MULTILINE)) == set()
+
+
+def test_every_file_on_the_page_is_there() -> None:
+    assert len(_NAMED) > 70
+    assert [name for name in sorted(_NAMED) if not _file_of(name).is_file()] == []
+
+
+def test_every_name_on_the_page_is_in_its_file() -> None:
+    names = re.findall(r"`([\w/]+\.py)::([\w.]+)`", _PAGE)
+    assert len(names) > 150
+    assert [f"{path}::{name}" for path, name in names if _found(_file_of(path), name) is None] == []
+
+
+def test_every_thread_is_on_the_page() -> None:
+    threads = [call for path in _PLUGINS.rglob("*.py") for call in _calls(path, {"Thread"})]
+    names = [ast.literal_eval(word.value) for call in threads for word in call.keywords if word.arg == "name"]
+    assert len(names) == len(threads) > 10
+    assert [name for name in names if f"| `{name}` |" not in _section("Threads")] == []
+
+
+def test_every_lock_is_on_the_page() -> None:
+    kinds = {"Lock", "RLock", "Condition", "Semaphore", "TransportLock", "flock", "lockf"}
+    places = {path.relative_to(_UTILS).as_posix() for path in _UTILS.rglob("*.py") if any(_calls(path, kinds))}
+    assert len(places) > 8
+    assert [place for place in sorted(places) if f"`{place}::" not in _section("Locks")] == []
+
+
+_TIMES = [
+    (path, name, float(value))
+    for value, places in re.findall(r"^\| [^|]+ \| ([\d.]+) s \| ([^|]+) \|", _section("Timeouts"), re.MULTILINE)
+    for path, name in re.findall(r"`([\w/]+\.py)::([\w.]+)`", places)
+]
+
+
+@pytest.mark.parametrize(("path", "name", "value"), _TIMES)
+def test_every_time_on_the_page_is_the_one_of_the_code(path: str, name: str, value: float) -> None:
+    node = _found(_file_of(path), name)
+    assert isinstance(node, (ast.Assign, ast.AnnAssign))
+    assert node.value is not None
+    assert ast.literal_eval(node.value) == value
+
+
+def test_every_time_of_the_code_is_on_the_page() -> None:
+    times = {
+        (path.relative_to(_UTILS).as_posix(), name)
+        for path in _UTILS.rglob("*.py")
+        for name, node in _members(_tree(path))
+        if isinstance(node, ast.Assign) and isinstance(getattr(node.value, "value", None), float)
+    }
+    known = {(path, name) for path, name, _value in _TIMES}
+    assert len(times) > 40
+    assert [time for time in sorted(times - known) if time[0] not in _NO_TIMES] == []
