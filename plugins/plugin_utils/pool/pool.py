@@ -1,10 +1,23 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Who may use which transport, until when: decisions only.
+"""Decide which task may use which transport, and until when. Nothing is opened, closed or waited for here.
 
-Nothing is opened, closed or waited for here. The caller holds a lock around each call, dials what it was told to dial,
-and closes what ``pop_closing`` returns.
+The rules:
+
+- A transport is DIALLING, OPEN or RETIRED. ``begin`` makes one that is DIALLING and gives the caller its first lease;
+  ``opened`` makes it OPEN; ``failed`` makes it RETIRED. ``retire`` makes any transport RETIRED, with all that it carries.
+  None leaves RETIRED: one that was retired while DIALLING gets its link by ``opened``, and stays RETIRED.
+- ``find`` prefers OPEN to DIALLING and few leases to many. It never returns a RETIRED one: those are not in the pool any more.
+- A task holds one lease on each transport of its chain. A lease keeps a transport from being closed, not from being retired.
+  ``sessions`` counts the leases for the hop itself; a server's session limit is compared with these.
+- A RETIRED transport that has a link is to be closed when its last lease is released, once. ``pop_closing`` returns those
+  that are carried before those that carry them.
+- ``expire`` retires what is OPEN, has no lease and carries nothing, when its time is over. ``find`` does so for the hop that it
+  is asked for, as ``expire`` may be called late.
+- A failure of a jump host is remembered for one task. ``opened``, ``forget_failure``, the end of the transport that carries
+  it, or time takes it away.
+- The caller holds one lock around each call (``TransportPool._lock``) and says what time it is. Nothing here takes a lock.
 """
 
 from __future__ import annotations

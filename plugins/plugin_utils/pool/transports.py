@@ -1,7 +1,25 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""The transports of one process, shared by all of its sessions: dialled once, kept while they are of use."""
+"""The transports of one process, shared by all of its sessions: connected once, kept while they are of use.
+
+The rules:
+
+- ``PoolState`` decides, ``TransportPool`` acts. ``_lock`` guards the decisions, the statistics and ``_links``. It is never
+  held while something is opened, sent, waited for or closed, and no other lock is taken while it is held.
+- Tasks that wait for the attempt of another one wait on ``_dialled``, the sweeper on ``_due``; both belong to ``_lock``.
+- A transport is claimed under the same hold of the lock that found it. Then, without the lock, it is checked: is it alive, is
+  its host key still trusted? If not, it is retired and released, and the choice is made again.
+- There is one attempt at a time for one hop, one set of credentials and one agent. When it fails, tasks whose own attempt would
+  be the same raise its error; others make an attempt of their own. An attempt whose task has left is waited for by none.
+- Only connecting is repeated: the route in ``_go``, if a kept transport on it was dead, at most once for each hop; and in
+  ``lease``, if ``ssh -G`` has another answer. Before ``lease`` returns, the target has seen a login at most.
+- Each claim is released once: by ``Lease.release``, by ``_go`` if the route was not completed, by ``_is_usable`` if the transport
+  cannot be used, or, if it was of an attempt, by ``PoolState.failed``.
+- To close links, ``_hang_up`` first ends all carriers, then closes the nested links before those that carry them. Each group
+  with one first hop has a thread of its own, as closing waits for the network.
+- After ``close`` nothing enters the pool: a link that is opened later is closed at once.
+"""
 
 from __future__ import annotations
 
