@@ -1,7 +1,22 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""One worker's request, from its first frame to the last answer."""
+"""Serve one request of a worker, from its first frame to the last. The order of frames is in ``client/wire.py``.
+
+The rules:
+
+- A request is received, waits for its turn (``queued``), is ``accepted``, and is worked on. It ends with ``exited``, ``done``
+  or ``error``, the last frame. ``status`` and ``stop`` need no turn and no session, and end with ``done``.
+- Two threads serve a request. The thread ``worker`` receives the first frame, does the work, and sends. The thread ``input``
+  begins with the session and receives every later frame. Both send through one ``FrameStream``, whose lock orders frames.
+- Input is only valid for a command that was started. ``_process`` is None before and after the command. ``_has_run`` tells the two apart, and
+  is set first, so that the other thread takes input that comes late for what it is.
+- When the worker's socket ends, ``input`` cancels the session: what is under way ends with an error, and nothing more begins.
+- Frames that are only shown (``note``, ``remark``, ``warn``, ``waiting``) and ``error`` need no worker, as other tasks may wait for the same
+  connection. All other frames end the request with PeerClosed if the worker has left.
+- ``committed`` is sent before the target can act on anything, and may come more than once. A worker without it may repeat the
+  request; here nothing is repeated, and ``pool/session.py`` says what is repeated below.
+"""
 
 from __future__ import annotations
 

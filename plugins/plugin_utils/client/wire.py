@@ -1,7 +1,23 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""What broker and workers say to each other: frames of a length, a JSON object and raw bytes, each bounded.
+"""Frames between worker and broker: two lengths, a JSON object (the header) and raw bytes (the body), each bounded.
+
+A socket carries one request. The worker sends ``op`` in a header, the broker ``event``; ``*`` means any number, from none:
+
+    worker: start | put | fetch | reset | connect | survey | status | stop
+    broker: [refused or error: the request is not read; the last frame]
+            queued*  accepted  (note | remark | warn | waiting | committed)*      (no such frames for status and stop)
+            started  output*  exited                                           (start)
+            done                                                               (all others)
+    worker: in*  eof                                                           (start, after started)
+
+- ``error`` may come in place of any frame of the broker, and is the last one then, as ``exited`` and ``done`` are.
+- ``committed`` comes before the target can act. Without it, the worker may send the request again.
+- A request ``put`` or ``fetch`` carries a descriptor; no other frame does, and none carries two.
+- Either side ends the conversation by closing. Frames that have arrived can still be received then.
+- ``_sending`` and ``_receiving`` let one thread send and one receive at a time. Only ``close`` takes both, ``_sending`` first, after
+  ``hang_up`` has ended the waits of their holders.
 
 Every worker loads this for every task, so it is short.
 """
