@@ -1,7 +1,23 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""paramiko's Channel with what it leaves out: exit signals, nothing after its CLOSE, an end that waits for nobody."""
+"""paramiko's Channel with what it leaves out: exit signals, bounds, nothing after its CLOSE, an end that waits for no lock.
+
+The rules:
+
+- A channel is being opened, open, or closed. While it is being opened it is the library's own, and any message on it is a
+  violation. The server's confirmation makes it a HopChannel (``upgrade``). Either side's CLOSE, or the end of the connection, closes
+  it; ``server_closed`` is set by the server's CLOSE alone. ``abandon`` closes it from any state, without its lock.
+- After CLOSE nothing is sent: ``_CloseOrderedTransport`` looks at that with ``_sending`` held, and sends before it releases it.
+- The transport's thread waits for neither ``_sending`` nor a key exchange, as others wait for it. What it cannot send at once is
+  queued, no more than ``_WAITING`` messages, and one thread ``farewell`` for each channel sends the queue in order.
+- ``lock`` guards the state of a channel; it is released before anything is sent. The order is ``_sending``, then the transport's
+  ``clear_to_send_lock``. ``_waiting_lock`` and the lock of ``_Window`` are held for a moment, and no other lock is taken then.
+- ``TransportLock.acquire`` raises when the transport has ended or the limit has passed, so that a stuck transport, which is given
+  an end from outside, leaves no thread waiting for its locks.
+- The server may send as much as its window allows, and a tenth of the whole more. What it sends beyond that is a violation.
+- ``on_close`` may be called twice, in any thread and with ``lock`` held, so that it must not wait.
+"""
 
 from __future__ import annotations
 

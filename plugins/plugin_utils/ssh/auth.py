@@ -1,12 +1,23 @@
 # SPDX-FileCopyrightText: bastion.ssh contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection.
-"""Logging in to one hop (RFC 4252): what is offered, in which order, and what is said when nothing helps.
+"""Log in to one hop (RFC 4252): what is offered, in which order, and what is reported when nothing helps.
 
-The order is ssh(1)'s, keys, keyboard-interactive, password, or that of PreferredAuthentications; then come the keys that are a last
-resort. A password goes over the wire once by each method that wants it, as with ssh(1) and NumberOfPasswordPrompts 1; to OpenSSH's
-server once at most, unless that accepted it and wants more: PAM is asked either way, and a failure more brings nothing but the
-account's lock (pam_faillock).
+The rules:
+
+- The first request is ``none``, whose answer is the list of methods. Then, as long as the login is not complete, the next method
+  of the list is taken in ssh(1)'s order, keys, keyboard-interactive, password, or in that of PreferredAuthentications; last come
+  the fallback keys. An answer of the server that names methods replaces the list.
+- A key is offered once with its certificate, and once without. If a password or an answer may follow, no more than four are offered.
+- A password goes over the wire once by each method that wants it, as with ssh(1) and NumberOfPasswordPrompts 1. To OpenSSH's
+  server it goes once, unless that has accepted it and wants more: PAM is asked either way, and one more failure brings nothing but
+  the account's lock (pam_faillock).
+- Questions are answered once, and once more after a partial success. If one question has no answer, none is sent.
+- If the host key is in doubt (``secrets_allowed``), no password and no answer is sent.
+- A refusal is LoginRefused, which is not retried. So is an end or a timeout after a secret was sent, as the server may have counted
+  a failure. Without a secret these are HopUnreachable, which may be retried.
+- ``run`` has a thread of its own (``Deadline.limit``), ``_answers`` is called in the transport's thread while ``run`` waits for it, so
+  that there is no lock. When the time is up, the caller reads what was said (``overdue``) and closes the connection.
 """
 
 from __future__ import annotations
