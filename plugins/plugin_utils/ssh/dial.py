@@ -229,11 +229,11 @@ def _addresses(hop: Hop, place: str, deadline: Deadline) -> list[Any]:
     try:
         return deadline.limit(lambda: socket.getaddrinfo(hop.host, hop.port, family, socket.SOCK_STREAM))
     except TimeoutError as error:
-        problem_said = f"the name was not resolved within {deadline.seconds:g} seconds"
-        raise HopUnreachable(place, problem_said, _CHECK_NAME) from error
+        problem = f"the name was not resolved within {deadline.seconds:g} seconds"
+        raise HopUnreachable(place, problem, _CHECK_NAME) from error
     except (OSError, UnicodeError) as error:
-        problem_said = f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}"
-        raise HopUnreachable(place, problem_said, _CHECK_NAME + _hint(hop)) from error
+        problem = f"{_NO_ADDRESS}: {getattr(error, 'strerror', None) or error}"
+        raise HopUnreachable(place, problem, _CHECK_NAME + _hint(hop)) from error
 
 
 def _connected(found: Any, hop: Hop, seconds: float) -> socket.socket:

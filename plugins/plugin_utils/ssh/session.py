@@ -177,6 +177,9 @@ class TargetChannels:
             self._target.no_sftp = error.shell_says
             self._say_no_sftp(error.shell_says)
             return None
+        except RuntimeError:  # no thread can be started
+            channel.close()
+            raise
 
     def _say_no_sftp(self, shell_says: str) -> None:
         """Report that files go through dd: as a warning if the user can change that, else as a note."""

@@ -27,8 +27,8 @@ LIMIT = 40.0
 #: Errors whose place is a hop.
 KINDS = frozenset(
     {
-        "AlgorithmsRefused", "CommandError", "ForwardingRefused", "HopBusy", "HopUnreachable", "HostKeyRefused", "HostKeyUnknown",
-        "LinkLost", "LoginRefused", "SessionRefused",
+        "AlgorithmsRefused", "CommandError", "ForwardingRefused", "HopTemporarilyUnavailable", "HopUnreachable", "HostKeyRefused",
+        "HostKeyUnknown", "LinkLost", "LoginRefused", "SessionLimitReached",
     }
 )  # fmt: skip
 #: What no message may have, whatever a server says.
