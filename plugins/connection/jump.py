@@ -12,20 +12,21 @@ author:
 short_description: Run tasks over SSH through any number of bastions
 version_added: 1.0.0
 description:
-  - Reaches a host over SSH, through any number of jump hosts (bastions) or through a local command.
-  - Every hop has its own user, port, keys, password and host key check. Connections to later hops are nested in
-    those to earlier ones, so that a bastion needs no key, no Python and no shell, only permission to forward.
-  - Host keys are verified at every hop before anything is proved to it, and every error names the hop.
+  - Connects to a host over SSH, through any number of jump hosts (bastions) or through a local command.
+  - A hop is any server on the route, jump host or target. Each hop has its own user, port, keys, password and host key checking.
+  - The connection to each hop runs inside the connection to the previous one. A bastion therefore needs no key, no Python and no shell,
+    but only permission to forward.
+  - The host key of each hop is verified before any credential is sent to it. Every error names the hop.
 requirements:
   - paramiko >= 3.4
 notes:
-  - Hops are visited in the order in which they are written, as with C(ssh -J).
-  - A host name is resolved by the hop before it, never on the controller, except for the first.
-  - O(ssh_jump) and O(proxy_command) exclude each other for one host.
-  - OpenSSH's client configuration files (C(ssh_config)) count for every hop, as the C(ssh) program understands them. A
-    variable comes before O(ssh_common_args) and its siblings, those before C(ssh_config), and that before a default.
-  - Facts never set these options. A fact of a host with the name of one of their variables is an error.
-  - No one can be asked anything while a task runs. What a hop asks for has to be in variables.
+  - Hops are visited in the order in which they are listed, as with C(ssh -J).
+  - The controller resolves the name of the first hop. Each hop resolves the name of the next one.
+  - Do not set both O(ssh_jump) and O(proxy_command) for one host.
+  - OpenSSH's client configuration files (C(ssh_config)) apply to every hop, as the C(ssh) program reads them. Variables take precedence
+    over O(ssh_args), O(ssh_common_args) and O(ssh_extra_args), these over C(ssh_config), and C(ssh_config) over defaults.
+  - Facts never set these options. If a host has a fact with the name of one of their variables, the task fails.
+  - A running task cannot ask for input. Set the answers to everything that a hop asks for in variables.
 seealso:
   - plugin: ansible.builtin.ssh
     plugin_type: connection
@@ -37,20 +38,21 @@ options:
   ssh_jump:
     description:
       - The jump hosts on the way to this host, in the order in which they are visited.
-      - Either a string as for C(ssh -J), C([user@]host[:port]) or C(ssh://[user@]host[:port]), separated by commas;
+      - Either a string as for C(ssh -J), of C([user@]host[:port]) or C(ssh://[user@]host[:port]) separated by commas;
         or a list of such strings and of dictionaries.
-      - Without it, or where it is empty, O(ssh_common_args) and C(ssh_config) say the way. V(none) means no jump host, whatever they say.
-      - C(ProxyJump) or C(ProxyCommand) of C(ssh_config) for the first hop leads to that hop; that of a later hop does not count.
+      - If it is not set or empty, O(ssh_common_args) and C(ssh_config) define the route. V(none) means no jump host, and overrides both.
+      - C(ProxyJump) or C(ProxyCommand) of C(ssh_config) defines how the first hop is reached. It is ignored for later hops.
       - >-
         The keys of a dictionary are C(host), C(port), C(user), C(password), C(private_key_file), C(private_key) (its text),
         C(passphrase), C(certificate_file) (an OpenSSH user certificate), C(certificate) (its text), C(proxy_command) (first hop only),
         C(host_key_checking), C(known_hosts), C(host_key_alias), C(timeout) (seconds) and C(prompts).
-        All but C(host) may be left out.
-      - A hop that sets no user has O(ssh_jump_user), else that of C(ssh_config), else the login name on the controller; never the target's.
-      - A hop that sets no password has O(ssh_jump_password), never the target's password.
-      - A hop's own key, or O(ssh_jump_private_key_file), is offered first, then those of the agent, then the default key files
-        if no key is named. Last of all, when everything else was refused, comes the target's key.
-      - Where there is a password, no more than four keys are offered before it, since servers end a login after six failures.
+        Only C(host) is required.
+      - The user of a jump host defaults to O(ssh_jump_user), else to C(User) of C(ssh_config), else to the login name on the controller; never to
+        the target's user.
+      - The password of a jump host defaults to O(ssh_jump_password), never to the target's password.
+      - The jump host's own key, or O(ssh_jump_private_key_file), is offered first, then the keys of the agent, then the default key files
+        if no key is set. The target's key is offered last, after everything else was refused.
+      - If a password is set, at most four keys are offered before it, because servers end a login after six failed attempts.
     type: raw
     vars:
       - name: ansible_ssh_jump
@@ -60,7 +62,7 @@ options:
     env:
       - name: ANSIBLE_SSH_JUMP
   ssh_jump_user:
-    description: User at jump hosts that set none of their own.
+    description: Default user for jump hosts.
     type: string
     vars:
       - name: ansible_ssh_jump_user
@@ -70,12 +72,12 @@ options:
     env:
       - name: ANSIBLE_SSH_JUMP_USER
   ssh_jump_password:
-    description: Password at jump hosts that set none of their own.
+    description: Default password for jump hosts.
     type: string
     vars:
       - name: ansible_ssh_jump_password
   ssh_jump_private_key_file:
-    description: Private key file for jump hosts that set none of their own.
+    description: Default private key file for jump hosts.
     type: string
     vars:
       - name: ansible_ssh_jump_private_key_file
@@ -86,7 +88,8 @@ options:
       - name: ANSIBLE_SSH_JUMP_PRIVATE_KEY_FILE
   ssh_jump_timeout:
     description:
-      - Seconds for all hops together, logins included. Without it, each hop has O(connect_timeout) or its own C(timeout), and nothing else limits the whole.
+      - Time limit for all hops together, in seconds, including logins. If it is not set, only O(connect_timeout) or the C(timeout) of each hop,
+        and the limit of each login, apply.
     type: float
     vars:
       - name: ansible_ssh_jump_timeout
@@ -98,10 +101,10 @@ options:
   proxy_command:
     description:
       - A command whose standard input and output carry the connection to this host, as OpenSSH's C(ProxyCommand).
-      - It is run on the controller by the user's shell. V(%h), V(%p) and V(%r) stand for host, port and user of this host, V(%n) for the
-        host, too, V(%%) for a percent sign.
-      - As with OpenSSH, the shell is told to C(exec) it, so that anything but a simple command has to be wrapped in C(sh -c '...').
-      - V(none) means no command, whatever C(ssh_config) says.
+      - It is run on the controller by the user's shell. These tokens are replaced. V(%h) and V(%n) by the host, V(%p) by its port, V(%r) by the
+        user on that host, V(%%) by a percent sign.
+      - As with OpenSSH, the shell runs the command with C(exec). Wrap anything but a simple command in C(sh -c '...').
+      - V(none) means no command, and overrides C(ssh_config).
     type: string
     vars:
       - name: ansible_proxy_command
@@ -115,7 +118,7 @@ options:
       - name: ANSIBLE_PROXY_COMMAND
       - name: ANSIBLE_PARAMIKO_PROXY_COMMAND
   ssh_args:
-    description: Arguments for the C(ssh) program, before O(ssh_common_args), which see.
+    description: Arguments for the C(ssh) program, before those of O(ssh_common_args), which describes what they do.
     type: string
     default: ''
     vars:
@@ -127,9 +130,9 @@ options:
       - name: ANSIBLE_SSH_ARGS
   ssh_common_args:
     description:
-      - Arguments for the C(ssh) program. C(-J), C(-F), C(-i), C(-l), C(-p), C(-C) and C(-o) mean to this host what they mean to C(ssh), which
-        is asked for that; but a variable of this plugin comes before them. To jump hosts, only C(-F) has a meaning.
-      - What has no meaning here, such as C(-X), is a warning, and so is C(-J) beside O(ssh_jump); C(-W) is an error.
+      - Arguments for the C(ssh) program. For this host, C(-J), C(-F), C(-i), C(-l), C(-p), C(-C) and C(-o) have the same meaning as for C(ssh),
+        which evaluates them. Variables of this plugin take precedence. Only C(-F) applies to jump hosts.
+      - Arguments that have no effect, such as C(-X), and C(-J) if O(ssh_jump) is set, cause a warning. C(-W) is an error.
     type: string
     default: ''
     vars:
@@ -142,7 +145,7 @@ options:
     cli:
       - name: ssh_common_args
   ssh_extra_args:
-    description: Arguments for the C(ssh) program, after O(ssh_common_args), which see.
+    description: Arguments for the C(ssh) program, after those of O(ssh_common_args), which describes what they do.
     type: string
     default: ''
     vars:
@@ -156,7 +159,7 @@ options:
       - name: ssh_extra_args
   ssh_executable:
     description:
-      - Has no effect, and is a warning where it is set. The C(ssh) of the C(PATH) is asked for its configuration, and makes no connection.
+      - Has no effect. If it is set, a warning is shown. The plugin runs the C(ssh) of the C(PATH) to read its configuration only, not to connect.
     type: string
     vars:
       - name: ansible_ssh_executable
@@ -167,7 +170,7 @@ options:
       - name: ANSIBLE_SSH_EXECUTABLE
   config_file:
     description:
-      - OpenSSH's configuration file, in place of C(~/.ssh/config) and C(/etc/ssh/ssh_config), for all hops. V(none) means no file.
+      - OpenSSH's configuration file, used for all hops instead of C(~/.ssh/config) and C(/etc/ssh/ssh_config). V(none) means no file.
     type: string
     vars:
       - name: ansible_ssh_config_file
@@ -186,7 +189,7 @@ options:
       - name: ansible_ssh_host
       - name: ansible_paramiko_host
   port:
-    description: Port of the host; without it that of C(ssh_config), else 22.
+    description: Port of the host. If it is not set, C(Port) of C(ssh_config) is used, else 22.
     type: int
     vars:
       - name: ansible_port
@@ -203,7 +206,7 @@ options:
     keyword:
       - name: port
   remote_user:
-    description: User at the host; without it that of C(ssh_config), else the login name on the controller.
+    description: User to log in as on the host. If it is not set, C(User) of C(ssh_config) is used, else the login name on the controller.
     type: string
     vars:
       - name: ansible_user
@@ -223,8 +226,8 @@ options:
       - name: remote_user
   password:
     description:
-      - Password of O(remote_user). Jump hosts never get it.
-      - It is also tried as the passphrase of a private key that needs one, as is the password of a jump host for its keys.
+      - Password of O(remote_user). It is never sent to jump hosts.
+      - It is also tried as the passphrase of a private key that needs one. The password of a jump host is tried for the keys of that jump host.
     type: string
     vars:
       - name: ansible_password
@@ -233,7 +236,7 @@ options:
       - name: ansible_paramiko_pass
       - name: ansible_paramiko_password
   private_key_file:
-    description: Path to a private key file. A certificate beside it, C(<file>-cert.pub), is used with it.
+    description: Path to a private key file. If the certificate C(<file>-cert.pub) exists in the same directory, it is used with the key.
     type: string
     vars:
       - name: ansible_private_key_file
@@ -251,7 +254,7 @@ options:
       - name: private_key_file
         option: --private-key
   private_key:
-    description: The text of a private key, in place of O(private_key_file).
+    description: The text of a private key, instead of O(private_key_file).
     type: string
     vars:
       - name: ansible_private_key
@@ -268,14 +271,14 @@ options:
       - name: ANSIBLE_PRIVATE_KEY_PASSPHRASE
   certificate:
     description:
-      - The text of an OpenSSH user certificate, in place of O(certificate_file), such as a secrets manager signs.
+      - The text of an OpenSSH user certificate, instead of O(certificate_file), for example one signed by a secrets manager.
     type: string
     vars:
       - name: ansible_ssh_certificate
   certificate_file:
     description:
-      - Path to an OpenSSH user certificate for O(private_key_file) or O(private_key); without these, for whichever key it fits, such as
-        one of the agent.
+      - Path to an OpenSSH user certificate for O(private_key_file) or O(private_key). If neither is set, it is used with any key that matches
+        it, such as a key of the agent.
     type: string
     vars:
       - name: ansible_ssh_certificate_file
@@ -285,7 +288,7 @@ options:
     env:
       - name: ANSIBLE_SSH_CERTIFICATE_FILE
   look_for_keys:
-    description: Whether the default key files in C(~/.ssh) are offered where no key is named.
+    description: Whether the default key files in C(~/.ssh) are offered if no key is set.
     type: boolean
     default: true
     vars:
@@ -298,19 +301,19 @@ options:
       - name: ANSIBLE_PARAMIKO_LOOK_FOR_KEYS
   prompts:
     description:
-      - Answers to questions that the host asks with the keyboard-interactive method, as a dictionary of regular expression to answer.
-        The expressions are searched for in the question, whatever its case.
-      - A lookup can supply a one-time code. With another code next time, a kept connection is used all the same, if the expression
-        calls it such a code, for example C(verification code) or C(one-time password). Any other answer is a credential.
+      - Answers to questions that the host asks with the keyboard-interactive method, as a dictionary. Each key is a regular expression that is
+        searched for in the question, ignoring case; its value is the answer.
+      - A lookup can supply a one-time code. A new code does not prevent the use of a kept connection if the expression calls it a one-time
+        code, for example C(verification code) or C(one-time password). Any other answer is a credential, and a different one causes a new login.
     type: raw
     vars:
       - name: ansible_ssh_prompts
   host_key_checking:
     description:
-      - V(true) refuses a host key that is not known. V(accept-new) adds an unknown key to the first file of O(known_hosts) and
-        refuses a changed one. V(false) accepts any, but no jump host with a changed key; a target with a changed key gets no password,
-        no answer and no agent then, and each run is warned.
-      - Applies to all hops that do not set their own. Without it, C(StrictHostKeyChecking) of C(ssh_config) counts, else V(true).
+      - V(true) refuses unknown and changed host keys. V(accept-new) adds an unknown key to the first file of O(known_hosts), and
+        refuses a changed key. V(false) accepts any key, except a changed key of a jump host. A target with a changed key is then sent no
+        password and no answers, no agent is forwarded to it, and a warning is shown in each run.
+      - Applies to all hops that do not set their own. If it is not set, C(StrictHostKeyChecking) of C(ssh_config) is used, else V(true).
     type: raw
     vars:
       - name: ansible_host_key_checking
@@ -329,11 +332,11 @@ options:
       - name: ANSIBLE_PARAMIKO_HOST_KEY_CHECKING
   known_hosts:
     description:
-      - Paths of the files with known host keys, as a list or separated by commas; or their lines, as a text of one or more lines or
+      - Paths of files with known host keys, as a list or separated by commas; or lines of such a file, as a text of one or more lines or
         as items of the list.
-      - A file that does not exist is as an empty one; one that cannot be read refuses every host.
-      - Applies to all hops that do not set their own. Without it, the files of C(ssh_config) count, which are
-        C(~/.ssh/known_hosts), C(~/.ssh/known_hosts2) and those of the same names under C(/etc/ssh) if it does not name others.
+      - A file that does not exist is treated as empty. If a file cannot be read, all hosts are refused.
+      - Applies to all hops that do not set their own. If it is not set, the files of C(ssh_config) are used. By default, these are
+        C(~/.ssh/known_hosts), C(~/.ssh/known_hosts2), C(/etc/ssh/ssh_known_hosts) and C(/etc/ssh/ssh_known_hosts2).
     type: raw
     vars:
       - name: ansible_ssh_known_hosts
@@ -344,16 +347,17 @@ options:
       - name: ANSIBLE_SSH_KNOWN_HOSTS
   host_key_alias:
     description:
-      - Name to look up in O(known_hosts) instead of the host's own, as OpenSSH's C(HostKeyAlias).
-      - Applies to this host only; a jump host has its own. Without it, that of C(ssh_config) counts.
+      - Name to look up in O(known_hosts) instead of the host's own name, as OpenSSH's C(HostKeyAlias).
+      - Applies to this host only; a jump host has its own. If it is not set, C(HostKeyAlias) of C(ssh_config) is used.
     type: string
     vars:
       - name: ansible_ssh_host_key_alias
   connect_timeout:
     description:
-      - Seconds for each hop to be connected to, until its host key is there. Where it is 10, C(ConnectTimeout) of C(ssh_config) counts.
-      - A login may take 120 seconds, as by default on OpenSSH's server, or this time if it is longer.
-      - It also limits how long privilege escalation may take to ask for its password, and then to start the command, plus two seconds each.
+      - Time limit for connecting to each hop, in seconds, until its host key has arrived. If it is 10, C(ConnectTimeout) of C(ssh_config)
+        takes precedence.
+      - A login may take 120 seconds, the default of OpenSSH's server, or this time if it is longer.
+      - It also limits how long privilege escalation may take to ask for its password, and then to start the command, with two seconds added to each.
     type: float
     default: 10
     vars:
@@ -374,8 +378,8 @@ options:
       - name: timeout
   reconnection_retries:
     description:
-      - How often connecting is tried again when a hop cannot be reached.
-      - A login that was refused is not tried again in the same run, and neither is a command that was sent.
+      - Number of times to retry when a hop cannot be reached.
+      - A refused login is not retried in the same run, and a command that was sent is never repeated.
     type: int
     default: 0
     vars:
@@ -389,8 +393,8 @@ options:
       - name: ANSIBLE_SSH_RETRIES
   server_alive_interval:
     description:
-      - Seconds between requests to every hop that it show itself alive, as OpenSSH's C(ServerAliveInterval). V(0) sends none.
-      - Without it, that of C(ssh_config) counts, else 15.
+      - Keepalive interval for each hop, in seconds, as OpenSSH's C(ServerAliveInterval). V(0) sends no keepalives.
+      - If it is not set, C(ServerAliveInterval) of C(ssh_config) is used, else 15.
     type: float
     vars:
       - name: ansible_ssh_server_alive_interval
@@ -401,8 +405,8 @@ options:
       - name: ANSIBLE_SSH_SERVER_ALIVE_INTERVAL
   server_alive_count_max:
     description:
-      - Intervals without an answer after which a hop is given up, as OpenSSH's C(ServerAliveCountMax).
-      - Without it, that of C(ssh_config) counts, else 3.
+      - Number of intervals without an answer after which the connection to a hop is closed, as OpenSSH's C(ServerAliveCountMax).
+      - If it is not set, C(ServerAliveCountMax) of C(ssh_config) is used, else 3.
     type: int
     vars:
       - name: ansible_ssh_server_alive_count_max
@@ -413,8 +417,8 @@ options:
       - name: ANSIBLE_SSH_SERVER_ALIVE_COUNT_MAX
   transfer_method:
     description:
-      - How files are copied. V(sftp) uses the SFTP subsystem, V(piped) uses C(dd) on the host, V(smart) uses SFTP where the
-        host offers it and C(dd) where it does not.
+      - How files are copied. V(sftp) uses the SFTP subsystem, V(piped) uses C(dd) on the host, V(smart) uses SFTP if the
+        host offers it, else C(dd).
     type: string
     default: smart
     vars:
@@ -426,9 +430,9 @@ options:
       - name: ANSIBLE_SSH_TRANSFER_METHOD
   pty:
     description:
-      - Whether commands with privilege escalation run on a terminal. V(auto) gives one where the escalation program
-        works on a terminal only, such as C(doas) with a password. V(true) is for C(requiretty) in sudoers.
-      - On a terminal, the output of the two streams is one, and pipelined modules never get one.
+      - Whether commands with privilege escalation run on a terminal. V(auto) allocates a terminal only if the escalation program
+        requires one, such as C(doas) with a password. Use V(true) for C(requiretty) in sudoers.
+      - On a terminal, standard error is merged into standard output. Pipelined modules never get a terminal.
     type: raw
     default: auto
     vars:
@@ -444,11 +448,11 @@ options:
       - name: ANSIBLE_PARAMIKO_PTY
   persist:
     description:
-      - Seconds for which connections are kept when nothing uses them, as OpenSSH's C(ControlPersist).
-      - A broker keeps them, a process on the controller that the first task starts. All tasks, hosts, forks and runs of a user
-        share its connections to the jump hosts and to the hosts. It ends when it has none left.
-      - V(0) means no broker. Each task then connects by itself.
-      - Without it, C(ControlPersist) of C(ssh_config) or O(ssh_common_args) counts if it is a time, else 60.
+      - Seconds for which unused connections are kept, as OpenSSH's C(ControlPersist).
+      - The first task starts a broker, a process on the controller that keeps the connections. All tasks, hosts, forks and runs of a user
+        share its connections to jump hosts and targets. It exits when it has had no connection and no request for the same time.
+      - V(0) means no broker. Each task then opens its own connections.
+      - If it is not set, C(ControlPersist) of C(ssh_config) or O(ssh_common_args) is used if it is a time, else 60.
     type: float
     vars:
       - name: ansible_ssh_persist
@@ -459,7 +463,7 @@ options:
       - name: ANSIBLE_SSH_PERSIST
   persist_max:
     description:
-      - Seconds after which a connection is used for nothing new, however busy it is, so that every hop asks for its login again.
+      - Seconds after its login for which a connection accepts new tasks, even if it is in use. Later tasks log in to every hop again.
         V(0) means no limit.
     type: float
     default: 0
@@ -472,10 +476,10 @@ options:
       - name: ANSIBLE_SSH_PERSIST_MAX
   persist_directory:
     description:
-      - Directory for the broker's socket and log. It is made with mode 0700 if it does not exist, and must be the user's alone.
-      - The directories above it must belong to root or the user, and be writable by no other user, except with the sticky bit.
-      - Without it, C($XDG_RUNTIME_DIR/bastion-ssh), or C(bastion-ssh) in ansible's home (C(~/.ansible)).
-      - Where a broker cannot be, each task connects by itself, and C(-v) says why.
+      - Directory for the broker's socket and log. It is created with mode 0700 if it does not exist, and must be accessible to the user only.
+      - The directories above it must belong to root or the user, and must not be writable by any other user, except with the sticky bit.
+      - If it is not set, C($XDG_RUNTIME_DIR/bastion-ssh) is used, or C(bastion-ssh) in Ansible's home (C(~/.ansible)).
+      - If a broker cannot run there, each task opens its own connections, and C(-v) shows the reason.
     type: string
     vars:
       - name: ansible_ssh_persist_directory
@@ -501,7 +505,7 @@ options:
 """
 
 EXAMPLES = r"""
-# group_vars/paris.yml: through edge to core, and from there to the hosts of the group
+# group_vars/paris.yml: through edge, then through core, to the hosts of the group
 ansible_connection: bastion.ssh.jump
 ansible_ssh_jump:
   - host: edge.example.com
@@ -513,10 +517,10 @@ ansible_ssh_jump:
 ansible_user: deploy
 ansible_private_key_file: ~/.ssh/deploy
 
-# the same with one key for all, as for ssh -J
+# The same route with one key for all hops, as for ssh -J
 # ansible_ssh_jump: guest@edge.example.com,operator@core.internal
 
-# the connections that are kept, and their end:
+# Show the kept connections, and end them:
 # ansible-playbook bastion.ssh.sessions
 # ansible-playbook bastion.ssh.sessions -e bastion_ssh_stop=true
 """
