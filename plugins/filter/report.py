@@ -9,23 +9,23 @@ DOCUMENTATION = r"""
 name: report
 author:
   - bastion.ssh contributors (!UNKNOWN)
-short_description: One report of what the modules of this collection found for many hosts
+short_description: Combine results of this collection's modules for many hosts into one report
 version_added: 1.0.0
 description:
-  - Puts results of M(bastion.ssh.chain), M(bastion.ssh.trust) or M(bastion.ssh.check) together, as the playbooks of these names show them.
-  - It is made for people. A program should read the results themselves.
+  - Combines results of M(bastion.ssh.chain), M(bastion.ssh.trust) or M(bastion.ssh.check), as the playbooks of these names show them.
+  - The report is meant to be read by users. Programs should use the results of the modules instead.
 positional: what
 options:
   _input:
-    description: Names of hosts, each with its result of one of the modules.
+    description: Dictionary of host names, each with the host's result of one of the modules.
     required: true
     type: dict
   what:
     description:
-      - V(routes) is a line for each route, with the hosts behind it, and V(details) the lines of each host, of M(bastion.ssh.chain).
-      - V(picture) is what there is to draw of the same, which is a dictionary of nodes and edges.
-      - V(keys) is the host keys by route, and V(questions) a question for each new key, of M(bastion.ssh.trust).
-      - V(times) is a table of the hops by route, of M(bastion.ssh.check).
+      - For results of M(bastion.ssh.chain), V(routes) returns one line for each route with the hosts behind it, V(details) returns the lines of
+        each host, and V(picture) returns a dictionary of nodes and edges for drawing the routes.
+      - For results of M(bastion.ssh.trust), V(keys) returns the host keys by route, and V(questions) returns one question for each new key.
+      - For results of M(bastion.ssh.check), V(times) returns a table of the hops by route.
     type: string
     required: true
     choices: [routes, details, picture, keys, questions, times]
@@ -36,7 +36,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Learn the route to each host
+- name: Determine the route to each host
   bastion.ssh.chain:
   register: route
 
@@ -48,7 +48,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Lines; of V(questions), dictionaries with C(fingerprint) and C(question); of V(picture), a dictionary of C(nodes) and C(edges).
+  description: A list of lines. For V(questions), a list of dictionaries with C(fingerprint) and C(question). For V(picture), a dictionary with C(nodes) and
+    C(edges).
   type: raw
 """
 

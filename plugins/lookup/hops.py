@@ -9,22 +9,23 @@ DOCUMENTATION = r"""
 name: hops
 author:
   - bastion.ssh contributors (!UNKNOWN)
-short_description: Hosts of the inventory as jump hosts
+short_description: Use hosts of the inventory as jump hosts
 version_added: 1.0.0
 description:
-  - Makes a value for O(bastion.ssh.jump#connection:ssh_jump) of hosts that are in the inventory. Each becomes a hop with the address, port, user,
-    keys, password and host key settings that its own variables say, templates and vaults included.
-  - The first of them is reached as its own C(ansible_ssh_jump) or C(ansible_proxy_command) says, and so are the hosts that these
-    name, with this lookup or without. The way to each further one is its place in the list.
-  - Only variables of the hosts that are named are looked at.
-  - What a jump host cannot have is an error, which is its own arguments for C(ssh) and its own C(ansible_ssh_config_file).
+  - Returns a value for O(bastion.ssh.jump#connection:ssh_jump) that consists of hosts of the inventory. Each of them becomes a jump host with the
+    address, port, user, keys, password and host key settings of its own variables, including templates and vaulted values.
+  - The first host is reached as its own C(ansible_ssh_jump) or C(ansible_proxy_command) defines, and so are the hosts that these variables
+    name, with or without this lookup. Each further host is reached through the previous host in the list.
+  - Only the variables of the named hosts are read.
+  - Settings that a jump host cannot have are an error. These are arguments for C(ssh) that would affect the connection, and a
+    C(ansible_ssh_config_file) that differs from that of the target.
 notes:
-  - C(query) gives the same jump hosts as C(lookup).
-  - A group variable that makes a bastion a jump host of its group applies to the bastion itself, too, if that is in the group. Let its own
-    C(ansible_ssh_jump) be V(none).
+  - C(query) returns the same jump hosts as C(lookup).
+  - If a bastion is in a group whose variables name it as a jump host, they apply to the bastion, too. Set C(ansible_ssh_jump) to V(none) for
+    the bastion.
 options:
   _terms:
-    description: Names of hosts in the inventory, in the order in which they are visited; or lists of them.
+    description: Names of hosts in the inventory, or lists of names, in the order in which the hosts are visited.
     required: true
     type: list
     elements: str
@@ -41,7 +42,7 @@ ansible_ssh_jump: "{{ lookup('bastion.ssh.hops', 'edge', 'core') }}"
 
 RETURN = r"""
 _raw:
-  description: The hops, as one list.
+  description: The jump hosts, as one list.
   type: list
   elements: raw
 """

@@ -14,11 +14,11 @@ author:
 short_description: Show the route to a host, without connecting
 version_added: 1.0.0
 description:
-  - Shows each hop of the route to a host, and where each value comes from, which is a variable, C(ssh_config) or a default.
-  - Nothing is connected, but the C(ssh) program is asked for its configuration. Secrets are not shown, nor the arguments of commands.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.chain -i inventory) shows each route with the hosts behind it,
-    and the values with C(-v), or for one host with C(-l). With C(-e bastion_ssh_picture=routes.svg), or another file whose name ends in
-    C(.dot) or C(.mmd), it draws the routes, too.
+  - Shows each hop of the route to a host, and the source of each value, which is a variable, C(ssh_config) or a default.
+  - Connects to nothing, but runs the C(ssh) program to read its configuration. Shows no secrets and no arguments of commands.
+  - The playbook of the same name, C(ansible-playbook bastion.ssh.chain -i inventory), shows each route with the hosts behind it. With C(-v), or with
+    C(-l) for one host, it also shows the values. With C(-e bastion_ssh_picture=routes.svg), or another file name that ends in C(.dot) or C(.mmd), it
+    also draws the routes.
 options: {}
 attributes:
   action:
@@ -28,7 +28,7 @@ attributes:
     description: Changes nothing.
     support: full
   diff_mode:
-    description: Has no difference to show.
+    description: Shows no differences.
     support: none
 extends_documentation_fragment: []
 seealso:
@@ -38,24 +38,24 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Learn the way to the host
+- name: Determine the route to the host
   bastion.ssh.chain:
-  register: way
+  register: route
 
-- name: Show it
+- name: Show the route
   ansible.builtin.debug:
-    var: way.lines
+    var: route.lines
 """
 
 RETURN = r"""
 chain:
-  description: The hops, the host itself last. It is empty for a host with another connection plugin, which is skipped.
+  description: The hops, the host itself last. Empty for a host that uses another connection plugin and is therefore skipped.
   returned: always
   type: list
   elements: str
   sample: [guest@edge.example.com:22, deploy@web.internal:22]
 legs:
-  description: The connections one by one, for drawing them.
+  description: The connections of the route, one by one, for drawing them.
   returned: always
   type: list
   elements: dict
@@ -65,7 +65,7 @@ legs:
       name: guest@edge.example.com:22
       proxied: false
 hops:
-  description: The same, with their values and who says them.
+  description: The hops with their values, and the source of each value.
   returned: always
   type: list
   elements: dict
@@ -76,20 +76,20 @@ hops:
           value: guest
           source: ansible_ssh_jump[0]
 directory:
-  description: The working directory of Ansible, where relative paths begin.
+  description: The working directory of Ansible. Relative paths start there.
   returned: always
   type: str
 notes:
-  description: Settings that have no effect, and variables whose names are like those of the connection plugin.
+  description: Settings that have no effect, and variables whose names resemble those of the connection plugin.
   returned: always
   type: list
   elements: str
 connection:
-  description: The connection plugin of a host that is skipped, as it has another one.
-  returned: when it is skipped
+  description: The connection plugin of the host, if the host is skipped because it uses another plugin.
+  returned: when the host is skipped
   type: str
 lines:
-  description: The hops and notes for people, without defaults.
+  description: The hops and notes as readable text, without values that are defaults.
   returned: always
   type: list
   elements: str

@@ -11,14 +11,14 @@ DOCUMENTATION = r"""
 module: check
 author:
   - bastion.ssh contributors (!UNKNOWN)
-short_description: Reach a host, and show how long each hop took
+short_description: Connect to a host, and show the time of each hop
 version_added: 1.0.0
 description:
   - Connects to a host, runs a shell command there that changes nothing, and shows each hop with its times.
-  - A host that cannot be reached is unreachable, and the message names the hop at which the way ends.
-  - Needs no Python on the host.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.check -i inventory) goes to every host of an inventory, and shows
-    one table of all hops, in which a jump host of several hosts is one row.
+  - If the connection fails, the host is unreachable, and the message names the hop that failed.
+  - Requires no Python on the host.
+  - The playbook of the same name, C(ansible-playbook bastion.ssh.check -i inventory), connects to every host of an inventory, and shows
+    one table of all hops. A jump host that several hosts share is one row.
 options: {}
 attributes:
   action:
@@ -28,7 +28,7 @@ attributes:
     description: Changes nothing.
     support: full
   diff_mode:
-    description: Has no difference to show.
+    description: Shows no differences.
     support: none
 extends_documentation_fragment: []
 seealso:
@@ -38,45 +38,45 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Reach the host
+- name: Connect to the host
   bastion.ssh.check:
-  register: reached
+  register: checked
 
-- name: Show the way
+- name: Show the hops and their times
   ansible.builtin.debug:
-    var: reached.lines
+    var: checked.lines
 """
 
 RETURN = r"""
 hops:
-  description: The hops, the host itself last. It is empty for a host with another connection plugin.
-  returned: when it was reached
+  description: The hops, the host itself last. Empty for a host that uses another connection plugin.
+  returned: when the host was reached
   type: list
   elements: dict
   contains:
     hop:
-      description: Which hop it is.
+      description: The hop as messages name it, with its position on the route, user, host and port. The target counts as the last hop.
       type: str
     label:
-      description: User, host and port.
+      description: User, host and port of the hop.
       type: str
     login:
-      description: Seconds from the beginning of its connection to the end of its login, whichever task made it.
+      description: Seconds from the start of its connection to the end of its login, even if another task made the connection.
       type: float
     age:
-      description: Seconds for which it has been connected.
+      description: Seconds since the hop was connected.
       type: float
 notes:
-  description: Variables whose names are like those of the connection plugin.
+  description: Variables whose names resemble those of the connection plugin.
   returned: always
   type: list
   elements: str
 connection:
-  description: The connection plugin of the host, if it is another one.
-  returned: when it is another one
+  description: The connection plugin of the host, if it is not P(bastion.ssh.jump#connection).
+  returned: when the host uses another connection plugin
   type: str
 lines:
-  description: The hops for people. Where the host was not reached, what was done until then.
+  description: The hops as readable text. If the host was not reached, the steps up to the failure.
   returned: always
   type: list
   elements: str
@@ -85,7 +85,7 @@ lines:
     - "target deploy@web.internal:22 (via guest@edge.example.com:22): login 0.113 s, connected for 0 s"
     - "reached in 0.131 s"
 seconds:
-  description: How long all of it took.
-  returned: when it was reached
+  description: Duration of the whole check, in seconds.
+  returned: when the host was reached
   type: float
 """

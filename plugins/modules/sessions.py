@@ -14,19 +14,19 @@ author:
 short_description: Show and end the connections that bastion.ssh.jump keeps
 version_added: 1.0.0
 description:
-  - Tells which brokers of P(bastion.ssh.jump#connection) this user has on the controller, and which connections each of them keeps.
-  - Runs on the controller, whatever host it is used for.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.sessions) shows them, and ends them with C(-e bastion_ssh_stop=true).
+  - Shows the brokers of P(bastion.ssh.jump#connection) that this user has on the controller, and the connections that each broker keeps.
+  - Runs on the controller, regardless of the host of the task.
+  - The playbook of the same name, C(ansible-playbook bastion.ssh.sessions), shows them. With C(-e bastion_ssh_stop=true), it ends them.
 options:
   stop:
     description:
-      - Whether to end the brokers, and all of their connections. Tasks that use one become unreachable.
+      - Whether to end the brokers and all of their connections. Hosts whose tasks use such a connection become unreachable.
     type: bool
     default: false
   directory:
     description:
-      - Directory to look into. Without it, the one that O(bastion.ssh.jump#connection:persist_directory) of the connection
-        plugin names for this host, else those that it takes by default.
+      - Directory to search. If it is not set, the directory of O(bastion.ssh.jump#connection:persist_directory) for this host is used, else
+        the default directories of the connection plugin.
     type: path
 attributes:
   action:
@@ -36,7 +36,7 @@ attributes:
     description: Ends no broker in check mode.
     support: full
   diff_mode:
-    description: Has no difference to show.
+    description: Shows no differences.
     support: none
 extends_documentation_fragment: []
 seealso:
@@ -49,7 +49,7 @@ EXAMPLES = r"""
   bastion.ssh.sessions:
   register: sessions
 
-- name: End them all
+- name: End all kept connections
   bastion.ssh.sessions:
     stop: true
 """
@@ -62,89 +62,89 @@ brokers:
   elements: dict
   contains:
     pid:
-      description: Its process.
+      description: Process ID of the broker.
       type: int
     since:
-      description: When it was started, in seconds since 1970.
+      description: Start time of the broker, in seconds since 1970.
       type: float
     workers:
-      description: How many tasks it serves now.
+      description: Number of tasks that it serves now.
       type: int
     directory:
-      description: Where its socket and its log are.
+      description: Directory of its socket and its log.
       type: str
     name:
       description: Name of its socket, without C(.sock).
       type: str
     ended:
-      description: V(true) if it was killed before, and what it had left was removed.
+      description: V(true) if the broker had been killed before, and its remaining files were removed.
       type: bool
     problem:
-      description: Why nothing else is known of it. One that gives no answer may have to be killed.
+      description: Why nothing else is known of the broker. A broker that does not answer may have to be killed.
       type: str
     transports:
-      description: Its connections, those to the first hops first.
+      description: Its connections. Those to first hops are listed first.
       type: list
       elements: dict
       contains:
         hop:
-          description: User, host and port.
+          description: User, host and port of the hop.
           type: str
         via:
-          description: The hop before it.
+          description: The previous hop on the route.
           type: str
         state:
           description: V(dialling) or V(open).
           type: str
         leases:
-          description: How many tasks use it now, be it only to reach another host.
+          description: Number of tasks that use it now, directly or to reach another host.
           type: int
         served:
-          description: How many times it was used.
+          description: Number of times it was used.
           type: int
         age:
           description: Seconds since its login.
           type: float
         idle:
-          description: Seconds for which nothing has used it.
+          description: Seconds since it was last in use.
           type: float
         sent:
-          description: Bytes that went to the hop.
+          description: Bytes sent to the hop.
           type: int
         received:
-          description: Bytes that came from the hop.
+          description: Bytes received from the hop.
           type: int
     hops:
-      description: What has become of each hop since the broker began, the first hops first; of very many, those that were used last.
+      description: Statistics of each hop since the broker started. First hops are listed first. If there are very many hops, only the most recently used ones.
       type: list
       elements: dict
       contains:
         hop:
-          description: User, host and port.
+          description: User, host and port of the hop.
           type: str
         via:
-          description: The hop before it.
+          description: The previous hop on the route.
           type: str
         dials:
-          description: How many times it was connected to, or that was tried.
+          description: Number of connection attempts, successful or not.
           type: int
         failures:
-          description: How many of its dials failed, by cause.
+          description: Number of failed connection attempts, by cause.
           type: dict
         reused:
-          description: How many times a connection that was there was used.
+          description: Number of times an existing connection was reused.
           type: int
         sent:
-          description: Bytes that went to the hop.
+          description: Bytes sent to the hop.
           type: int
         received:
-          description: Bytes that came from the hop.
+          description: Bytes received from the hop.
           type: int
         round_trip:
-          description: Seconds until its last keepalive was answered; null before the first one.
+          description: Round-trip time of its last keepalive, in seconds; null before the first one.
           type: float
 lines:
-  description: The same for people.
+  description: The brokers and connections as readable text.
   returned: always
   type: list
   elements: str

@@ -11,22 +11,22 @@ DOCUMENTATION = r"""
 module: trust
 author:
   - bastion.ssh contributors (!UNKNOWN)
-short_description: Show the host keys on the way to a host, and add them to known_hosts
+short_description: Show the host keys on the route to a host, and add them to known_hosts
 version_added: 1.0.0
 description:
-  - Tells the fingerprint of each hop's host key, and whether it is known. The keys are read through the chain, by logging in to the
-    bastions, and not to the host itself.
-  - No hop is passed whose key is not trusted. Without O(accept), the keys behind the first one that is new are therefore not seen.
-  - Compare the fingerprints with those that the hosts show on their consoles, before or after they are added.
-  - There is a playbook of the same name. C(ansible-playbook bastion.ssh.trust -i inventory) shows the fingerprints by route, and asks on a
-    terminal about each key that is new, hop by hop, until all hosts are trusted; C(-e bastion_ssh_accept=true) adds all without asking.
+  - Shows the fingerprint of each hop's host key, and whether the key is known. To read the keys, the module logs in to the bastions, but not to
+    the host itself.
+  - The module never connects through a hop whose key is not trusted. Without O(accept), it therefore shows no keys behind the first new key.
+  - Compare the fingerprints with those on the consoles of the hosts, before or after the keys are added.
+  - The playbook of the same name, C(ansible-playbook bastion.ssh.trust -i inventory), shows the fingerprints by route. On a terminal, it asks
+    about each new key, hop by hop, until all hosts are trusted. With C(-e bastion_ssh_accept=true), it adds all new keys without asking.
 options:
   accept:
-    description: Whether keys of hosts of which no key is known are added to the first file of known_hosts. A changed key never is.
+    description: Whether to add the keys of unknown hosts to the first known_hosts file. A changed key is never added.
     type: bool
     default: false
   fingerprints:
-    description: The only keys that O(accept) adds, as C(SHA256:...).
+    description: Restricts O(accept) to the keys with these fingerprints, each as C(SHA256:...).
     type: list
     elements: str
 attributes:
@@ -37,7 +37,7 @@ attributes:
     description: Adds nothing.
     support: full
   diff_mode:
-    description: Has no difference to show.
+    description: Shows no differences.
     support: none
 extends_documentation_fragment: []
 seealso:
@@ -47,15 +47,15 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the host keys
+- name: Read the host keys
   bastion.ssh.trust:
   register: keys
 
-- name: Show them
+- name: Show the host keys
   ansible.builtin.debug:
     var: keys.lines
 
-- name: Add the one whose fingerprint was compared
+- name: Add the key whose fingerprint was compared
   bastion.ssh.trust:
     accept: true
     fingerprints: ["SHA256:4oxIgrRyh2+V1ATpxOl7hrIO4EYxGWmiOCDCZm7ZZcg"]
@@ -63,53 +63,53 @@ EXAMPLES = r"""
 
 RETURN = r"""
 hops:
-  description: The hops that were seen, in the order of the visit.
+  description: The hops whose keys were read or tried, in the order of the route.
   returned: always
   type: list
   elements: dict
   contains:
     hop:
-      description: Which hop it is.
+      description: The hop as messages name it, with its position on the route, user, host and port. The target counts as the last hop.
       type: str
     label:
-      description: User, host and port.
+      description: User, host and port of the hop.
       type: str
     target:
-      description: Whether it is the host itself.
+      description: Whether this hop is the target.
       type: bool
     status:
-      description: V(known), V(new), V(added), V(refused) or V(unreachable).
+      description: Status of the key or the hop. One of V(known), V(new), V(added), V(refused) or V(unreachable).
       type: str
     key_type:
-      description: Type of its key.
+      description: Type of the host key.
       type: str
     fingerprint:
-      description: Fingerprint of its key.
+      description: Fingerprint of the host key.
       type: str
     certified:
-      description: Whether it has shown a certificate.
+      description: Whether the hop presented a host certificate.
       type: bool
     line:
-      description: The line for known_hosts, of a key that is new or was added.
+      description: The line for known_hosts, if the key is new or was added.
       type: str
     msg:
-      description: Why it is refused or was not reached.
+      description: Why the key is refused, or why the hop is unreachable.
       type: str
 new:
-  description: Fingerprints of keys that are not known.
+  description: Fingerprints of the keys that are not known.
   returned: always
   type: list
   elements: str
 trusted:
-  description: Whether all hops are trusted, the host included.
+  description: Whether all hops are trusted, including the host itself.
   returned: always
   type: bool
 connection:
-  description: The connection plugin of a host that is skipped, as it has another one.
-  returned: when it is skipped
+  description: The connection plugin of the host, if the host is skipped because it uses another plugin.
+  returned: when the host is skipped
   type: str
 lines:
-  description: The hops, for people.
+  description: The hops as readable text.
   returned: always
   type: list
   elements: str
