@@ -65,7 +65,7 @@ def rows(summary: Summary) -> list[Row]:
         ("Tasks on hosts", f"{count.tasks}: {count.ok} ok, {count.failed} failed, {count.unreachable} unreachable,"
                            f" {count.lost} without result"),
         ("Commands that ran once", str(count.once)),
-        ("Commands that never ran, and are told so", str(count.never)),
+        ("Commands that never ran, and are reported so", str(count.never)),
         ("Files and outputs that are whole", str(count.whole)),
         ("Moved between controller and first hops", f"{summary.moved / MIB:.0f} MiB"),
         ("Logins", ", ".join(f"{name} {number}" for name, number in summary.logins.items())),
