@@ -97,6 +97,6 @@ def _scaling(results: Results) -> list[Verdict]:
     memory = row["background_peak"] if row and known else None
     cpu = 1000 * row["background_cpu"] / TARGETS if row and known else None
     return [
-        Verdict(f"memory of the broker, {TARGETS} targets dialled", 150, memory, "MiB"),
+        Verdict(f"memory of the broker, {TARGETS} targets connected", 150, memory, "MiB"),
         Verdict(f"processor time of the broker for each of {TARGETS} targets", 8, cpu, "ms"),
     ]

@@ -20,53 +20,52 @@ SPDX-License-Identifier: GPL-3.0-or-later
 
 # Performance
 
-How fast `bastion.ssh.jump` is beside other connection plugins, on the same way through two bastions.
+The speed of `bastion.ssh.jump` compared with other connection plugins, on the same route through two bastions.
 
 ![Bars: seconds over the floor, processor time, transfer rate and logins of each plugin; the tables below have the
 numbers.](performance.svg)
 """
 
-PROFILE = """## What was missed
+PROFILE = """## Missed goals
 
-A goal that is missed is shown as it was measured. What stands in the way is below; none of it makes a run fail.
+Missed goals are shown as measured. The reasons are below; a missed goal does not make a run fail.
 
 ## Where the time goes
 
-What a profiler says of such runs, in processor time on such a machine:
+Results of a profiler for such runs, in processor time on such a machine:
 
-- **A warm task** costs about 21 ms more than a local one. 11 of them are ansible-core's: it loads the connection plugin anew
-  in each worker, and `ssh`, which takes as long to load, has the same share. 3 are the plugin's options, and 3 the worker's
-  conversation with the broker. 4 are the broker's, for a command in three layers of packets; `ssh` starts a process in their
-  place.
-- **A new target** costs the broker 7 to 8 ms until it is logged in to, for its key exchange and for threads that wake each
-  other. Its first command and the start of Python come on top, and make up the rest of the number in the table.
-- **A fetch** without compression takes 1.0 to 1.15 times as long as with `ssh`, from run to run: one process opens all three
-  layers of packets, where `ssh` has a process for each, and both cores.
-- **Memory**: about 50 MiB are Python and its libraries, and 90 to 100 KiB each target, half of that its thread.
+- **A warm task** takes about 21 ms more than a local one. ansible-core uses 11 ms: it loads the connection plugin again
+  in each worker. `ssh` takes as long to load, and has the same share. Reading the plugin's options takes 3 ms, and the communication of the
+  worker with the broker takes 3 ms. The broker uses 4 ms to send a command through three layers of packets; `ssh` starts a process instead.
+- **A new target** costs the broker 7 to 8 ms until the login is complete, for the key exchange and for threads that wake each
+  other. The first command and the start of Python make up the rest of the number in the table.
+- **A fetch** without compression takes 1.0 to 1.15 times as long as with `ssh`, depending on the run: one process decrypts all three
+  layers of packets, while `ssh` uses a process for each layer, and both cores.
+- **Memory**: Python and its libraries use about 50 MiB. Each target uses 90 to 100 KiB, half of it for its thread.
 """
 
 METHOD = """## How it was measured
 
 `make bench` starts real OpenSSH servers on loopback, each on its own address: bastion a, bastion b, and the targets behind
-both. Each bastion forwards only to what comes next. All servers have the limits of sshd's defaults, `MaxStartups` among
-them, except in the last table, where one server plays all targets and has room for them.
+both. Each bastion forwards only to the next hop. All servers have the default limits of sshd, including `MaxStartups`,
+except in the last table: there, one server acts as all targets, and has limits that allow them.
 
-- **Ratios count.** Seconds depend on the machine, which also runs the servers; whoever is compared was measured in turn, in
-  the same run, and each round begins with another. Numbers are medians over the rounds, logins and lost
-  hosts the most of all rounds. The last table is of a single run for each number of targets.
-- **Floor** is the same play with `connection: local`: what Ansible itself takes. *Over floor* is the wall time above it.
-- **Cold** is a run in a fresh home directory, without any connection; **warm** is the same run again, at once. Plugins that
-  keep no connections have no warm run; each of their runs is as the first.
-- **CPU** and **peak** are those of everything on the controller: Ansible, its workers, their children, and what stays
-  behind in the background (masters of `ssh`, the broker); servers do not count. Memory is the sum of the proportional
-  set sizes (PSS), looked at a few times per second; that of the broker alone is its largest resident set.
-- **Lost** hosts were unreachable or failed. They drop out of a play and save its time: a plugin that loses hosts looks
+- **Compare ratios, not seconds.** Seconds depend on the machine, which also runs the servers. The plugins were measured alternately, in
+  the same run, and each round begins with a different plugin. Numbers are medians over the rounds; logins and lost
+  hosts are the maximum of all rounds. The last table shows a single run for each number of targets.
+- **Floor** is the same play with `connection: local`: the time of Ansible itself. *Over floor* is the wall time above it.
+- **Cold** is a run in a new home directory, without any connection. **Warm** is the same run, repeated immediately. Plugins that
+  keep no connections have no warm run; each of their runs is like the first one.
+- **CPU** and **peak** include all processes on the controller: Ansible, its workers, their children, and processes that remain
+  in the background (masters of `ssh`, the broker), but not the servers. Memory is the sum of the proportional
+  set sizes (PSS), sampled a few times per second. The memory of the broker alone is its largest resident set.
+- **Lost** hosts were unreachable or failed. They drop out of the play, which saves time: a plugin that loses hosts looks
   faster than it is.
 - **Plays** have 1, 20 and 50 forks for 1, 20 and 100 hosts, `gather_facts: false`, and pipelining on.
-- **A command** is what a worker of Ansible does for one, without Ansible: `ssh` is a process that is started for it and goes
-  through a waiting master; `bastion.ssh.jump` is a question to the broker, from a process that runs already.
-- **Files** are random and in memory on both sides, copied by the plugins' own `put_file` and `fetch_file` over SFTP, without
-  the modules that would hash them. `ssh` compresses with Ansible's default arguments (`-C`).
+- **A command** is measured as a worker of Ansible runs it, but without Ansible. For `ssh`, a process is started that uses an
+  existing master. For `bastion.ssh.jump`, a running process sends a request to the broker.
+- **Files** are random and in memory on both sides. They are copied by the plugins' own `put_file` and `fetch_file` over SFTP, without
+  the modules that would calculate checksums. `ssh` compresses with Ansible's default arguments (`-C`).
 """
 
 

@@ -121,4 +121,4 @@ def _scaling(results: Results) -> Table:
         "open at the end",
         "lost",
     ]
-    return Table("Targets that are dialled anew, one raw task each, 50 forks", head, rows)
+    return Table("New connections to targets, one raw task each, 50 forks", head, rows)
