@@ -13,7 +13,7 @@ __all__ = ["PAIRS", "SECTIONS", "WAITING", "Provocation", "Stage", "as_pattern"]
 #: Headings of the page.
 SECTIONS: dict[str, list[Provocation]] = {
     "Settings": [*settings.PROVOCATIONS, *ssh_config.PROVOCATIONS],
-    "The way to a hop": ways.PROVOCATIONS,
+    "The route to a hop": ways.PROVOCATIONS,
     "Host keys": host_keys.PROVOCATIONS,
     "Logins": logins.PROVOCATIONS,
     "Sessions and commands": sessions.PROVOCATIONS,
