@@ -80,7 +80,7 @@ brokers:
       description: V(true) if the broker had been killed before, and its remaining files were removed.
       type: bool
     problem:
-      description: Why nothing else is known of the broker. A broker that does not answer may have to be killed.
+      description: Why nothing else is known of the broker. You may have to kill a broker that does not answer.
       type: str
     transports:
       description: Its connections. Those to first hops are listed first.

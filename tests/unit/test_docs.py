@@ -37,6 +37,25 @@ OTHERS |= {
     "ansible_collections",
     "ansible_facts",
 }
+# Words that must not come back in what users read, with their exceptions, and what to write. Text in backquotes, C() and V() is code.
+AVOIDED = {
+    r"(?<!\bon )\bthe way\b": "the route, or the jump chain",
+    r"\bgo(es|ing)? round\b|\bcircles?\b": "a loop",
+    r"\b(re)?dial(s|l?ed|l?ing)?\b": "connect, or a connection attempt",
+    r"\btold\b": "reported, or shown",
+    r"\bgiven up\b": "closed after no answer for",
+    r"\bwhich see\b|\bsiblings?\b": "the names, written out",
+    r"\b(some|any|every|no)body\b|\bno one\b|\bwhoever\b": "the user, the broker, another task, no process",
+    r"\bmappings?\b": "dictionary",
+    r"\b(is|are) as (an?|one)\b|\bas an empty one\b": "treated like",
+    r"\b(has|have|had) to be\b": "must be",
+    r"\bkeys? of last resort\b": "the key that is offered last",
+    r"\b(stands?|stood) for\b": "means, or is replaced by",
+    r"\blet pass\b": "accepted",
+    r"\bin place of\b": "instead of",
+    r"\banew\b": "again",
+    r"\bthose who\b": "the users that",
+}
 RAISED = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.JumpError)}
 
 
@@ -153,6 +172,66 @@ def test_every_link_leads_somewhere(page: str) -> None:
         path, _hash, anchor = target.partition("#")
         assert (folder / path).exists(), target
         assert not anchor or anchor in _anchors(PAGES[Path(path).name if path else page]), target
+
+
+def _leaves(data: Any) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for value in data.values():
+            yield from _leaves(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _leaves(value)
+    elif isinstance(data, str):
+        yield data
+
+
+def _documentation(path: Path) -> Iterator[str]:
+    """The texts of DOCUMENTATION and RETURN without their keys, which are names, and EXAMPLES."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name, text = node.targets[0].id, _text(node.value)
+            if name in ("DOCUMENTATION", "RETURN"):
+                yield from _leaves(yaml.safe_load(text))
+            elif name == "EXAMPLES":
+                yield text
+
+
+def _without_messages(page: str) -> str:
+    """A page without the first cells of its tables of messages, whose words are the plugin's."""
+    return re.sub(r"^\| `.*? \|", "|", page, flags=re.MULTILINE)
+
+
+def _read_by_users() -> Iterator[tuple[str, str]]:
+    yield from ((name, page) for name, page in PAGES.items() if name != "errors.md")
+    yield "errors.md", _without_messages(PAGES["errors.md"])
+    role, scenarios, playbooks = ROOT / "roles/bastion", ROOT / "extensions/molecule", ROOT / "playbooks"
+    files = [role / "README.md", *(role / "meta").glob("*.yml"), *scenarios.rglob("*.md"), *playbooks.rglob("*.yml")]
+    yield from ((str(path.relative_to(ROOT)), path.read_text("utf-8")) for path in files)
+    for kind in ("connection", "modules", "lookup", "filter"):
+        for path in (ROOT / "plugins" / kind).glob("*.py"):
+            yield str(path.relative_to(ROOT)), "\n".join(_documentation(path))
+
+
+def _prose(text: str) -> str:
+    """A text without code; a line of it may begin in the middle of a sentence."""
+    return " ".join(re.sub(r"`[^`\n]+`|\b[CVOPM]\([^)]*\)", "…", text.replace("```", "")).split())
+
+
+@pytest.mark.parametrize(("name", "text"), [pytest.param(*read, id=read[0]) for read in _read_by_users()])
+def test_no_page_has_words_to_avoid(name: str, text: str) -> None:
+    prose = _prose(text)
+    found = [
+        f"{prose[max(0, match.start() - 40) : match.end() + 20]!r}: write {better}"
+        for pattern, better in AVOIDED.items()
+        for match in re.finditer(pattern, prose, re.IGNORECASE)
+    ]
+    assert found == []
+
+
+def test_words_to_avoid_are_found_and_their_exceptions_are_not() -> None:
+    assert [pattern for pattern in AVOIDED if re.search(pattern, "The jump hosts on the way to a host.")] == []
+    said = "Nobody is told the way that a dial goes round."
+    assert sum(bool(re.search(pattern, said, re.IGNORECASE)) for pattern in AVOIDED) == 5
 
 
 def _tests(path: Path) -> Iterator[str]:
