@@ -162,10 +162,10 @@ GCM = ["aes128-gcm@openssh.com"] if "aes128-gcm@openssh.com" in paramiko.Transpo
 ATTACKS = {
     # Before any key is known
     "a version without end": Attack(
-        "it sent a line of more than 8192 bytes in place of a version", Plan(connected=flood_socket(b"SSH-2.0-"))
+        "it sent a line of more than 8192 bytes instead of a version", Plan(connected=flood_socket(b"SSH-2.0-"))
     ),
     "a greeting without end": Attack(
-        "it sent a line of more than 8192 bytes in place of a version", Plan(connected=flood_socket(b"hello"))
+        "it sent a line of more than 8192 bytes instead of a version", Plan(connected=flood_socket(b"hello"))
     ),
     "a first packet of 4 GiB": Attack(NO_LENGTH, Plan(connected=flood_socket(LIE))),
     # On each kind of cipher

@@ -196,14 +196,15 @@ def _documentation(path: Path) -> Iterator[str]:
                 yield text
 
 
-def _without_messages(page: str) -> str:
-    """A page without the first cells of its tables of messages, whose words are the plugin's."""
-    return re.sub(r"^\| `.*? \|", "|", page, flags=re.MULTILINE)
+def _messages(page: str) -> str:
+    """Return the messages of this plugin, which the first cells of the tables have as code."""
+    ours, _heading, _others = page.partition("## Words of other tools")
+    return "\n".join(re.findall(r"^\| (`.*?) \|", ours, re.MULTILINE)).replace("`", "")
 
 
 def _read_by_users() -> Iterator[tuple[str, str]]:
-    yield from ((name, page) for name, page in PAGES.items() if name != "errors.md")
-    yield "errors.md", _without_messages(PAGES["errors.md"])
+    yield from PAGES.items()
+    yield "messages", _messages(PAGES["errors.md"])
     role, scenarios, playbooks = ROOT / "roles/bastion", ROOT / "extensions/molecule", ROOT / "playbooks"
     files = [role / "README.md", *(role / "meta").glob("*.yml"), *scenarios.rglob("*.md"), *playbooks.rglob("*.yml")]
     yield from ((str(path.relative_to(ROOT)), path.read_text("utf-8")) for path in files)

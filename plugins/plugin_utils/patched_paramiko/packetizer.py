@@ -114,7 +114,7 @@ class Packetizer(paramiko.packet.Packetizer):
         data = super()._read_timeout(timeout)  # type: ignore[misc]
         self._in_line += len(data)
         if self._in_line > _LINE:
-            raise Violation(f"it sent a line of more than {_LINE} bytes in place of a version")
+            raise Violation(f"it sent a line of more than {_LINE} bytes instead of a version")
         return data
 
     def read_message(self) -> tuple[int, paramiko.Message]:
