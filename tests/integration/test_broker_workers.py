@@ -84,7 +84,7 @@ def test_a_proxy_command_that_does_not_want_to_end_is_ended_with_the_broker(lab:
     script.write_text(STUBBORN)
     server = lab.sshd("target", users=[user], keys=[key])
     lab.trust(server)
-    persist = 60 if end == "stopped" else 5
+    persist = 60 if end == "stopped" else 15
     hosts = {
         f"host{number}": {
             "ansible_connection": "bastion.ssh.jump", "ansible_host": server.address, "ansible_port": server.port,
@@ -99,7 +99,7 @@ def test_a_proxy_command_that_does_not_want_to_end_is_ended_with_the_broker(lab:
     assert len(commands) == 3
     if end == "stopped":
         assert [answer["pid"] for answer in ask([str(lab.broker_directory)], "stop")] == [broker]
-    wait_until(lambda: not brokers(lab), 20, "the end of the broker")
+    wait_until(lambda: not brokers(lab), 60, "the end of the broker")
     assert [pid for pid in commands if processes.is_alive(pid)] == []
 
 

@@ -17,7 +17,7 @@ import pytest
 from ansible.release import __version__ as core
 from lab import Lab, Run, play, playbook, processes
 from lab.brokers import brokers
-from provocations import PAIRS, SECTIONS, WAITING, Provocation, Stage, as_pattern
+from provocations import HOPS, PAIRS, SECTIONS, WAITING, Provocation, Stage, as_pattern
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -68,7 +68,7 @@ def test_ansible_calls_the_host_what_the_page_says(heading: str) -> None:
 
 
 def test_every_error_of_a_hop_has_a_next_step_that_is_looked_for() -> None:
-    of_hops = [each for each in chain(*SECTIONS.values()) if each.names.startswith(("hop", "on the controller"))]
+    of_hops = [each for each in chain(*SECTIONS.values()) if each.names.startswith((*HOPS, "on the controller"))]
     assert len(of_hops) > 60
     told = [each.message for each in of_hops if not each.then and each.status != "ok"]
     assert told == []
@@ -113,7 +113,7 @@ def test_what_another_tool_says_is_said_better_here(lab: Lab) -> None:
         if (
             pair.new.message
             and f"`{pair.new.message}`" not in cell(pair.old)
-            and "each of the above" not in cell(pair.old)
+            and "each of the messages above" not in cell(pair.old)
         ):
             found.append(f"{pair.old}: {cell(pair.old)}")
     assert not found, "\n".join(found)

@@ -100,7 +100,7 @@ class Traced:
         """Assert that both find the same route, or that both find a loop."""
         theirs = self.way(*arguments.split(), name)
         if theirs is None:
-            with pytest.raises(SettingsError, match="circle"):
+            with pytest.raises(SettingsError, match="jump host loop"):
                 self.ours(name, arguments)
             return
         ours = self.ours(name, arguments)

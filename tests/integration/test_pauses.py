@@ -151,7 +151,7 @@ import runpy, signal, sys, time
 
 asleep, gettime = [0.0], time.clock_gettime
 time.clock_gettime = lambda clock: gettime(clock) + (asleep[0] if clock == time.CLOCK_BOOTTIME else 0.0)
-signal.signal(signal.SIGUSR1, lambda *_: asleep.__setitem__(0, asleep[0] + 3600))
+signal.signal(signal.SIGUSR2, lambda *_: asleep.__setitem__(0, asleep[0] + 3600))
 runpy.run_path({main!r}, run_name="__main__")
 """
 
@@ -173,7 +173,7 @@ def sleeper(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_was_to_end_in_a_suspend_ends_after_it(lab: Lab, chain3: Chain3) -> None:  # trust: T56
     with opened(lab, chain3.variables | {"ansible_ssh_persist": 1800}):
         wait_until(lambda: not any(host["leases"] for host in status(lab)["transports"]), 30, "unused connections")
-        processes.send(the_broker(lab), signal.SIGUSR1)
+        processes.send(the_broker(lab), signal.SIGUSR2)
         wait_until(lambda: not brokers(lab), 30, "the end of the broker")
     chain3.settle()
 
@@ -183,7 +183,7 @@ def test_what_was_to_end_in_a_suspend_ends_after_it(lab: Lab, chain3: Chain3) ->
 def test_a_connection_grows_old_in_a_suspend(lab: Lab, chain3: Chain3, limit: int, logins: int) -> None:  # trust: T56
     variables = chain3.variables | {"ansible_ssh_persist": 7200, "ansible_ssh_persist_max": limit}
     with opened(lab, variables) as session:
-        processes.send(the_broker(lab), signal.SIGUSR1)
+        processes.send(the_broker(lab), signal.SIGUSR2)
         wait_until(lambda: all(host["age"] > 3600 for host in status(lab)["transports"]), 30, "an hour more")
         assert session.run("echo done").stdout == b"done\n"
     assert chain3.login_counts() == [logins] * 3

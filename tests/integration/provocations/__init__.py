@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from . import broker, files, host_keys, installation, logins, sessions, settings, ssh_config, ways
 from .other_tools import PAIRS
-from .provocation import WAITING, Provocation, Stage, as_pattern
+from .provocation import HOPS, WAITING, Provocation, Stage, as_pattern
 
-__all__ = ["PAIRS", "SECTIONS", "WAITING", "Provocation", "Stage", "as_pattern"]
+__all__ = ["HOPS", "PAIRS", "SECTIONS", "WAITING", "Provocation", "Stage", "as_pattern"]
 
 #: Headings of the page.
 SECTIONS: dict[str, list[Provocation]] = {

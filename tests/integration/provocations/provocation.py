@@ -37,6 +37,8 @@ LEADS = {
     "stderr": r"bastion\.ssh\.jump: ",
     "output": ".*?",
 }
+#: What the name of a hop begins with in messages.
+HOPS = ("jump host ", "target")
 _LABEL = r"\S+@\S+:\d+"
 
 
@@ -153,8 +155,8 @@ class Provocation:
     def pattern(self) -> re.Pattern[str]:
         """What the text has to match from its beginning; that of a whole output from anywhere."""
         names = as_pattern(self.names)
-        if self.names.startswith("hop "):
-            names += rf", {_LABEL}(?: \(via {_LABEL}\))?"
+        if self.names.startswith(HOPS):
+            names += rf" {_LABEL}(?: \(via {_LABEL}\))?"
         colon = ": " if names else ""
         return re.compile(
             f"{LEADS[self.where]}{names}{colon}{self.before}{as_pattern(self.message)}.*{re.escape(self.then)}"
