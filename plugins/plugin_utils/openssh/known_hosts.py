@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+from ..chain.key_types import strings
+
 REVOKED = "@revoked"
 AUTHORITY = "@cert-authority"
 _PATTERN = re.compile(r"[*?!|]")
@@ -234,19 +236,15 @@ def _decoded(text: str) -> bytes:
 
 def rsa_bits(key: bytes) -> int | None:
     """Return the length of an RSA key in bits (RFC 4253 section 6.6); None for keys of other types."""
-    strings = _strings(key)
-    if len(strings) != _RSA_FIELDS or strings[0] != b"ssh-rsa":
+    found = _strings(key)
+    if len(found) != _RSA_FIELDS or found[0] != b"ssh-rsa":
         return None
-    return int.from_bytes(strings[2], "big").bit_length()
+    return int.from_bytes(found[2], "big").bit_length()
 
 
 def _strings(key: bytes) -> list[bytes]:
     """Return the strings of a public key (RFC 4251 section 5); an empty list if it is truncated."""
-    strings: list[bytes] = []
-    while key:
-        end = 4 + int.from_bytes(key[:4], "big")
-        if len(key) < end:
-            return []
-        strings.append(key[4:end])
-        key = key[end:]
-    return strings
+    try:
+        return strings(key)
+    except ValueError:
+        return []

@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from ..chain.key_types import strings
 from ..chain.model import AgentKeys, Hop
 from ..deadline import SIGNAL_POLL, Deadline, Heartbeat
 from .keys import is_listed, listed_keys
@@ -71,7 +72,7 @@ def _ask(path: str, deadline: Deadline, heart: Heartbeat) -> list[bytes]:
         answer = _read(sock, size, deadline, heart)
     if answer[0] != _ANSWER:
         raise ValueError("no list of keys")
-    return _strings(answer[5:])[::2]  # every other string is a comment
+    return strings(answer[5:])[::2]  # every other string is a comment
 
 
 def _read(sock: socket.socket, size: int, deadline: Deadline, heart: Heartbeat) -> bytes:
@@ -87,15 +88,3 @@ def _read(sock: socket.socket, size: int, deadline: Deadline, heart: Heartbeat) 
                 raise ValueError("cut off")
             data += piece
     return data
-
-
-def _strings(data: bytes) -> list[bytes]:
-    """Parse consecutive strings (RFC 4251 section 5); raise ValueError if the data is cut off."""
-    found, start = [], 0
-    while start < len(data):
-        end = start + 4 + int.from_bytes(data[start : start + 4], "big")
-        if end > len(data) or start + 4 > len(data):
-            raise ValueError("cut off")
-        found.append(data[start + 4 : end])
-        start = end
-    return found
