@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +33,6 @@ SECONDS = 10.0
 
 def framed(header: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">II", len(header), len(body)) + header + body
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[FrameStream, FrameStream]]:
-    left, right = map(FrameStream, socket.socketpair())
-    yield left, right
-    left.close()
-    right.close()
-
-
-@pytest.fixture
-def raw() -> Iterator[tuple[socket.socket, FrameStream]]:
-    """A socket that says whatever it likes, and the connection that hears it."""
-    left, right = socket.socketpair()
-    connection = FrameStream(right)
-    yield left, connection
-    connection.close()
-    left.close()
 
 
 JSON = st.recursive(

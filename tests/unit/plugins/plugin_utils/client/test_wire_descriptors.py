@@ -21,23 +21,6 @@ EMPTY = b"\0\0\0\2\0\0\0\0{}"
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[FrameStream, FrameStream]]:
-    left, right = map(FrameStream, socket.socketpair())
-    yield left, right
-    left.close()
-    right.close()
-
-
-@pytest.fixture
-def raw() -> Iterator[tuple[socket.socket, FrameStream]]:
-    left, right = socket.socketpair()
-    connection = FrameStream(right)
-    yield left, connection
-    connection.close()
-    left.close()
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Iterator[int]:
     """A descriptor of a file that is open nowhere else."""
     descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
