@@ -27,19 +27,18 @@ def is_code(answer: str) -> bool:
     return _CODE.fullmatch(answer) is not None
 
 
+def names_code(pattern: str) -> bool:
+    """Return whether a pattern names a one-time code."""
+    return _ONE_TIME.search(pattern) is not None
+
+
 def is_one_time(pattern: str, answer: str, alone: bool) -> bool:
     """Return whether an answer is a one-time code, so that a different one proves the same identity.
 
     :param alone: whether no other credential identifies the user.
     """
-    rest = _ONE_TIME.sub("", pattern)
-    called = rest != pattern or (not alone and _CALLED_CODE.search(pattern) is not None)
-    return called and not _CALLED_STATIC.search(rest) and is_code(answer)
-
-
-def names_code(pattern: str) -> bool:
-    """Return whether a pattern names a one-time code."""
-    return _ONE_TIME.search(pattern) is not None
+    called = names_code(pattern) or (not alone and _CALLED_CODE.search(pattern) is not None)
+    return called and not _CALLED_STATIC.search(_ONE_TIME.sub("", pattern)) and is_code(answer)
 
 
 def asks_for_code(question: str) -> bool:

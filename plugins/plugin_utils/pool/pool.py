@@ -129,10 +129,10 @@ class PoolState:
         """
         place = _place(parent, step)
         for over in [
-            shared for shared in self._siblings(place) if _is_old(shared, now, lifetime) or _is_over(shared, now)
+            shared for shared in self._transports_at(place) if _is_old(shared, now, lifetime) or _is_over(shared, now)
         ]:
             self.retire(over)  # the sweeper may not have run since it expired
-        fitting = [shared for shared in self._siblings(place) if _fits(shared, step, held)]
+        fitting = [shared for shared in self._transports_at(place) if _fits(shared, step, held)]
         limit = self._limits.get(place)
         room = [shared for shared in fitting if not session or limit is None or shared.sessions < limit]
         usable = [shared for shared in room if shared.state is State.OPEN]
@@ -162,7 +162,7 @@ class PoolState:
 
     def is_of_agent(self, parent: PooledTransport | None, step: HopIdentity) -> bool:
         """Return whether a transport to a hop is limited to tasks whose agent holds certain keys."""
-        return any(shared.agent_keys for shared in self._siblings(_place(parent, step)))
+        return any(shared.agent_keys for shared in self._transports_at(_place(parent, step)))
 
     def opened(
         self,
@@ -279,7 +279,7 @@ class PoolState:
         return sorted(closing, key=lambda shared: -shared.depth)
 
     def __iter__(self) -> Iterator[PooledTransport]:
-        return (shared for siblings in self._shared.values() for shared in siblings)
+        return (shared for transports in self._shared.values() for shared in transports)
 
     def __len__(self) -> int:
         return sum(map(len, self._shared.values()))
@@ -287,7 +287,7 @@ class PoolState:
     def __repr__(self) -> str:
         return f"<pool {sorted(self, key=lambda shared: shared.depth)}>"
 
-    def _siblings(self, place: _PoolKey) -> list[PooledTransport]:
+    def _transports_at(self, place: _PoolKey) -> list[PooledTransport]:
         return list(self._shared.get(place, ()))
 
     def _close_unused(self, shared: PooledTransport) -> None:
@@ -306,9 +306,9 @@ class PoolState:
         if shared.parent is not None:
             shared.parent.children.discard(shared)
         place = _place(shared.parent, shared.step)
-        siblings = self._shared[place]
-        siblings.remove(shared)
-        if not siblings:
+        transports = self._shared[place]
+        transports.remove(shared)
+        if not transports:
             del self._shared[place]
             self._limits.pop(place, None)
 

@@ -36,7 +36,7 @@ from ..clock import lifetime
 from ..deadline import SIGNAL_POLL, Deadline, Heartbeat
 from ..errors import AlgorithmsRefused, HopError, HopUnreachable, HostKeyRefused
 from ..settings import SessionConfig
-from ..ssh.agent import asking_once
+from ..ssh.agent import Held, asking_once
 from ..ssh.dial import open_hop
 from ..ssh.keepalive import Keepalive
 from ..ssh.link import Link
@@ -217,9 +217,7 @@ class TransportPool:
         held = asking_once(Deadline(settings.chain.timeout), report.waits)
         parent: PooledTransport | None = None
         for hop, step in zip(hops, hop_identities(settings.chain), strict=True):
-            with self._lock:
-                ask = self._pool.is_of_agent(parent, step)
-            keys = held(hop) if ask else frozenset()
+            keys = self._agent_keys(parent, step, hop, held)
             with self._lock:
                 self._pool.forget_failure(parent, step)
                 found = self._pool.find(parent, step, lifetime(), held=keys)
@@ -323,6 +321,12 @@ class TransportPool:
                     raise
                 way.report.note(f"{error} Connecting anew.")
 
+    def _agent_keys(self, parent: PooledTransport | None, step: HopIdentity, hop: Hop, held: Held) -> frozenset[bytes]:
+        """Return the keys that the agents of a hop hold, which are asked only if a kept login depends on them. Call it without the lock."""
+        with self._lock:
+            ask = self._pool.is_of_agent(parent, step)
+        return held(hop) if ask else frozenset()
+
     def _reach(
         self, way: _LeaseRequest, index: int, step: HopIdentity, path: Sequence[PooledTransport]
     ) -> PooledTransport:
@@ -332,9 +336,7 @@ class TransportPool:
         # Allow the other task one timeout for the login lock, one for its connection, and slack to report.
         deadline = Deadline(2 * way.chain.hops[index].patience + _REPORT_SLACK, way.total)
         while True:
-            with self._lock:
-                ask = self._pool.is_of_agent(parent, step)
-            held = way.held(way.chain.hops[index]) if ask else frozenset()
+            held = self._agent_keys(parent, step, way.chain.hops[index], way.held)
             with self._lock:
                 shared = self._pool.find(parent, step, lifetime(), way.settings.persist_max, is_target, held)
                 if self._pool.closing:

@@ -243,8 +243,7 @@ class Login:
 
     def _is_code(self, question: str, entry: int | None) -> bool:
         """Return whether a question that matches an entry of prompts is for a one-time code, by its text or the entry's pattern."""
-        pattern = "" if entry is None else self._hop.credentials.prompts[entry][0]
-        return entry is not None and (asks_for_code(question) or names_code(pattern))
+        return entry is not None and (asks_for_code(question) or names_code(self._hop.credentials.prompts[entry][0]))
 
     def _matches(self, questions: list[str]) -> list[int | None]:
         """Return, for each question, the index of the first entry of prompts that matches it; None if none does."""
@@ -270,9 +269,11 @@ class Login:
         :param entry: the index of the entry of prompts that matches.
         """
         credentials = self._hop.credentials
-        if entry is not None and (credentials.prompts[entry][1] or not self._is_code(question, entry)):
-            return credentials.prompts[entry][1]
-        if entry is None and self._has_password("keyboard-interactive") and _asks_for_password(question):
+        if entry is not None:
+            answer = credentials.prompts[entry][1]
+            if answer or not self._is_code(question, entry):
+                return answer
+        elif self._has_password("keyboard-interactive") and _asks_for_password(question):
             self._password_sent.add("keyboard-interactive")
             return credentials.password
         self._unanswered = self._unanswered or sanitize(question, 200) or "?"
