@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..chain.model import Hop, HostKeyChecking
+from ..chain.model import Chain, Hop, HostKeyChecking
 from ..client.interface import Report
 from ..deadline import Deadline
 from ..errors import HopError, HostKeyRefused, HostKeyUnknown
@@ -86,15 +86,21 @@ class HostKeyScan:
         return finding
 
     def _unreachable(self, index: int, error: HopError) -> dict[str, Any]:
-        """Return the finding for an unreachable hop, described as in the whole chain."""
-        place = self._chain.place(index)
-        return {"hop": place, "status": "unreachable", "msg": str(type(error)(place, error.problem, error.advice))}
+        """Return the finding for an unreachable hop. The hop at fault, which may be an earlier one, is named as in the whole chain."""
+        passed = self._until(index)
+        places = {passed.place(each): self._chain.place(each) for each in range(index + 1)}
+        place = places.get(error.place, error.place)
+        message = str(type(error)(place, error.problem, error.advice))
+        return {"hop": self._chain.place(index), "status": "unreachable", "msg": message}
+
+    def _until(self, index: int) -> Chain:
+        """Return the chain that ends at a jump host."""
+        return replace(self._chain, hops=self._chain.hops[: index + 1])
 
     def _pass(self, index: int) -> dict[str, Any]:
         """Log in to a jump host whose key is known, or reuse its connection."""
-        chain = replace(self._chain, hops=self._chain.hops[: index + 1])
         # Without ask_anew: another chain need not end at this hop.
-        settings = replace(self._settings, chain=chain, ask_anew=())
+        settings = replace(self._settings, chain=self._until(index), ask_anew=())
         lease = self._transports.lease(settings, self._report)
         self._release()
         self._lease = lease
